@@ -1,0 +1,133 @@
+//! The command line, and what the rest of the program takes from it.
+
+use std::path::PathBuf;
+
+use clap::builder::{RangedU64ValueParser, TypedValueParser};
+use clap::{CommandFactory, Parser, ValueEnum};
+use telegraf_algorithmia::{Input, KindRule, Limits, Settings};
+
+/// Turns the messages of Algorithmia Insights into InfluxDB points.
+///
+/// Reads the metrics that Telegraf's kafka_consumer makes of Kafka messages, or the messages themselves as JSON, and
+/// writes line protocol to stdout. What cannot be converted is written as a point of the measurement
+/// algorithmia_rejected, with the reason; other metrics pass through unchanged.
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXAMPLES, after_long_help = EXAMPLES, max_term_width = 100)]
+struct Cli {
+    /// Files to read, one after the other; `-` is stdin, which is also read where no file is named
+    #[arg(value_name = "FILE")]
+    files: Vec<PathBuf>,
+
+    /// How the input is read
+    #[arg(long, value_enum, value_name = "FORMAT", default_value = "auto", env = "ALGORITHMIA_INPUT")]
+    #[arg(help_heading = "Input")]
+    input: Format,
+
+    /// Name of the metrics that carry messages (repeatable, or separated by commas)
+    #[arg(long = "source", value_name = "NAME", default_value = "kafka_consumer", env = "ALGORITHMIA_SOURCE")]
+    #[arg(value_delimiter = ',', help_heading = "Input")]
+    sources: Vec<String>,
+
+    /// String field of those metrics that holds the message
+    #[arg(long, value_name = "NAME", default_value = "value", env = "ALGORITHMIA_FIELD", help_heading = "Input")]
+    field: String,
+
+    /// Measurement of the points; rejected messages go to NAME_rejected
+    #[arg(long, value_name = "NAME", default_value = "algorithmia", env = "ALGORITHMIA_MEASUREMENT")]
+    #[arg(help_heading = "Points")]
+    measurement: String,
+
+    /// Fix what a key becomes: float, integer, boolean, string, tag or drop; KEY may end in `*` (repeatable, or
+    /// separated by commas; the last one that matches counts) [default: as the value says]
+    #[arg(long = "as", value_name = "KEY=KIND", env = "ALGORITHMIA_AS", value_delimiter = ',')]
+    #[arg(help_heading = "Points")]
+    kinds: Vec<KindRule>,
+
+    /// Take the payload's time as it is. Two calls of one algorithm in the same microsecond then overwrite each other
+    /// [default: the digits that it lacks are filled from the request's id]
+    #[arg(long, env = "ALGORITHMIA_EXACT_TIME", help_heading = "Points")]
+    exact_time: bool,
+
+    /// Largest message, in bytes; a larger one is rejected as too_large
+    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().message, env = "ALGORITHMIA_MAX_MESSAGE")]
+    #[arg(value_parser = size(1 << 30), help_heading = "Limits")]
+    max_message: usize,
+
+    /// Most fields and tags of one payload
+    #[arg(long, value_name = "COUNT", default_value_t = Limits::default().fields, env = "ALGORITHMIA_MAX_FIELDS")]
+    #[arg(value_parser = size(1_000_000), help_heading = "Limits")]
+    max_fields: usize,
+
+    /// Most objects and arrays within each other
+    #[arg(long, value_name = "COUNT", default_value_t = Limits::default().nesting, env = "ALGORITHMIA_MAX_NESTING")]
+    #[arg(value_parser = size(1000), help_heading = "Limits")]
+    max_nesting: usize,
+
+    /// Exit with status 1 if any message was rejected [default: a rejection is no failure]
+    #[arg(long, env = "ALGORITHMIA_STRICT", help_heading = "Exit status")]
+    strict: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  telegraf-algorithmia messages.jsonl
+  kcat -b localhost:9092 -t insights -C -e -q | telegraf-algorithmia | influx write --bucket insights
+
+In telegraf.conf:
+  [[processors.execd]]
+    command = [\"telegraf-algorithmia\"]
+    namepass = [\"kafka_consumer\"]
+
+Exit status: 0 done, 1 a file could not be read or output not written (or, with --strict, a message was rejected),
+2 wrong usage.";
+
+/// What there is to do.
+pub struct Job {
+    pub settings: Settings,
+    /// Empty for stdin alone.
+    pub inputs: Vec<PathBuf>,
+    pub strict: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Format {
+    /// JSON if the first byte that is not white space is `{` or `[`, line protocol otherwise
+    Auto,
+    /// Line protocol
+    Influx,
+    /// JSON: lines, concatenated objects, or an array of objects
+    Json,
+}
+
+fn size(most: u64) -> impl TypedValueParser<Value = usize> {
+    RangedU64ValueParser::<u64>::new().range(1..=most).map(|size| size as usize)
+}
+
+/// Reads the command line and the environment.
+///
+/// # Errors
+/// Where they are wrong, or ask for help or the version; the error prints what to say.
+pub fn parse() -> Result<Job, clap::Error> {
+    let cli = Cli::try_parse()?;
+    let settings = Settings {
+        sources: cli.sources,
+        field: cli.field,
+        measurement: cli.measurement,
+        input: match cli.input {
+            Format::Auto => Input::Auto,
+            Format::Influx => Input::Influx,
+            Format::Json => Input::Json,
+        },
+        kinds: cli.kinds.into_iter().collect(),
+        exact_time: cli.exact_time,
+        limits: Limits { message: cli.max_message, fields: cli.max_fields, nesting: cli.max_nesting },
+        ..Settings::default()
+    };
+    Ok(Job { settings, inputs: cli.files, strict: cli.strict })
+}
+
+/// What to say to somebody who started the program and would otherwise wait before an empty terminal.
+pub fn nothing_to_read() -> String {
+    let usage = Cli::command().render_usage();
+    format!("E! nothing is piped in and no file is named\n\n{usage}\n\n{EXAMPLES}\n\nFor all options, try '--help'.\n")
+}

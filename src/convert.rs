@@ -1,0 +1,595 @@
+//! The whole conversion: bytes in, bytes out. It does no input or output of its own.
+
+use std::borrow::Cow;
+use std::collections::{HashMap, VecDeque};
+use std::ops::Range;
+
+use memchr::memchr;
+use xxhash_rust::xxh3::{Xxh3Default, xxh3_64};
+
+use crate::event::{Event, Observer, Reason};
+use crate::json::Scalar;
+use crate::line_protocol::{cut, unescape_key, unescape_string};
+use crate::metric::{Framer, MetricReader, Pair};
+use crate::payload::{self, MAX_STRING, Payload, Rejection, Scratch};
+use crate::point::Point;
+use crate::settings::{Input, Settings, SettingsError};
+use crate::split::{Piece, Splitter};
+use crate::timestamp::{self, Timestamp};
+
+/// A rejected payload is kept whole up to this many bytes.
+const MAX_REJECTED: usize = 60 * 1024;
+
+/// Of how many rejections the times are remembered, so that none overwrites another.
+const REMEMBERED_REJECTIONS: usize = 4096;
+
+/// Turns input into points.
+///
+/// Input comes in chunks that may end anywhere; what is not complete waits for the next chunk. Output is whole lines.
+/// Memory stays within a small multiple of [`Limits::message`](crate::Limits::message), whatever comes.
+pub struct Converter {
+    format: Format,
+    /// What has arrived of a metric or message that is not complete.
+    pending: Vec<u8>,
+    /// The metric or message that is too large to wait for.
+    oversize: Option<Oversize>,
+    engine: Engine,
+}
+
+/// How the current input is read.
+enum Format {
+    /// Nothing but white space has come.
+    Undecided,
+    Influx(Framer),
+    Json(Splitter),
+}
+
+/// What is kept of a text that is skipped.
+struct Oversize {
+    head: Vec<u8>,
+    /// The last bytes, which hold a metric's time.
+    tail: Vec<u8>,
+    len: usize,
+    hash: Xxh3Default,
+}
+
+/// All that turns one complete metric or message into lines.
+struct Engine {
+    settings: Settings,
+    rejected_measurement: Vec<u8>,
+    measurement: Vec<u8>,
+    metric: MetricReader,
+    point: Point,
+    scratch: Scratch,
+    /// The text of a message, unescaped.
+    message: Vec<u8>,
+    /// The last time that the clock gave.
+    last_now: i64,
+    /// The times of the latest rejections, each with the hash of what was rejected.
+    rejections: HashMap<i64, u64>,
+    rejection_order: VecDeque<i64>,
+}
+
+/// What a payload has from the metric that it came in.
+#[derive(Clone, Copy, Debug, Default)]
+struct Origin {
+    /// The metric's time.
+    time: Option<i64>,
+    /// The payload's place in its message.
+    index: i64,
+}
+
+impl Converter {
+    /// A converter that keeps to `settings`.
+    ///
+    /// # Errors
+    /// Where the settings contradict each other or make no sense; the error says what to change.
+    pub fn new(settings: Settings) -> Result<Self, SettingsError> {
+        settings.check()?;
+        let measurement = settings.measurement.replace(',', "\\,").replace(' ', "\\ ").into_bytes();
+        Ok(Converter {
+            format: Format::Undecided,
+            pending: Vec::new(),
+            oversize: None,
+            engine: Engine {
+                rejected_measurement: [&measurement, b"_rejected".as_slice()].concat(),
+                measurement,
+                metric: MetricReader::default(),
+                point: Point::default(),
+                scratch: Scratch::default(),
+                message: Vec::new(),
+                last_now: i64::MIN,
+                rejections: HashMap::new(),
+                rejection_order: VecDeque::new(),
+                settings,
+            },
+        })
+    }
+
+    /// Takes the next chunk of the input, and appends the lines that are complete with it to `out`.
+    pub fn push(&mut self, chunk: &[u8], out: &mut Vec<u8>, observer: &mut dyn Observer) {
+        if self.pending.is_empty() {
+            let done = self.read(chunk, false, out, observer);
+            self.pending.extend_from_slice(&chunk[done..]);
+        } else {
+            self.pending.extend_from_slice(chunk);
+            self.read_pending(false, out, observer);
+        }
+    }
+
+    /// Takes the input as ended, and appends what is left to `out`. The next chunk begins another input.
+    pub fn finish(&mut self, out: &mut Vec<u8>, observer: &mut dyn Observer) {
+        self.read_pending(true, out, observer);
+        self.pending.clear();
+        self.format = Format::Undecided;
+    }
+
+    fn read_pending(&mut self, end_of_input: bool, out: &mut Vec<u8>, observer: &mut dyn Observer) {
+        let mut pending = std::mem::take(&mut self.pending);
+        let done = self.read(&pending, end_of_input, out, observer);
+        pending.drain(..done);
+        self.pending = pending;
+    }
+
+    /// Reads what is complete in `buffer`; how many of its bytes are done with.
+    fn read(&mut self, mut buffer: &[u8], end_of_input: bool, out: &mut Vec<u8>, observer: &mut dyn Observer) -> usize {
+        let mut undecided = 0;
+        if let Format::Undecided = self.format {
+            match self.engine.settings.input.format(buffer, end_of_input) {
+                Ok((skipped, format)) => (undecided, self.format) = (skipped, format),
+                Err(skipped) => return skipped,
+            }
+            buffer = &buffer[undecided..];
+        }
+        let done = match &mut self.format {
+            Format::Undecided => 0,
+            Format::Influx(framer) => {
+                read_influx(framer, &mut self.oversize, &mut self.engine, buffer, end_of_input, out, observer)
+            }
+            Format::Json(splitter) => {
+                read_json(splitter, &mut self.oversize, &mut self.engine, buffer, end_of_input, out, observer)
+            }
+        };
+        undecided + done
+    }
+}
+
+impl Input {
+    /// How to read an input that starts with `start`, and how many bytes to skip before; where that cannot be said yet only
+    /// the latter.
+    fn format(self, start: &[u8], end_of_input: bool) -> Result<(usize, Format), usize> {
+        const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+        if !end_of_input && start.len() < BYTE_ORDER_MARK.len() && BYTE_ORDER_MARK.starts_with(start) {
+            return Err(0);
+        }
+        let mark = if start.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
+        let text = &start[mark..];
+        let blank = text.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+        let json = match (self, text.get(blank)) {
+            (Input::Auto, None) => return Err(mark + blank),
+            (Input::Auto, Some(byte)) => matches!(byte, b'{' | b'['),
+            (Input::Json, _) => true,
+            (Input::Influx, _) => false,
+        };
+        let format = if json { Format::Json(Splitter::of_stream()) } else { Format::Influx(Framer::default()) };
+        Ok((mark, format))
+    }
+}
+
+fn read_influx(
+    framer: &mut Framer,
+    oversize: &mut Option<Oversize>,
+    engine: &mut Engine,
+    buffer: &[u8],
+    end_of_input: bool,
+    out: &mut Vec<u8>,
+    observer: &mut dyn Observer,
+) -> usize {
+    loop {
+        // Nearly every line is one plain message: no look at its bytes but the one that converts it.
+        if framer.at_line_start() {
+            let at = framer.at();
+            if let Some(len) = memchr(b'\n', &buffer[at..])
+                && engine.plain_metric(&buffer[at..at + len], out, observer)
+            {
+                framer.skip_to(at + len + 1);
+                continue;
+            }
+        }
+        let Some(line) = framer.next(buffer, end_of_input) else { break };
+        match oversize.take() {
+            Some(oversize) => oversize.reject_metric(&buffer[line], engine, out, observer),
+            None => engine.metric(&buffer[line], out, observer),
+        }
+    }
+    let start = framer.start();
+    let done = keep(oversize, engine.metric_limit(), buffer, start, framer.at());
+    framer.drained(done);
+    done
+}
+
+fn read_json(
+    splitter: &mut Splitter,
+    oversize: &mut Option<Oversize>,
+    engine: &mut Engine,
+    buffer: &[u8],
+    end_of_input: bool,
+    out: &mut Vec<u8>,
+    observer: &mut dyn Observer,
+) -> usize {
+    while let Some(piece) = splitter.next(buffer, end_of_input) {
+        // Without a metric there is nothing that payloads could share, not even a time.
+        match (oversize.take(), piece) {
+            (Some(oversize), Piece::Value(range)) => oversize.reject_message(&buffer[range], engine, out, observer),
+            (_, piece) => {
+                engine.point.start_metric();
+                engine.piece(piece, buffer, Origin::default(), out, observer);
+            }
+        }
+    }
+    let done = keep(oversize, engine.settings.limits.message, buffer, splitter.start(), splitter.at());
+    splitter.drained(done);
+    done
+}
+
+/// How much of the buffer can go: what is before the incomplete text at `start`, and that text too, as far as it has been
+/// looked at, once it is larger than `limit`.
+fn keep(oversize: &mut Option<Oversize>, limit: usize, buffer: &[u8], start: usize, at: usize) -> usize {
+    if oversize.is_none() && buffer.len() - start <= limit {
+        return start;
+    }
+    oversize.get_or_insert_with(Oversize::new).add(&buffer[start..at]);
+    at
+}
+
+impl Oversize {
+    /// Enough for a metric's name and tags, and for as much of its message as is kept of a rejected one.
+    const HEAD: usize = 4 * MAX_REJECTED;
+    /// Enough for a time and what is around it.
+    const TAIL: usize = 32;
+
+    fn new() -> Self {
+        Oversize { head: Vec::new(), tail: Vec::new(), len: 0, hash: Xxh3Default::new() }
+    }
+
+    fn add(&mut self, text: &[u8]) {
+        let room = (Self::HEAD - self.head.len()).min(text.len());
+        self.head.extend_from_slice(&text[..room]);
+        let last = &text[text.len().saturating_sub(Self::TAIL)..];
+        self.tail.extend_from_slice(last);
+        self.tail.drain(..self.tail.len().saturating_sub(Self::TAIL));
+        self.len += text.len();
+        self.hash.update(text);
+    }
+
+    fn reject_message(mut self, rest: &[u8], engine: &mut Engine, out: &mut Vec<u8>, observer: &mut dyn Observer) {
+        self.add(rest);
+        engine.point.start_metric();
+        engine.reject_too_large(self.len, &self.head, Some(self.hash.digest()), Origin::default(), out, observer);
+    }
+
+    fn reject_metric(mut self, rest: &[u8], engine: &mut Engine, out: &mut Vec<u8>, observer: &mut dyn Observer) {
+        self.add(rest);
+        engine.point.start_metric();
+        let time = self.tail.rsplit(|byte| *byte == b'"').next().filter(|rest| rest.len() < self.tail.len());
+        let time = time.and_then(|rest| MetricReader::read_time(rest, 0).ok()).flatten();
+        let mut message = Vec::new();
+        let head = match engine.message_start(&self.head) {
+            Some(start) => {
+                engine.take_tags(&self.head);
+                // The closing quote is not in it, so this unescapes all there is.
+                let _ = unescape_string(&self.head[start..], &mut message);
+                &message
+            }
+            None => &self.head,
+        };
+        let origin = Origin { time, index: 0 };
+        engine.reject_too_large(self.len, head, Some(self.hash.digest()), origin, out, observer);
+    }
+}
+
+impl Engine {
+    /// The largest metric to wait for: a message of the limit's size, every byte of it escaped, and as much again as InfluxDB
+    /// takes of tags.
+    fn metric_limit(&self) -> usize {
+        2 * self.settings.limits.message + 64 * 1024
+    }
+
+    /// Converts a line of the form `SOURCE[,tags] FIELD="message" TIME`; false where it has another form, and then nothing is
+    /// done.
+    fn plain_metric(&mut self, line: &[u8], out: &mut Vec<u8>, observer: &mut dyn Observer) -> bool {
+        let Some(start) = self.message_start(line) else { return false };
+        let mut message = std::mem::take(&mut self.message);
+        message.clear();
+        let end = unescape_string(&line[start..], &mut message);
+        let time = end.and_then(|len| MetricReader::read_time(line, start + len + 1).ok());
+        if let Some(time) = time {
+            self.take_tags(line);
+            self.message(&message, time, out, observer);
+        }
+        self.message = message;
+        time.is_some()
+    }
+
+    /// Where the message begins in a metric that starts with `line`, if its first field holds one. Reads the tags.
+    fn message_start(&mut self, line: &[u8]) -> Option<usize> {
+        if !self.settings.sources.iter().any(|source| line.starts_with(source.as_bytes())) {
+            return None;
+        }
+        let at = self.metric.read_head(line).ok()?;
+        let name = &line[self.metric.name.clone()];
+        if !self.settings.sources.iter().any(|source| source.as_bytes() == name) {
+            return None;
+        }
+        let rest = line[at..].strip_prefix(b" ")?.strip_prefix(self.settings.field.as_bytes())?.strip_prefix(b"=\"")?;
+        Some(line.len() - rest.len())
+    }
+
+    /// Gives the tags that were read to the points to come.
+    fn take_tags(&mut self, line: &[u8]) {
+        self.point.start_metric();
+        for Pair { key, value } in &self.metric.tags {
+            self.point.incoming_tag(&plain_key(&line[key.clone()]), &plain_key(&line[value.clone()]));
+        }
+    }
+
+    /// Converts or passes through any metric.
+    fn metric(&mut self, line: &[u8], out: &mut Vec<u8>, observer: &mut dyn Observer) {
+        let mut metric = std::mem::take(&mut self.metric);
+        match metric.read(line) {
+            Err(error) => {
+                self.point.start_metric();
+                let error = format!("{} at byte {}", error.what, error.at);
+                let rejection = Rejection { reason: Reason::InvalidMetric, error };
+                self.reject(&rejection, line, None, Origin::default(), out, observer);
+                self.metric = metric;
+            }
+            Ok(()) => {
+                let name = plain_key(&line[metric.name.clone()]);
+                let is_source = self.settings.sources.iter().any(|source| source.as_bytes() == &*name);
+                let is_message = |field: &&Pair| {
+                    line[field.value.start] == b'"'
+                        && *plain_key(&line[field.key.clone()]) == *self.settings.field.as_bytes()
+                };
+                // Should the field be there twice, the last counts, as it does for Telegraf.
+                let message = metric.fields.iter().rfind(is_message).map(|field| field.value.clone());
+                let time = metric.time;
+                self.metric = metric;
+                match message {
+                    Some(value) if is_source => self.source_metric(line, value, time, out, observer),
+                    _ => {
+                        out.extend_from_slice(line);
+                        out.push(b'\n');
+                        observer.observe(if is_source { Event::NoMessage } else { Event::Passed });
+                    }
+                }
+            }
+        }
+    }
+
+    /// Converts a metric that has been read, with its message in the string at `value`.
+    fn source_metric(
+        &mut self,
+        line: &[u8],
+        value: Range<usize>,
+        time: Option<i64>,
+        out: &mut Vec<u8>,
+        observer: &mut dyn Observer,
+    ) {
+        self.take_tags(line);
+        let mut message = std::mem::take(&mut self.message);
+        for Pair { key, value } in &self.metric.fields {
+            let key = plain_key(&line[key.clone()]);
+            if *key == *self.settings.field.as_bytes() {
+                continue;
+            }
+            let value = &line[value.clone()];
+            if value.first() == Some(&b'"') && value.len() > MAX_STRING {
+                message.clear();
+                let _ = unescape_string(&value[1..], &mut message);
+                let text = String::from_utf8_lossy(&message);
+                let mut shorter = Vec::new();
+                crate::line_protocol::write_string(cut(&text, MAX_STRING), &mut shorter);
+                if text.len() > MAX_STRING {
+                    observer.observe(Event::StringCut { key: &String::from_utf8_lossy(&key), bytes: text.len() });
+                }
+                self.point.other_field(&key, &shorter);
+            } else {
+                self.point.other_field(&key, value);
+            }
+        }
+        message.clear();
+        let _ = unescape_string(&line[value.start + 1..], &mut message);
+        self.message(&message, time, out, observer);
+        self.message = message;
+    }
+
+    /// Converts the message of a metric whose tags and other fields the point has.
+    fn message(&mut self, message: &[u8], time: Option<i64>, out: &mut Vec<u8>, observer: &mut dyn Observer) {
+        let text = trim(message);
+        let mut origin = Origin { time, index: 0 };
+        if text.len() > self.settings.limits.message {
+            return self.reject_too_large(text.len(), text, None, origin, out, observer);
+        }
+        if text.first() != Some(&b'[') {
+            return self.payload(text, origin, out, observer);
+        }
+        let mut splitter = Splitter::of_message();
+        while let Some(piece) = splitter.next(text, true) {
+            self.piece(piece, text, origin, out, observer);
+            origin.index += 1;
+        }
+    }
+
+    fn piece(&mut self, piece: Piece, text: &[u8], origin: Origin, out: &mut Vec<u8>, observer: &mut dyn Observer) {
+        let (reason, error, payload) = match piece {
+            Piece::Value(range) => return self.payload(trim(&text[range]), origin, out, observer),
+            Piece::EmptyArray => (Reason::NotAnObject, "the array holds no payload", "[]"),
+            Piece::OpenArray => (Reason::InvalidJson, "expected the `]` that ends the array, not the end", "["),
+        };
+        let rejection = Rejection { reason, error: error.to_owned() };
+        self.reject(&rejection, payload.as_bytes(), None, origin, out, observer);
+    }
+
+    /// Converts one payload to its point or its rejection.
+    fn payload(&mut self, text: &[u8], origin: Origin, out: &mut Vec<u8>, observer: &mut dyn Observer) {
+        if let Err(rejection) = self.point_of(text, origin, out, observer) {
+            self.reject(&rejection, text, None, origin, out, observer);
+        }
+    }
+
+    fn point_of(
+        &mut self,
+        bytes: &[u8],
+        origin: Origin,
+        out: &mut Vec<u8>,
+        observer: &mut dyn Observer,
+    ) -> Result<(), Rejection> {
+        let fail = |reason, error| Err(Rejection { reason, error });
+        let limit = self.settings.limits.message;
+        if bytes.len() > limit {
+            return fail(Reason::TooLarge, too_large(bytes.len(), limit));
+        }
+        let text = match std::str::from_utf8(bytes) {
+            Ok("") => return fail(Reason::InvalidJson, "the message is empty".to_owned()),
+            Ok(text) => text,
+            Err(error) => {
+                let error = format!("expected UTF-8 at byte {}", error.valid_up_to());
+                return fail(Reason::InvalidJson, error);
+            }
+        };
+        self.point.start_payload();
+        let payload = payload::read(text, &self.settings, &mut self.scratch, &mut self.point, observer)?;
+        if !self.point.has_tag("algorithm_name") {
+            let error = "the payload does not say which algorithm was called".to_owned();
+            return fail(Reason::MissingAlgorithmName, error);
+        }
+        if !self.point.has_fields() {
+            let error = "the payload has nothing but tags, time and values that make no field".to_owned();
+            return fail(Reason::NoFields, error);
+        }
+        let time = self.time(&payload, text, origin, observer);
+        if let Err(long) = self.point.write(&self.measurement, time, out) {
+            let error = format!("tags and a field's key take {} bytes, and InfluxDB at most 65535", long.0);
+            return fail(Reason::TooLarge, error);
+        }
+        observer.observe(Event::Converted);
+        Ok(())
+    }
+
+    /// The point's time: the payload's own, else the metric's, else the clock's.
+    fn time(&mut self, payload: &Payload<'_>, text: &str, origin: Origin, observer: &mut dyn Observer) -> i64 {
+        let mut given = None;
+        let mut unreadable = None;
+        for time in payload.times.iter().flatten() {
+            let written = time.text();
+            given = match time {
+                payload::Time::Scalar(Scalar::Number(number)) => Timestamp::from_number(*number),
+                payload::Time::Scalar(Scalar::String(_)) => Timestamp::from_text(&written),
+                _ => None,
+            };
+            if given.is_some() {
+                break;
+            }
+            unreadable.get_or_insert(written);
+        }
+        if let Some(text) = unreadable {
+            observer.observe(Event::TimeDefaulted { text: &text });
+        }
+        match given {
+            Some(given) if self.settings.exact_time => given.nanoseconds,
+            Some(given) => given.filled(call_hash(payload, text)),
+            None => origin.time.and_then(|time| timestamp::of_metric(time, origin.index)).unwrap_or_else(|| self.now()),
+        }
+    }
+
+    /// The clock's time, never the same twice.
+    fn now(&mut self) -> i64 {
+        self.last_now = (self.settings.clock)().max(self.last_now.saturating_add(1));
+        self.last_now
+    }
+
+    fn reject_too_large(
+        &mut self,
+        len: usize,
+        head: &[u8],
+        hash: Option<u64>,
+        origin: Origin,
+        out: &mut Vec<u8>,
+        observer: &mut dyn Observer,
+    ) {
+        let error = too_large(len, self.settings.limits.message);
+        self.reject(&Rejection { reason: Reason::TooLarge, error }, head, hash, origin, out, observer);
+    }
+
+    /// Appends the point that takes a rejected message's place. `hash` is that of the whole message, where `payload` is only
+    /// its start.
+    fn reject(
+        &mut self,
+        rejection: &Rejection,
+        payload: &[u8],
+        hash: Option<u64>,
+        origin: Origin,
+        out: &mut Vec<u8>,
+        observer: &mut dyn Observer,
+    ) {
+        let Rejection { reason, error } = rejection;
+        let time = self.rejection_time(hash.unwrap_or_else(|| xxh3_64(payload)), origin);
+        let text = String::from_utf8_lossy(payload);
+        let fields = [("error", error.as_str()), ("payload", cut(&text, MAX_REJECTED))];
+        self.point.write_about(&self.rejected_measurement, ("reason", reason.code()), &fields, time, out);
+        observer.observe(Event::Rejected { reason: *reason, error });
+    }
+
+    /// The metric's time or the clock's, moved so that no other rejected text has it.
+    fn rejection_time(&mut self, hash: u64, origin: Origin) -> i64 {
+        let time = origin.time.and_then(|time| timestamp::of_metric(time, 0)).unwrap_or_else(|| self.now());
+        let mut time = Timestamp { nanoseconds: time, unknown: timestamp::trailing_zeros(time) }.filled(hash);
+        while self.rejections.get(&time).is_some_and(|other| *other != hash) {
+            time = timestamp::of_metric(time, 1).unwrap_or(0);
+        }
+        if self.rejections.insert(time, hash).is_none() {
+            self.rejection_order.push_back(time);
+        }
+        if self.rejection_order.len() > REMEMBERED_REJECTIONS
+            && let Some(oldest) = self.rejection_order.pop_front()
+        {
+            self.rejections.remove(&oldest);
+        }
+        time
+    }
+}
+
+/// What tells two calls apart: the request's id, or the whole payload where it has none.
+fn call_hash(payload: &Payload<'_>, text: &str) -> u64 {
+    let id = match payload.request_id {
+        Some(Scalar::String(id)) => id.decoded(),
+        Some(Scalar::Number(id)) => id.text.into(),
+        Some(Scalar::Bool(true)) => "true".into(),
+        Some(Scalar::Bool(false)) => "false".into(),
+        Some(Scalar::Null | Scalar::NotFinite) | None => "".into(),
+    };
+    xxh3_64(if id.is_empty() { text.as_bytes() } else { id.as_bytes() })
+}
+
+fn too_large(len: usize, limit: usize) -> String {
+    format!("the message takes {len} bytes, and the limit is {limit}")
+}
+
+/// Without the white space around it, and the zero bytes that Telegraf takes away as well.
+fn trim(text: &[u8]) -> &[u8] {
+    let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | 0);
+    let start = text.iter().take_while(|byte| is_blank(byte)).count();
+    let end = text[start..].iter().rev().take_while(|byte| is_blank(byte)).count();
+    &text[start..text.len() - end]
+}
+
+/// The name, key or tag value that is written as `escaped`; what is not UTF-8 becomes replacement characters.
+fn plain_key(escaped: &[u8]) -> Cow<'_, [u8]> {
+    if escaped.is_ascii() && !escaped.contains(&b'\\') {
+        return Cow::Borrowed(escaped);
+    }
+    let mut plain = Vec::new();
+    unescape_key(escaped, &mut plain);
+    Cow::Owned(String::from_utf8_lossy(&plain).into_owned().into_bytes())
+}

@@ -1,0 +1,124 @@
+//! Log lines on stderr, with the level prefixes that Telegraf's execd understands, a few of each kind a minute.
+
+use std::fmt::Display;
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use telegraf_algorithmia::{Counts, Event, Reason};
+
+/// Writes one line to stderr. Should nobody read that any more, there is nobody to tell.
+pub fn write(level: char, text: impl Display) {
+    let _ = writeln!(std::io::stderr(), "{level}! {text}");
+}
+
+/// Lines of one kind in one period; more are only counted.
+const LINES: u64 = 5;
+
+/// How long a period is.
+const PERIOD: Duration = Duration::from_secs(60);
+
+/// The kinds of line: one for each reason, and these.
+const NO_MESSAGE: usize = Reason::ALL.len();
+const LEFT_OUT: usize = NO_MESSAGE + 1;
+const TIME_DEFAULTED: usize = LEFT_OUT + 1;
+const STRING_CUT: usize = TIME_DEFAULTED + 1;
+const KINDS: usize = STRING_CUT + 1;
+
+/// Writes what happened, and holds back what would be too much.
+#[derive(Default)]
+pub struct Log {
+    kinds: [Period; KINDS],
+}
+
+#[derive(Clone, Copy, Default)]
+struct Period {
+    since: Option<Instant>,
+    lines: u64,
+}
+
+impl Log {
+    pub fn observe(&mut self, event: Event<'_>) {
+        match event {
+            Event::Converted | Event::Passed => {}
+            Event::Rejected { reason, error } => {
+                self.line(reason as usize, || format!("rejected a message, {reason}: {error}"));
+            }
+            Event::NoMessage => self.line(NO_MESSAGE, || {
+                "a metric that should hold a message has no such string field and passes through: in \
+                 inputs.kafka_consumer, set data_format = \"value\" and data_type = \"string\""
+                    .to_owned()
+            }),
+            Event::LeftOut { key, why } => self.line(LEFT_OUT, || format!("left out {key:?}: {why}")),
+            Event::TimeDefaulted { text } => self.line(TIME_DEFAULTED, || {
+                let start: String = text.chars().take(64).collect();
+                format!("cannot read the time {start:?}, so the point has another")
+            }),
+            Event::StringCut { key, bytes } => self.line(STRING_CUT, || {
+                format!("cut {key:?} from {bytes} bytes to the 65536 that InfluxDB stores in a string")
+            }),
+        }
+    }
+
+    fn line(&mut self, kind: usize, text: impl FnOnce() -> String) {
+        self.tick();
+        let period = &mut self.kinds[kind];
+        period.since.get_or_insert_with(Instant::now);
+        period.lines += 1;
+        if period.lines <= LINES {
+            write('W', text());
+        }
+    }
+
+    /// When there will be a count to write.
+    pub fn due(&self) -> Option<Duration> {
+        let ends = self.kinds.iter().filter_map(|period| period.since).map(|since| since + PERIOD);
+        ends.min().map(|end| end.saturating_duration_since(Instant::now()))
+    }
+
+    /// Ends the periods that are over.
+    pub fn tick(&mut self) {
+        for kind in 0..KINDS {
+            if self.kinds[kind].since.is_some_and(|since| since.elapsed() >= PERIOD) {
+                self.end(kind);
+            }
+        }
+    }
+
+    fn end(&mut self, kind: usize) {
+        let Period { lines, .. } = std::mem::take(&mut self.kinds[kind]);
+        if lines > LINES {
+            let more = lines - LINES;
+            let what = match kind {
+                NO_MESSAGE => "metrics without a message",
+                LEFT_OUT => "values left out",
+                TIME_DEFAULTED => "times that cannot be read",
+                STRING_CUT => "strings cut",
+                reason => return write('W', format_args!("{more} more messages rejected, {}", Reason::ALL[reason])),
+            };
+            write('W', format_args!("{more} more {what}"));
+        }
+    }
+
+    /// Writes what was held back, and the sums if there is anything in them to care for.
+    pub fn finish(&mut self, counts: &Counts) {
+        (0..KINDS).for_each(|kind| self.end(kind));
+        let Counts { converted, passed, rejected, left_out, time_defaulted, strings_cut } = counts;
+        if counts.all_rejected() + left_out + time_defaulted + strings_cut == 0 {
+            return;
+        }
+        let mut text = format!("{converted} converted, {passed} passed through, {} rejected", counts.all_rejected());
+        let reasons = Reason::ALL.iter().zip(rejected).filter(|(_, count)| **count > 0);
+        let reasons: Vec<_> = reasons.map(|(reason, count)| format!("{count} {reason}")).collect();
+        if !reasons.is_empty() {
+            text += &format!(" ({})", reasons.join(", "));
+        }
+        for (count, what) in
+            [(left_out, "values left out"), (time_defaulted, "times not read"), (strings_cut, "strings cut")]
+        {
+            if *count > 0 {
+                text += &format!(", {what}: {count}");
+            }
+        }
+        write('I', text);
+    }
+}

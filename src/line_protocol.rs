@@ -1,0 +1,223 @@
+//! The text of line protocol, as Telegraf's own influx serializer writes it and its parser reads it
+//! (plugins/serializers/influx/escape.go, plugins/parsers/influx/machine.go.rl). What is escaped is said here and
+//! nowhere else.
+
+use memchr::{memchr, memchr2};
+
+use crate::json::Number;
+
+/// Bytes that stand for something in names, tag keys, tag values and field keys, and so cannot stand for themselves.
+const KEY_SPECIAL: [bool; 256] = set(b",= \t\n\x0b\x0c\r\\");
+
+/// White space that no name, key or tag value may hold raw. Telegraf's serializer writes the vertical tab raw, and its
+/// parser then refuses the line; we escape it like the others.
+const fn control_escape(byte: u8) -> Option<u8> {
+    match byte {
+        b'\t' => Some(b't'),
+        b'\n' => Some(b'n'),
+        0x0b => Some(b'v'),
+        0x0c => Some(b'f'),
+        b'\r' => Some(b'r'),
+        _ => None,
+    }
+}
+
+const fn set(bytes: &[u8]) -> [bool; 256] {
+    let mut set = [false; 256];
+    let mut at = 0;
+    while at < bytes.len() {
+        set[bytes[at] as usize] = true;
+        at += 1;
+    }
+    set
+}
+
+/// Appends a tag key, a tag value or a field key.
+///
+/// A backslash is written as itself, but for one that would be read as the escape of what follows it: before `,`, `=`,
+/// a space or `"`, and at the end. Readers disagree on every way to write that (Telegraf, InfluxDB 2 and InfluxDB 3 were
+/// compared), so it is left out.
+pub(crate) fn escape_key(raw: &[u8], out: &mut Vec<u8>) {
+    if !raw.iter().any(|byte| KEY_SPECIAL[usize::from(*byte)]) {
+        return out.extend_from_slice(raw);
+    }
+    let mut rest = raw;
+    while let [byte, behind @ ..] = rest {
+        rest = behind;
+        match *byte {
+            b'\\' => {
+                let run = behind.iter().take_while(|byte| **byte == b'\\').count();
+                rest = &behind[run..];
+                if !matches!(rest, [] | [b',' | b'=' | b' ' | b'"', ..]) {
+                    out.resize(out.len() + 1 + run, b'\\');
+                }
+            }
+            b',' | b'=' | b' ' => out.extend([b'\\', *byte]),
+            byte => match control_escape(byte) {
+                Some(letter) => out.extend([b'\\', letter]),
+                None => out.push(byte),
+            },
+        }
+    }
+}
+
+/// Appends the tag key, tag value or field key that `escaped` stands for, as Telegraf reads it.
+pub(crate) fn unescape_key(escaped: &[u8], out: &mut Vec<u8>) {
+    let mut rest = escaped;
+    while let Some(at) = memchr(b'\\', rest) {
+        let plain = match rest.get(at + 1) {
+            Some(b',' | b'=' | b' ' | b'"') => at,
+            _ => at + 1,
+        };
+        out.extend_from_slice(&rest[..plain]);
+        rest = &rest[at + 1..];
+    }
+    out.extend_from_slice(rest);
+}
+
+/// Appends a string field's value with its quotes. Line breaks stay as they are.
+pub(crate) fn write_string(raw: &str, out: &mut Vec<u8>) {
+    out.push(b'"');
+    let mut rest = raw.as_bytes();
+    while let Some(at) = memchr2(b'"', b'\\', rest) {
+        out.extend_from_slice(&rest[..at]);
+        out.extend([b'\\', rest[at]]);
+        rest = &rest[at + 1..];
+    }
+    out.extend_from_slice(rest);
+    out.push(b'"');
+}
+
+/// Appends what a string field's value stands for, up to the quote that ends it; the length of the text before that
+/// quote. None where there is no such quote, or a backslash before it that escapes nothing.
+pub(crate) fn unescape_string(escaped: &[u8], out: &mut Vec<u8>) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        let len = memchr2(b'"', b'\\', &escaped[at..])?;
+        out.extend_from_slice(&escaped[at..at + len]);
+        at += len;
+        match (escaped[at], escaped.get(at + 1)) {
+            (b'"', _) => return Some(at),
+            (_, Some(byte @ (b'"' | b'\\'))) => {
+                out.push(*byte);
+                at += 2;
+            }
+            _ => return None,
+        }
+    }
+}
+
+/// Appends a float field's value: the shortest text that reads back the same. False, and nothing is written, where the
+/// number is beyond what an `f64` holds.
+pub(crate) fn write_float(number: Number<'_>, out: &mut Vec<u8>) -> bool {
+    if number.shortest {
+        out.extend_from_slice(number.text.as_bytes());
+        return true;
+    }
+    match number.text.parse::<f64>() {
+        Ok(float) if float.is_finite() => {
+            let mut buffer = ryu::Buffer::new();
+            let text = buffer.format_finite(float);
+            out.extend_from_slice(text.strip_suffix(".0").unwrap_or(text).as_bytes());
+            true
+        }
+        _ => false,
+    }
+}
+
+/// Appends an integer field's value.
+pub(crate) fn write_integer(value: i64, out: &mut Vec<u8>) {
+    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+    out.push(b'i');
+}
+
+/// The longest start of `text` that has at most `limit` bytes and ends between two characters.
+pub(crate) fn cut(text: &str, limit: usize) -> &str {
+    &text[..text.floor_char_boundary(limit)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(raw: &str) -> String {
+        let mut out = Vec::new();
+        escape_key(raw.as_bytes(), &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn keys_are_escaped() {
+        for (raw, escaped) in [
+            ("plain", "plain"),
+            ("a b,c=d", r"a\ b\,c\=d"),
+            ("\t\n\x0b\x0c\r", r"\t\n\v\f\r"),
+            (r"C:\models\new", r"C:\models\new"),
+            (r"a\\b", r"a\\b"),
+            (r"end\", "end"),
+            (r"end\\\", "end"),
+            (r"\", ""),
+            (r"a\,b", r"a\,b"),
+            (r"a\\ b", r"a\ b"),
+            (r#"a\"b"#, r#"a"b"#),
+            ("a\\\tb", r"a\\tb"),
+            ("é ü", r"é\ ü"),
+        ] {
+            assert_eq!(key(raw), escaped, "{raw:?}");
+        }
+    }
+
+    #[test]
+    fn keys_are_unescaped_as_telegraf_does() {
+        for (escaped, raw) in
+            [("a", "a"), (r"a\ b\,c\=d", "a b,c=d"), (r"a\nb\\c\", r"a\nb\\c\"), (r#"\""#, "\""), (r"\\,", r"\,")]
+        {
+            let mut out = Vec::new();
+            unescape_key(escaped.as_bytes(), &mut out);
+            assert_eq!(out, raw.as_bytes(), "{escaped}");
+        }
+    }
+
+    #[test]
+    fn strings_come_back() {
+        for raw in ["", "a", "\"", "\\", "a\\\"b\nc", "\\\\", "é"] {
+            let (mut text, mut back) = (Vec::new(), Vec::new());
+            write_string(raw, &mut text);
+            assert_eq!(unescape_string(&text[1..], &mut back), Some(text.len() - 2));
+            assert_eq!(back, raw.as_bytes());
+        }
+        assert_eq!(unescape_string(b"open", &mut Vec::new()), None);
+        assert_eq!(unescape_string(b"open\\", &mut Vec::new()), None);
+        assert_eq!(unescape_string(b"open\\\"", &mut Vec::new()), None);
+    }
+
+    #[test]
+    fn floats_are_short_and_exact() {
+        for (text, float) in [
+            ("1", "1"),
+            ("1.0", "1"),
+            ("1.50", "1.5"),
+            ("-0.0", "-0"),
+            ("0.2", "0.2"),
+            ("1e16", "1e16"),
+            ("1e15", "1000000000000000"),
+            ("0.1e-6", "1e-7"),
+            ("12345678901234567890", "12345678901234567000"),
+            ("1e-400", "0"),
+            ("5e-324", "5e-324"),
+            ("1.7976931348623157e308", "1.7976931348623157e308"),
+        ] {
+            let mut out = Vec::new();
+            assert!(write_float(Number::of(text).unwrap(), &mut out), "{text}");
+            let out = String::from_utf8(out).unwrap();
+            assert_eq!(out.parse::<f64>().unwrap(), float.parse::<f64>().unwrap());
+            if out.len() < 18 {
+                assert_eq!(out, float, "{text}");
+            }
+        }
+        let mut out = Vec::new();
+        assert!(!write_float(Number::of("1e309").unwrap(), &mut out));
+        assert!(!write_float(Number::of("-1e999999").unwrap(), &mut out));
+        assert!(out.is_empty());
+    }
+}

@@ -1,0 +1,73 @@
+//! The command `telegraf-algorithmia`.
+
+mod cli;
+mod execd;
+
+use std::io::IsTerminal;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use telegraf_algorithmia::Converter;
+
+use crate::cli::Job;
+use crate::execd::{Ended, Stream, log};
+
+/// Wrong usage, as clap exits for it too.
+const USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    run().unwrap_or_else(|error| {
+        log::write('E', format_args!("{error:#}"));
+        ExitCode::FAILURE
+    })
+}
+
+fn run() -> Result<ExitCode> {
+    let Job { settings, inputs, strict } = match cli::parse() {
+        Ok(job) => job,
+        Err(error) => {
+            let _ = error.print();
+            return Ok(ExitCode::from(error.exit_code() as u8));
+        }
+    };
+    if inputs.is_empty() && std::io::stdin().is_terminal() {
+        eprint!("{}", cli::nothing_to_read());
+        return Ok(ExitCode::from(USAGE));
+    }
+    let converter = match Converter::new(settings) {
+        Ok(converter) => converter,
+        Err(error) => {
+            log::write('E', error);
+            return Ok(ExitCode::from(USAGE));
+        }
+    };
+    let mut stream = Stream::new(converter)?;
+    let mut failed = false;
+    let mut ended = Ended::Input;
+    if inputs.is_empty() {
+        ended = stream.read_stdin()?;
+    }
+    for path in &inputs {
+        // One file that cannot be read does not cost the others.
+        match stream.read_file(path) {
+            Ok(Ended::Input) => {}
+            Ok(Ended::Signal) if path != Path::new("-") => {
+                log::write('E', format_args!("interrupted: {} was not read to its end", path.display()));
+                failed = true;
+                break;
+            }
+            Ok(other) => {
+                ended = other;
+                break;
+            }
+            Err(error) => {
+                log::write('E', format_args!("{error:#}"));
+                failed = true;
+            }
+        }
+    }
+    let counts = stream.finish(ended)?;
+    failed |= strict && counts.all_rejected() > 0;
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}

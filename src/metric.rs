@@ -1,0 +1,425 @@
+//! Line protocol as it arrives: where one metric ends ([`Framer`]) and what it consists of ([`MetricReader`]).
+//!
+//! The grammar is that of Telegraf's own parser (plugins/parsers/influx/machine.go.rl), since what passes through here
+//! unchanged is read by that parser next. The crate influxdb-line-protocol cannot stand in for it: it takes lines that
+//! Telegraf and InfluxDB 2 refuse (`m,a,b=c f=1`, `m,a=b=c f=1`), and so would let them through to cost their whole batch.
+//! It judges our output in the tests.
+
+use std::ops::Range;
+
+use memchr::memchr2;
+
+/// White space within a line.
+const fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | 0x0b | 0x0c)
+}
+
+/// White space that ends a name, key or tag value even behind a backslash.
+const fn is_break(byte: u8) -> bool {
+    matches!(byte, b'\t' | b'\n' | 0x0b | 0x0c | b'\r')
+}
+
+/// Finds the end of each metric in a buffer that grows. A line break ends a metric unless it stands in a string, and a
+/// quote opens a string only directly behind the `=` of a field.
+#[derive(Debug, Default)]
+pub(crate) struct Framer {
+    start: usize,
+    at: usize,
+    state: FramerState,
+}
+
+#[derive(Debug, Default, PartialEq)]
+enum FramerState {
+    #[default]
+    LineStart,
+    Comment,
+    NameAndTags,
+    Fields,
+    Value,
+    String,
+}
+
+impl Framer {
+    /// Where the metric begins that is not yet complete; what is before it is done with.
+    pub fn start(&self) -> usize {
+        self.start
+    }
+
+    /// How far the buffer has been read.
+    pub fn at(&self) -> usize {
+        self.at
+    }
+
+    /// Whether the cursor stands at the start of a line of which nothing has been read.
+    pub fn at_line_start(&self) -> bool {
+        self.state == FramerState::LineStart && self.at == self.start
+    }
+
+    /// Moves on to `at`, which has to be the start of a line.
+    pub fn skip_to(&mut self, at: usize) {
+        *self = Framer { start: at, at, state: FramerState::LineStart };
+    }
+
+    /// The buffer's first `len` bytes are gone.
+    pub fn drained(&mut self, len: usize) {
+        self.start = self.start.saturating_sub(len);
+        self.at -= len;
+    }
+
+    /// The range of the next complete metric, without its line break. At the end of the input the last one needs none.
+    pub fn next(&mut self, buffer: &[u8], end_of_input: bool) -> Option<Range<usize>> {
+        while let Some(&byte) = buffer.get(self.at) {
+            match self.state {
+                FramerState::LineStart if is_blank(byte) || byte == b'\r' => self.at += 1,
+                FramerState::LineStart if byte == b'\n' => self.skip_to(self.at + 1),
+                FramerState::LineStart => {
+                    self.state = if byte == b'#' { FramerState::Comment } else { FramerState::NameAndTags };
+                }
+                FramerState::Comment => match memchr::memchr(b'\n', &buffer[self.at..]) {
+                    Some(len) => self.skip_to(self.at + len + 1),
+                    None => self.at = buffer.len(),
+                },
+                FramerState::String => match memchr2(b'"', b'\\', &buffer[self.at..]) {
+                    None => self.at = buffer.len(),
+                    Some(len) => {
+                        self.at += len;
+                        if buffer[self.at] == b'"' {
+                            self.state = FramerState::Fields;
+                            self.at += 1;
+                        } else if !self.skip_escape(buffer, end_of_input) {
+                            return None;
+                        }
+                    }
+                },
+                FramerState::Value if byte == b'"' => {
+                    self.state = FramerState::String;
+                    self.at += 1;
+                }
+                FramerState::Value => self.state = FramerState::Fields,
+                FramerState::NameAndTags | FramerState::Fields => match byte {
+                    b'\n' => {
+                        let metric = self.start..self.at;
+                        self.skip_to(self.at + 1);
+                        return Some(metric);
+                    }
+                    b'\\' => {
+                        if !self.skip_escape(buffer, end_of_input) {
+                            return None;
+                        }
+                    }
+                    b'=' if self.state == FramerState::Fields => {
+                        self.state = FramerState::Value;
+                        self.at += 1;
+                    }
+                    byte => {
+                        if is_blank(byte) {
+                            self.state = FramerState::Fields;
+                        }
+                        self.at += 1;
+                    }
+                },
+            }
+        }
+        let unfinished = !matches!(self.state, FramerState::LineStart | FramerState::Comment);
+        if !unfinished {
+            self.start = self.at;
+        } else if end_of_input {
+            let metric = self.start..buffer.len();
+            self.skip_to(buffer.len());
+            return Some(metric);
+        }
+        None
+    }
+
+    /// Steps over a backslash and what it escapes; false where that has not arrived yet.
+    fn skip_escape(&mut self, buffer: &[u8], end_of_input: bool) -> bool {
+        self.at += match buffer.get(self.at + 1) {
+            None if !end_of_input => return false,
+            None => 1,
+            // In a name or tag the second of two backslashes may still escape what follows it.
+            Some(b'\\') if self.state == FramerState::NameAndTags => 1,
+            Some(b'\n') if self.state != FramerState::String => 1,
+            Some(_) => 2,
+        };
+        true
+    }
+}
+
+/// What a metric's line consists of, as ranges of its text. Made to be used again for each line.
+#[derive(Debug, Default)]
+pub(crate) struct MetricReader {
+    /// Behind the name and tags.
+    pub name: Range<usize>,
+    /// Keys and values as they are written, escapes and all.
+    pub tags: Vec<Pair>,
+    /// Values with what marks their type: the quotes, the `i`.
+    pub fields: Vec<Pair>,
+    /// Nanoseconds since the epoch.
+    pub time: Option<i64>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Pair {
+    pub key: Range<usize>,
+    pub value: Range<usize>,
+}
+
+/// Where a line stops being line protocol, and what should be there.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct MetricError {
+    pub at: usize,
+    pub what: &'static str,
+}
+
+type Result<T> = std::result::Result<T, MetricError>;
+
+impl MetricReader {
+    /// Takes a whole line (without its line break) apart.
+    pub fn read(&mut self, line: &[u8]) -> Result<()> {
+        self.fields.clear();
+        let at = self.read_head(line)?;
+        let mut at = Self::blanks(line, at);
+        loop {
+            let key = Self::field_key(line, at)?;
+            let value = key.end + 1..Self::field_value(line, key.end + 1)?;
+            at = value.end;
+            self.fields.push(Pair { key, value });
+            match line.get(at) {
+                Some(b',') => at += 1,
+                _ => break,
+            }
+        }
+        self.time = Self::read_time(line, at)?;
+        Ok(())
+    }
+
+    /// Takes the name and the tags; the offset of the white space behind them.
+    pub fn read_head(&mut self, line: &[u8]) -> Result<usize> {
+        self.tags.clear();
+        let start = Self::blanks(line, 0);
+        if line.get(start) == Some(&b'#') {
+            return Err(MetricError { at: start, what: "expected the name of a measurement" });
+        }
+        let mut at = start;
+        loop {
+            match line.get(at) {
+                Some(b'\\') if line.get(at + 1).is_some_and(|byte| !is_break(*byte)) => at += 2,
+                Some(b'\\') => return Err(MetricError { at, what: "expected a character behind the backslash" }),
+                Some(byte) if *byte != b',' && *byte != b' ' && !is_break(*byte) => at += 1,
+                _ => break,
+            }
+        }
+        self.name = start..at;
+        if at == start {
+            return Err(MetricError { at, what: "expected the name of a measurement" });
+        }
+        while line.get(at) == Some(&b',') {
+            let key = at + 1..Self::tag_text(line, at + 1)?;
+            if line.get(key.end) != Some(&b'=') {
+                return Err(MetricError { at: key.end, what: "expected the `=` behind a tag's key" });
+            }
+            let value = key.end + 1..Self::tag_text(line, key.end + 1)?;
+            at = value.end;
+            self.tags.push(Pair { key, value });
+        }
+        match line.get(at) {
+            Some(byte) if is_blank(*byte) => Ok(at),
+            _ => Err(MetricError { at, what: "expected a space and the fields" }),
+        }
+    }
+
+    /// The time at the end of a line whose fields end at `at`, or None where there is none.
+    pub fn read_time(line: &[u8], at: usize) -> Result<Option<i64>> {
+        let rest = line[at..].strip_suffix(b"\r").unwrap_or(&line[at..]);
+        let text = rest.trim_ascii();
+        if text.is_empty() && rest.iter().all(|byte| is_blank(*byte)) {
+            return Ok(None);
+        }
+        let error = MetricError { at, what: "expected a space and the time in nanoseconds, and nothing behind it" };
+        let digits = text.strip_prefix(b"-").unwrap_or(text);
+        let blank = rest.first().is_some_and(|byte| is_blank(*byte));
+        if !blank || digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) || digits.len() > 19 {
+            return Err(error);
+        }
+        match std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()) {
+            Some(time) => Ok(Some(time)),
+            None => Err(error),
+        }
+    }
+
+    fn blanks(line: &[u8], at: usize) -> usize {
+        at + line[at..].iter().take_while(|byte| is_blank(**byte)).count()
+    }
+
+    /// The end of the tag key or value that starts at `start`.
+    fn tag_text(line: &[u8], start: usize) -> Result<usize> {
+        let mut at = start;
+        loop {
+            match line.get(at) {
+                Some(b'\\') => match line.get(at + 1) {
+                    Some(b'\\') => at += 1,
+                    Some(byte) if !is_break(*byte) => at += 2,
+                    _ => return Err(MetricError { at, what: "expected a character behind the backslash" }),
+                },
+                Some(b',' | b'=' | b' ') | None => break,
+                Some(byte) if is_break(*byte) => break,
+                Some(_) => at += 1,
+            }
+        }
+        if at == start { Err(MetricError { at, what: "expected a tag's key or value" }) } else { Ok(at) }
+    }
+
+    /// The key of the field that starts at `start`, up to its `=`.
+    fn field_key(line: &[u8], start: usize) -> Result<Range<usize>> {
+        let mut at = start;
+        loop {
+            match line.get(at) {
+                Some(b'\\') if line.get(at + 1).is_some_and(|byte| !is_break(*byte)) => at += 2,
+                Some(b'=') if at > start => return Ok(start..at),
+                Some(byte) if !matches!(byte, b'\\' | b',' | b'=' | b' ') && !is_break(*byte) => at += 1,
+                _ => return Err(MetricError { at, what: "expected a field: KEY=VALUE" }),
+            }
+        }
+    }
+
+    /// The end of the field value that starts at `start`.
+    fn field_value(line: &[u8], start: usize) -> Result<usize> {
+        let rest = &line[start..];
+        if rest.first() == Some(&b'"') {
+            let mut at = 1;
+            while let Some(len) = memchr2(b'"', b'\\', &rest[at..]) {
+                at += len;
+                match (rest[at], rest.get(at + 1)) {
+                    (b'"', _) => return Ok(start + at + 1),
+                    (_, Some(b'"' | b'\\')) => at += 2,
+                    _ => return Err(MetricError { at: start + at, what: "expected `\\\"` or `\\\\` in the string" }),
+                }
+            }
+            return Err(MetricError { at: line.len(), what: "expected the `\"` that ends the string" });
+        }
+        let len = rest.iter().take_while(|byte| **byte != b',' && !is_blank(**byte) && **byte != b'\r').count();
+        if is_plain_value(&rest[..len]) {
+            Ok(start + len)
+        } else {
+            Err(MetricError { at: start, what: "expected a number, a boolean, or a string in quotes" })
+        }
+    }
+}
+
+/// A float, integer, unsigned integer or boolean that Telegraf's parser takes.
+fn is_plain_value(text: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(text) else { return false };
+    let is_number = |text: &str| text.trim_start_matches('-').starts_with(|c: char| c.is_ascii_digit());
+    match text {
+        "t" | "T" | "true" | "True" | "TRUE" | "f" | "F" | "false" | "False" | "FALSE" => true,
+        _ => match (text.strip_suffix('i'), text.strip_suffix('u')) {
+            (Some(integer), _) => is_number(integer) && integer.parse::<i64>().is_ok(),
+            (_, Some(unsigned)) => is_number(unsigned) && unsigned.parse::<u64>().is_ok(),
+            _ => is_number(text) && text.parse::<f64>().is_ok_and(f64::is_finite),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(text: &str) -> Vec<&str> {
+        let mut framer = Framer::default();
+        std::iter::from_fn(|| framer.next(text.as_bytes(), true)).map(|range| &text[range]).collect()
+    }
+
+    #[test]
+    fn metrics_end_at_line_breaks_outside_strings() {
+        assert_eq!(frame("a f=1 1\nb f=2 2\n"), ["a f=1 1", "b f=2 2"]);
+        assert_eq!(frame("a f=\"x\ny\" 1\nb f=2"), ["a f=\"x\ny\" 1", "b f=2"]);
+        assert_eq!(frame("a f=\"\\\"\n\\\\\" 1\nb f=2"), ["a f=\"\\\"\n\\\\\" 1", "b f=2"]);
+        assert_eq!(frame("a,t=\"x f=1 1\nb,t=\" f=2"), ["a,t=\"x f=1 1", "b,t=\" f=2"]);
+        assert_eq!(frame("a,t=x\\ y=\" f=\"\n\" 1\nb f=2"), ["a,t=x\\ y=\" f=\"\n\" 1", "b f=2"]);
+        assert_eq!(frame("a f\\==\"x\n\",g=1 1\nb f=2"), ["a f\\==\"x\n\",g=1 1", "b f=2"]);
+        assert_eq!(frame("\n# a comment \"\n  \r\n  a f=1\n\n"), ["  a f=1"]);
+        assert_eq!(frame("junk\nb f=2"), ["junk", "b f=2"]);
+    }
+
+    #[test]
+    fn framing_goes_on_where_the_buffer_ended() {
+        let text = b"m,t=a\\ b f=\"x\\\"\n\\\\\",g=1i 5\n# c\nn f=1\n";
+        for cut in 0..text.len() {
+            let mut framer = Framer::default();
+            let mut found = Vec::new();
+            while let Some(range) = framer.next(&text[..cut], false) {
+                found.push(range);
+            }
+            let gone = framer.start();
+            framer.drained(gone);
+            while let Some(range) = framer.next(&text[gone..], true) {
+                found.push(range.start + gone..range.end + gone);
+            }
+            assert_eq!(found, [0..26, 31..36], "cut at {cut}");
+        }
+    }
+
+    fn read(line: &str) -> Result<String> {
+        let mut reader = MetricReader::default();
+        reader.read(line.as_bytes())?;
+        let pairs = |pairs: &[Pair]| {
+            let texts = pairs.iter().map(|pair| format!("{}>{}", &line[pair.key.clone()], &line[pair.value.clone()]));
+            texts.collect::<Vec<_>>().join(" ")
+        };
+        Ok(format!(
+            "{} | {} | {} | {:?}",
+            &line[reader.name.clone()],
+            pairs(&reader.tags),
+            pairs(&reader.fields),
+            reader.time
+        ))
+    }
+
+    #[test]
+    fn metrics_are_taken_apart() {
+        assert_eq!(read("m f=1").unwrap(), "m |  | f>1 | None");
+        assert_eq!(
+            read(r#"m\ n,a=b,c\=d=e\,f  f="x, y",g=-1i,h=2u,i=t,j=1.5e-7 -12"#).unwrap(),
+            r#"m\ n | a>b c\=d>e\,f | f>"x, y" g>-1i h>2u i>t j>1.5e-7 | Some(-12)"#
+        );
+        assert_eq!(read("m,a=b\\\\\\,c f=1 5\r").unwrap(), "m | a>b\\\\\\,c | f>1 | Some(5)");
+    }
+
+    #[test]
+    fn what_telegraf_refuses_is_refused() {
+        for line in [
+            "m",
+            "m ",
+            ",t=a f=1",
+            "m,t f=1",
+            "m,t= f=1",
+            "m,=a f=1",
+            "m,t=a=b f=1",
+            "m,a,b=c f=1",
+            "m f",
+            "m f=",
+            "m =1",
+            "m f=1,",
+            "m f=1,,g=2",
+            "m f=abc",
+            "m f=\"abc",
+            "m f=1 5 6",
+            "m f=1 abc",
+            "m f=99999999999999999999i",
+            "m f=-1u",
+            "m f=1 99999999999999999999",
+            "m f=NaN",
+            "m f=inf",
+            "m f=1e999",
+            "m f=\"a\\b\"",
+            "m,t=a\u{b}b f=1",
+            "m,t=a\\",
+            "hello world",
+            "{\"a\":1}",
+            "m f=1x5",
+            "m f=1 1.5",
+        ] {
+            assert!(read(line).is_err(), "{line:?} gave {:?}", read(line));
+        }
+    }
+}

@@ -1,0 +1,357 @@
+//! One payload, the JSON object that Insights sends for a call, read into a [`Point`]: which key becomes what.
+
+use std::borrow::Cow;
+
+use crate::decimal::Decimal;
+use crate::event::{Event, Observer, Reason};
+use crate::json::{Number, Reader, Scalar, Start, SyntaxError};
+use crate::kinds::Kind;
+use crate::line_protocol::{cut, write_float, write_integer, write_string};
+use crate::point::Point;
+use crate::settings::Settings;
+
+/// The most bytes of a string field that InfluxDB is documented to store.
+pub(crate) const MAX_STRING: usize = 64 * 1024;
+
+/// What a payload says besides tags and fields.
+#[derive(Debug, Default)]
+pub(crate) struct Payload<'a> {
+    /// The values of `time` and `timestamp`, in the order in which they count.
+    pub times: [Option<Time<'a>>; 2],
+    pub request_id: Option<Scalar<'a>>,
+}
+
+/// What stands where a time should.
+#[derive(Debug)]
+pub(crate) enum Time<'a> {
+    Scalar(Scalar<'a>),
+    Container,
+}
+
+/// Why a text makes no point.
+#[derive(Debug)]
+pub(crate) struct Rejection {
+    pub reason: Reason,
+    pub error: String,
+}
+
+impl From<SyntaxError> for Rejection {
+    fn from(SyntaxError { at, what }: SyntaxError) -> Self {
+        Rejection { reason: Reason::InvalidJson, error: format!("{what} at byte {at}") }
+    }
+}
+
+/// Buffers that every payload uses again.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    path: String,
+    decoded: String,
+}
+
+/// Reads the payload `text` into `point`.
+pub(crate) fn read<'a>(
+    text: &'a str,
+    settings: &Settings,
+    scratch: &mut Scratch,
+    point: &mut Point,
+    observer: &mut dyn Observer,
+) -> Result<Payload<'a>, Rejection> {
+    let mut walk = Walk { reader: Reader::new(text), settings, scratch, point, observer, payload: Payload::default() };
+    match walk.reader.start()? {
+        Start::Object => walk.object(1, 0)?,
+        Start::Array => walk.skip(b']', 1)?,
+        Start::Scalar => drop(walk.reader.scalar()?),
+    }
+    walk.reader.end()?;
+    if text.trim_ascii_start().starts_with('{') {
+        Ok(walk.payload)
+    } else {
+        let error = "expected a JSON object, as Insights sends one for each call".to_owned();
+        Err(Rejection { reason: Reason::NotAnObject, error })
+    }
+}
+
+struct Walk<'a, 'w> {
+    reader: Reader<'a>,
+    settings: &'w Settings,
+    scratch: &'w mut Scratch,
+    point: &'w mut Point,
+    observer: &'w mut dyn Observer,
+    payload: Payload<'a>,
+}
+
+impl<'a> Walk<'a, '_> {
+    /// The members of an object whose `{` has been taken, and whose key is the first `base` bytes of the path.
+    fn object(&mut self, depth: usize, base: usize) -> Result<(), Rejection> {
+        self.check_depth(depth)?;
+        if self.reader.empty(b'}') {
+            return Ok(());
+        }
+        loop {
+            let key = self.reader.key()?;
+            let start = self.reader.start()?;
+            if depth == 1 && !key.escaped {
+                match (start, key.raw) {
+                    (start, "time") => self.time(0, start)?,
+                    (start, "timestamp") => self.time(1, start)?,
+                    // The common case: a flat payload, nothing to decode or copy.
+                    (Start::Scalar, key) => self.scalar(key)?,
+                    (start, key) => {
+                        self.scratch.path.clear();
+                        self.scratch.path.push_str(key);
+                        self.container(start, depth)?;
+                    }
+                }
+            } else {
+                self.scratch.path.truncate(base);
+                if depth > 1 {
+                    self.scratch.path.push('_');
+                }
+                key.decode_into(&mut self.scratch.path);
+                match (start, depth, self.scratch.path.as_str()) {
+                    (start, 1, "time") => self.time(0, start)?,
+                    (start, 1, "timestamp") => self.time(1, start)?,
+                    (start, ..) => self.at_path(start, depth)?,
+                }
+            }
+            if !self.reader.more(b'}')? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The items of an array, likewise.
+    fn array(&mut self, depth: usize, base: usize) -> Result<(), Rejection> {
+        self.check_depth(depth)?;
+        if self.reader.empty(b']') {
+            return Ok(());
+        }
+        for index in 0usize.. {
+            self.scratch.path.truncate(base);
+            self.scratch.path.push('_');
+            self.scratch.path.push_str(itoa::Buffer::new().format(index));
+            let start = self.reader.start()?;
+            self.at_path(start, depth)?;
+            if !self.reader.more(b']')? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The value whose key is the path.
+    fn at_path(&mut self, start: Start, depth: usize) -> Result<(), Rejection> {
+        if !matches!(start, Start::Scalar) {
+            return self.container(start, depth);
+        }
+        let path = std::mem::take(&mut self.scratch.path);
+        let result = self.scalar(&path);
+        self.scratch.path = path;
+        result
+    }
+
+    /// The object or array whose key is the path, in a container of depth `depth`.
+    fn container(&mut self, start: Start, depth: usize) -> Result<(), Rejection> {
+        let key = self.scratch.path.trim_start_matches('_');
+        let dropped = self.settings.kinds.of(key.as_bytes()) == Some(Kind::Drop);
+        let base = self.scratch.path.len();
+        match start {
+            Start::Object if dropped => self.skip(b'}', depth + 1),
+            Start::Array if dropped => self.skip(b']', depth + 1),
+            Start::Object => self.object(depth + 1, base),
+            _ => self.array(depth + 1, base),
+        }
+    }
+
+    /// Reads over the rest of a container whose opening bracket has been taken.
+    fn skip(&mut self, close: u8, depth: usize) -> Result<(), Rejection> {
+        self.check_depth(depth)?;
+        if self.reader.empty(close) {
+            return Ok(());
+        }
+        loop {
+            if close == b'}' {
+                self.reader.key()?;
+            }
+            match self.reader.start()? {
+                Start::Object => self.skip(b'}', depth + 1)?,
+                Start::Array => self.skip(b']', depth + 1)?,
+                Start::Scalar => drop(self.reader.scalar()?),
+            }
+            if !self.reader.more(close)? {
+                return Ok(());
+            }
+        }
+    }
+
+    fn check_depth(&self, depth: usize) -> Result<(), Rejection> {
+        let limit = self.settings.limits.nesting;
+        if depth <= limit {
+            return Ok(());
+        }
+        let error = format!("objects and arrays are nested deeper than {limit}");
+        Err(Rejection { reason: Reason::TooLarge, error })
+    }
+
+    fn time(&mut self, index: usize, start: Start) -> Result<(), Rejection> {
+        let time = match start {
+            Start::Object => self.skip(b'}', 2).map(|()| Some(Time::Container))?,
+            Start::Array => self.skip(b']', 2).map(|()| Some(Time::Container))?,
+            Start::Scalar => match self.reader.scalar()? {
+                Scalar::Null => None,
+                scalar => Some(Time::Scalar(scalar)),
+            },
+        };
+        self.payload.times[index] = time;
+        Ok(())
+    }
+
+    /// Turns the scalar at the cursor into the field or tag `key`.
+    fn scalar(&mut self, key: &str) -> Result<(), Rejection> {
+        let scalar = self.reader.scalar()?;
+        let key = key.trim_start_matches('_');
+        if key == "request_id" {
+            self.payload.request_id = Some(scalar);
+        }
+        match self.settings.kinds.of(key.as_bytes()) {
+            Some(Kind::Drop) => {}
+            Some(Kind::Tag) => self.tag(key, scalar),
+            kind => self.field(key, kind, scalar),
+        }
+        let limit = self.settings.limits.fields;
+        if self.point.len() <= limit {
+            return Ok(());
+        }
+        Err(Rejection { reason: Reason::TooLarge, error: format!("the payload has more than {limit} fields and tags") })
+    }
+
+    fn tag(&mut self, key: &str, scalar: Scalar<'a>) {
+        let decoded;
+        let value = match scalar {
+            Scalar::Null | Scalar::NotFinite => "",
+            Scalar::Bool(true) => "true",
+            Scalar::Bool(false) => "false",
+            Scalar::Number(number) => number.text,
+            Scalar::String(text) => {
+                decoded = text.decoded();
+                &decoded
+            }
+        };
+        let written = self.point.tag(key, value);
+        if matches!(scalar, Scalar::NotFinite) {
+            self.left_out(key, "NaN and Infinity make no tag");
+        } else if !written && !value.is_empty() {
+            self.left_out(key, "an empty key makes no tag");
+        }
+    }
+
+    fn field(&mut self, key: &str, kind: Option<Kind>, scalar: Scalar<'a>) {
+        let mut decoded = std::mem::take(&mut self.scratch.decoded);
+        let text = match scalar {
+            Scalar::String(text) if text.escaped => {
+                decoded.clear();
+                text.decode_into(&mut decoded);
+                decoded.as_str()
+            }
+            Scalar::String(text) => text.raw,
+            Scalar::Number(number) => number.text,
+            _ => "",
+        };
+        let number = match scalar {
+            Scalar::Number(number) => Some(number),
+            Scalar::String(_) => Number::of(text),
+            _ => None,
+        };
+        let (mut why, mut cut_from) = (None, None);
+        let written = self.point.field(key, |out| {
+            let result = write_value(kind, scalar, text, number, out);
+            cut_from = result.is_ok_and(|_| text.len() > MAX_STRING && out.last() == Some(&b'"')).then_some(text.len());
+            why = result.err();
+            result.is_ok()
+        });
+        self.scratch.decoded = decoded;
+        if let Some(bytes) = cut_from {
+            self.observer.observe(Event::StringCut { key, bytes });
+        }
+        match (why, scalar) {
+            (_, Scalar::Null) => {}
+            _ if !written => self.left_out(key, "an empty key makes no field"),
+            (Some(why), _) => self.left_out(key, why),
+            (None, _) => {}
+        }
+    }
+
+    fn left_out(&mut self, key: &str, why: &'static str) {
+        self.observer.observe(Event::LeftOut { key, why });
+    }
+}
+
+/// Appends the field's value, or says why there is none.
+fn write_value(
+    kind: Option<Kind>,
+    scalar: Scalar<'_>,
+    text: &str,
+    number: Option<Number<'_>>,
+    out: &mut Vec<u8>,
+) -> Result<(), &'static str> {
+    let mut float = |number| if write_float(number, out) { Ok(()) } else { Err("the number is beyond a 64-bit float") };
+    match (kind, scalar, number) {
+        (_, Scalar::Null, _) => Err("null makes no field"),
+        (_, Scalar::NotFinite, _) => Err("NaN and Infinity make no field"),
+        (Some(Kind::String), Scalar::Bool(value), _) => {
+            write_string(if value { "true" } else { "false" }, out);
+            Ok(())
+        }
+        (Some(Kind::String), ..) | (None, Scalar::String(_), None) => {
+            write_string(cut(text, MAX_STRING), out);
+            Ok(())
+        }
+        (None | Some(Kind::Float), _, Some(number)) => float(number),
+        (None | Some(Kind::Float), Scalar::Bool(value), _) => {
+            out.push(if value { b'1' } else { b'0' });
+            Ok(())
+        }
+        (Some(Kind::Integer), _, Some(number)) => match Decimal::of(number).integer() {
+            Some(integer) => {
+                write_integer(integer, out);
+                Ok(())
+            }
+            None => Err("the number is not a whole one of 64 bits"),
+        },
+        (Some(Kind::Integer), Scalar::Bool(value), _) => {
+            write_integer(i64::from(value), out);
+            Ok(())
+        }
+        (Some(Kind::Boolean), ..) => {
+            let value = match (scalar, number.and_then(|number| Decimal::of(number).integer())) {
+                (Scalar::Bool(value), _) => Some(value),
+                (_, Some(1)) => Some(true),
+                (_, Some(0)) => Some(false),
+                (Scalar::String(_), _) if text.eq_ignore_ascii_case("true") => Some(true),
+                (Scalar::String(_), _) if text.eq_ignore_ascii_case("false") => Some(false),
+                _ => None,
+            };
+            out.extend_from_slice(match value {
+                Some(true) => b"true",
+                Some(false) => b"false",
+                None => return Err("the value is not a boolean"),
+            });
+            Ok(())
+        }
+        _ => Err("the value is not a number"),
+    }
+}
+
+impl<'a> Time<'a> {
+    /// The time's text, to be read or shown.
+    pub fn text(&self) -> Cow<'a, str> {
+        match self {
+            Time::Scalar(Scalar::String(text)) => text.decoded(),
+            Time::Scalar(Scalar::Number(number)) => Cow::Borrowed(number.text),
+            Time::Scalar(Scalar::Bool(true)) => Cow::Borrowed("true"),
+            Time::Scalar(Scalar::Bool(false)) => Cow::Borrowed("false"),
+            Time::Scalar(_) => Cow::Borrowed("NaN or Infinity"),
+            Time::Container => Cow::Borrowed("an object or array"),
+        }
+    }
+}

@@ -1,0 +1,365 @@
+//! A point, and its text: the tags and fields of one line, gathered while the payload is read and then written at
+//! once. Everything is kept escaped, in buffers that serve the next point again.
+
+use std::ops::Range;
+
+use crate::line_protocol::escape_key;
+
+/// InfluxDB refuses a point of which measurement, tags and one field's key take more bytes than this together with the
+/// four that its storage puts between them (models.MaxKeyLength and seriesKeySize).
+const MAX_SERIES_KEY: usize = 65_535 - 4;
+
+/// A point in the making.
+#[derive(Debug, Default)]
+pub(crate) struct Point {
+    /// The tags that the metric came with, and the text of its other fields: for all points of one metric.
+    incoming: Entries,
+    others: Entries,
+    /// What the payload gives.
+    tags: Entries,
+    fields: Entries,
+    /// The tags in their order, for writing.
+    sorted: Vec<(bool, Entry)>,
+}
+
+/// The point's series would be longer than InfluxDB takes: bytes.
+#[derive(Debug)]
+pub(crate) struct SeriesTooLong(pub usize);
+
+/// Keys with their values, each key once.
+#[derive(Debug, Default)]
+struct Entries {
+    /// For each entry `,key=value`.
+    text: Vec<u8>,
+    entries: Vec<Entry>,
+    /// A hash of each entry's key, side by side so that looking through a thousand of them is quick.
+    hashes: Vec<u32>,
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    key: Range<usize>,
+    value: Range<usize>,
+}
+
+impl Entries {
+    fn clear(&mut self) {
+        self.text.clear();
+        self.entries.clear();
+        self.hashes.clear();
+    }
+
+    fn key(&self, entry: &Entry) -> &[u8] {
+        &self.text[entry.key.clone()]
+    }
+
+    fn value(&self, entry: &Entry) -> &[u8] {
+        &self.text[entry.value.clone()]
+    }
+
+    fn position(&self, key: &[u8]) -> Option<usize> {
+        let hash = hash(key);
+        let same = |(entry, other): (&Entry, &u32)| *other == hash && self.key(entry) == key;
+        self.entries.iter().zip(&self.hashes).position(same)
+    }
+
+    fn contains(&self, key: &[u8]) -> bool {
+        self.position(key).is_some()
+    }
+
+    /// Adds a key with what `write` appends for it, instead of any earlier value. Where `write` returns false the key has
+    /// no value. False where the key cannot be written.
+    fn insert(&mut self, key: &[u8], write: impl FnOnce(&mut Vec<u8>) -> bool) -> bool {
+        let start = self.text.len();
+        self.text.push(b',');
+        escape_key(key, &mut self.text);
+        let key = start + 1..self.text.len();
+        if key.is_empty() {
+            self.text.truncate(start);
+            return false;
+        }
+        let hash = hash(&self.text[key.clone()]);
+        if self.hashes.contains(&hash)
+            && let Some(earlier) = self.position(&self.text[key.clone()])
+        {
+            self.entries.remove(earlier);
+            self.hashes.remove(earlier);
+        }
+        self.text.push(b'=');
+        let value = self.text.len();
+        if write(&mut self.text) {
+            self.entries.push(Entry { key, value: value..self.text.len() });
+            self.hashes.push(hash);
+        } else {
+            self.text.truncate(start);
+        }
+        true
+    }
+
+    /// Whether `text` is nothing but the entries, in their order.
+    fn is_contiguous(&self) -> bool {
+        self.text.len() == self.entries.iter().map(|entry| 2 + entry.key.len() + entry.value.len()).sum()
+    }
+}
+
+/// Quick, not strong: a payload that is made to collide costs a look at each of its (limited) fields.
+fn hash(key: &[u8]) -> u32 {
+    const FACTOR: u64 = 0x9E37_79B9_7F4A_7C15;
+    let (words, rest) = key.as_chunks::<8>();
+    let rest = rest.iter().fold(key.len() as u64, |sum, byte| sum << 8 | u64::from(*byte));
+    let mix = |sum: u64, word: u64| (sum.rotate_left(29) ^ word).wrapping_mul(FACTOR);
+    (words.iter().fold(mix(0, rest), |sum, word| mix(sum, u64::from_le_bytes(*word))) >> 32) as u32
+}
+
+impl Point {
+    /// Forgets everything, for the next metric.
+    pub fn start_metric(&mut self) {
+        self.incoming.clear();
+        self.others.clear();
+        self.start_payload();
+    }
+
+    /// Forgets the payload, for the next one of the same metric.
+    pub fn start_payload(&mut self) {
+        self.tags.clear();
+        self.fields.clear();
+    }
+
+    /// Adds a tag of the metric's own.
+    pub fn incoming_tag(&mut self, key: &[u8], value: &[u8]) {
+        insert_tag(&mut self.incoming, key, value);
+    }
+
+    /// Adds a field that stands beside the message, its value as it is written in line protocol.
+    pub fn other_field(&mut self, key: &[u8], value: &[u8]) {
+        self.others.insert(field_key(key), |text| {
+            text.extend_from_slice(value);
+            true
+        });
+    }
+
+    /// Sets a tag from the payload, or takes it away again where the value is empty. False where the key cannot be written.
+    pub fn tag(&mut self, key: &str, value: &str) -> bool {
+        insert_tag(&mut self.tags, key.as_bytes(), value.as_bytes())
+    }
+
+    /// Sets a field to what `write` appends, or takes it away again where `write` returns false. False where the key cannot
+    /// be written.
+    pub fn field(&mut self, key: &str, write: impl FnOnce(&mut Vec<u8>) -> bool) -> bool {
+        self.fields.insert(field_key(key.as_bytes()), write)
+    }
+
+    /// How many fields and tags the payload gave.
+    pub fn len(&self) -> usize {
+        self.fields.entries.len() + self.tags.entries.len()
+    }
+
+    pub fn has_fields(&self) -> bool {
+        !self.fields.entries.is_empty() || !self.others.entries.is_empty()
+    }
+
+    pub fn has_tag(&self, key: &str) -> bool {
+        self.tags.contains(key.as_bytes()) || self.incoming.contains(key.as_bytes())
+    }
+
+    /// Appends the line.
+    pub fn write(&mut self, measurement: &[u8], time: i64, out: &mut Vec<u8>) -> Result<(), SeriesTooLong> {
+        let start = out.len();
+        out.extend_from_slice(measurement);
+        self.write_tags(out);
+        let series = out.len() - start;
+        out.push(b' ');
+        let fields = out.len();
+        let renamed = self.fields.entries.iter().any(|field| self.is_tag(self.fields.key(field)));
+        let longest = self.fields.entries.iter().map(|field| field.key.len()).max().unwrap_or(0);
+        let longest = if renamed || !self.others.entries.is_empty() || !self.fields.is_contiguous() {
+            self.write_fields(out)
+        } else {
+            out.extend_from_slice(&self.fields.text[1..]);
+            longest
+        };
+        debug_assert!(out.len() > fields, "a point has a field");
+        if series + longest > MAX_SERIES_KEY {
+            out.truncate(start);
+            return Err(SeriesTooLong(series + longest + 4));
+        }
+        write_time(time, out);
+        Ok(())
+    }
+
+    fn is_tag(&self, key: &[u8]) -> bool {
+        let same = |tags: &Entries| tags.entries.iter().any(|tag| tags.key(tag) == key);
+        same(&self.tags) || same(&self.incoming)
+    }
+
+    fn write_tags(&mut self, out: &mut Vec<u8>) {
+        self.sorted.clear();
+        let incoming = self.incoming.entries.iter().filter(|tag| !self.tags.contains(self.incoming.key(tag)));
+        self.sorted.extend(incoming.map(|tag| (true, tag.clone())));
+        self.sorted.extend(self.tags.entries.iter().map(|tag| (false, tag.clone())));
+        let texts = |incoming: bool| if incoming { &self.incoming } else { &self.tags };
+        self.sorted.sort_unstable_by(|(a_incoming, a), (b_incoming, b)| {
+            meant(texts(*a_incoming).key(a)).cmp(meant(texts(*b_incoming).key(b)))
+        });
+        for (incoming, tag) in &self.sorted {
+            out.extend_from_slice(&texts(*incoming).text[tag.key.start - 1..tag.value.end]);
+        }
+    }
+
+    /// Writes the fields one by one, where a key has to change or a field has been replaced; the length of the longest key.
+    fn write_fields(&mut self, out: &mut Vec<u8>) -> usize {
+        let mut written: Vec<(Vec<u8>, &[u8])> = Vec::new();
+        let all = |fields: &Entries| fields.entries.clone().into_iter();
+        let payload = all(&self.fields).map(|field| (&self.fields, field, true));
+        for (fields, field, wins) in payload.chain(all(&self.others).map(|field| (&self.others, field, false))) {
+            let mut key = fields.key(&field).to_vec();
+            while self.is_tag(&key) {
+                key.extend_from_slice(b"_field");
+            }
+            match written.iter().position(|(other, _)| *other == key) {
+                Some(_) if !wins => continue,
+                Some(earlier) => drop(written.remove(earlier)),
+                None => {}
+            }
+            written.push((key, fields.value(&field)));
+        }
+        for (at, (key, value)) in written.iter().enumerate() {
+            out.extend_from_slice(if at == 0 { b"" } else { b"," });
+            out.extend_from_slice(key);
+            out.push(b'=');
+            out.extend_from_slice(value);
+        }
+        written.iter().map(|(key, _)| key.len()).max().unwrap_or(0)
+    }
+
+    /// Appends a line about the metric, with its tags and with one tag and some string fields of ours; without its tags
+    /// where InfluxDB would not take them.
+    pub fn write_about(
+        &mut self,
+        measurement: &[u8],
+        tag: (&str, &str),
+        fields: &[(&str, &str)],
+        time: i64,
+        out: &mut Vec<u8>,
+    ) {
+        self.start_payload();
+        self.tag(tag.0, tag.1);
+        let start = out.len();
+        out.extend_from_slice(measurement);
+        self.write_tags(out);
+        let longest = fields.iter().map(|(key, _)| key.len()).max().unwrap_or(0);
+        if out.len() - start + longest > MAX_SERIES_KEY {
+            out.truncate(start);
+            out.extend_from_slice(measurement);
+            out.extend_from_slice(&self.tags.text);
+        }
+        for (at, (key, value)) in fields.iter().enumerate() {
+            out.push(if at == 0 { b' ' } else { b',' });
+            escape_key(key.as_bytes(), out);
+            out.push(b'=');
+            crate::line_protocol::write_string(value, out);
+        }
+        write_time(time, out);
+    }
+}
+
+fn insert_tag(tags: &mut Entries, key: &[u8], value: &[u8]) -> bool {
+    let key = without_underscores(key);
+    tags.insert(if key == b"time" { b"time_tag" } else { key }, |text| {
+        let start = text.len();
+        escape_key(value, text);
+        text.len() > start
+    })
+}
+
+/// InfluxDB strips a field named `time` and keeps keys with a leading underscore to itself.
+fn field_key(key: &[u8]) -> &[u8] {
+    let key = without_underscores(key);
+    if key == b"time" { b"time_field" } else { key }
+}
+
+fn without_underscores(key: &[u8]) -> &[u8] {
+    &key[key.iter().take_while(|byte| **byte == b'_').count()..]
+}
+
+/// The bytes that an escaped key stands for, to sort by.
+fn meant(key: &[u8]) -> impl Iterator<Item = u8> {
+    let escapes = |at: usize| key[at] == b'\\' && matches!(key.get(at + 1), Some(b',' | b'=' | b' '));
+    (0..key.len()).filter(move |at| !escapes(*at)).map(|at| key[at])
+}
+
+fn write_time(time: i64, out: &mut Vec<u8>) {
+    out.push(b' ');
+    out.extend_from_slice(itoa::Buffer::new().format(time).as_bytes());
+    out.push(b'\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn raw(text: &'static str) -> impl FnOnce(&mut Vec<u8>) -> bool {
+        move |out| {
+            out.extend_from_slice(text.as_bytes());
+            !text.is_empty()
+        }
+    }
+
+    fn line(point: &mut Point) -> String {
+        let mut out = Vec::new();
+        point.write(b"m", 7, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn tags_are_sorted_and_the_payload_wins() {
+        let mut point = Point::default();
+        point.incoming_tag(b"topic", b"t");
+        point.incoming_tag(b"b c", b"1");
+        point.incoming_tag(b"b", b"2");
+        point.incoming_tag(b"b-", b"3");
+        point.incoming_tag(b"_time", b"4");
+        point.incoming_tag(b"gone", b"");
+        point.tag("topic", "x");
+        point.tag("a", "y");
+        point.tag("a", "");
+        point.field("f", raw("1"));
+        assert_eq!(line(&mut point), "m,b=2,b\\ c=1,b-=3,time_tag=4,topic=x f=1 7\n");
+        point.start_payload();
+        point.field("g", raw("1"));
+        assert_eq!(line(&mut point), "m,b=2,b\\ c=1,b-=3,time_tag=4,topic=t g=1 7\n");
+    }
+
+    #[test]
+    fn the_last_value_of_a_field_counts() {
+        let mut point = Point::default();
+        for (key, value) in [("a", "1"), ("b", "2"), ("a", "3"), ("c", "4"), ("c", "")] {
+            point.field(key, raw(value));
+        }
+        assert_eq!(line(&mut point), "m b=2,a=3 7\n");
+    }
+
+    #[test]
+    fn a_field_named_as_a_tag_gets_a_suffix() {
+        let mut point = Point::default();
+        point.incoming_tag(b"topic", b"t");
+        point.field("topic", raw("1"));
+        point.field("x", raw("2"));
+        point.other_field(b"topic", b"5i");
+        point.other_field(b"offset", b"6i");
+        assert_eq!(line(&mut point), "m,topic=t topic_field=1,x=2,offset=6i 7\n");
+    }
+
+    #[test]
+    fn a_series_longer_than_influxdb_takes_is_refused() {
+        let mut point = Point::default();
+        let value = "v".repeat(65_535 - "m,t=".len() - 4 - "f".len());
+        point.tag("t", &value);
+        point.field("f", raw("1"));
+        assert_eq!(line(&mut point).len(), 65_535 - 4 - 1 + " f=1 7\n".len());
+        point.field("fg", raw("1"));
+        let mut out = b"before".to_vec();
+        assert_eq!(point.write(b"m", 7, &mut out).unwrap_err().0, 65_536);
+        assert_eq!(out, b"before");
+    }
+}

@@ -1,0 +1,132 @@
+//! What a [`Converter`](crate::Converter) is told once, and then keeps to.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::kinds::Kinds;
+
+/// How messages become points. The default is what README.md calls the contract.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The names of the metrics that carry messages.
+    pub sources: Vec<String>,
+    /// The string field that holds the message.
+    pub field: String,
+    /// The measurement of the points; rejections go to this name with `_rejected` behind it.
+    pub measurement: String,
+    /// How the input is read.
+    pub input: Input,
+    /// What keys become.
+    pub kinds: Kinds,
+    /// Leave the payload's time as it is, even if two calls then share it.
+    pub exact_time: bool,
+    /// How large a message may be.
+    pub limits: Limits,
+    /// The clock, in nanoseconds since the epoch, for messages that come without any time.
+    pub clock: fn() -> i64,
+}
+
+/// How the input is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// As JSON if its first byte that is not white space is `{` or `[`, as line protocol otherwise.
+    Auto,
+    /// As line protocol.
+    Influx,
+    /// As JSON: lines, concatenated objects, or an array of objects.
+    Json,
+}
+
+/// How large a message may be before it is rejected as `too_large`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of the message's text.
+    pub message: usize,
+    /// Fields and tags that a payload makes.
+    pub fields: usize,
+    /// Objects and arrays within each other, the payload itself counted.
+    pub nesting: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { message: 1024 * 1024, fields: 1000, nesting: 64 }
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            sources: vec!["kafka_consumer".to_owned()],
+            field: "value".to_owned(),
+            measurement: "algorithmia".to_owned(),
+            input: Input::Auto,
+            kinds: Kinds::default(),
+            exact_time: false,
+            limits: Limits::default(),
+            clock: system_clock,
+        }
+    }
+}
+
+/// Why settings are refused. The text says what to change.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SettingsError {
+    /// InfluxDB keeps names that start with `_` to itself, `#` starts a comment, and readers disagree on the rest.
+    #[error(
+        "`{0}` cannot be the name of a measurement: take one that does not start with `_` or `#` and has no backslash or \
+         control character"
+    )]
+    Measurement(String),
+    /// A point would be taken for a message when it is read again.
+    #[error("`{0}` is both a source and the measurement of the points: take another measurement")]
+    MeasurementIsSource(String),
+    /// A source or the field is an empty text.
+    #[error("the name of a {0} cannot be empty")]
+    Empty(&'static str),
+    /// A limit is out of its range.
+    #[error("the limit on {name} is {value}, and has to be between {least} and {most}")]
+    Limit {
+        /// What is limited.
+        name: &'static str,
+        /// What was asked for.
+        value: usize,
+        /// The smallest value that works.
+        least: usize,
+        /// The largest value that works.
+        most: usize,
+    },
+}
+
+impl Settings {
+    pub(crate) fn check(&self) -> Result<(), SettingsError> {
+        let name = &self.measurement;
+        if name.is_empty() || name.starts_with(['_', '#']) || name.contains(|c: char| c == '\\' || c.is_control()) {
+            return Err(SettingsError::Measurement(name.clone()));
+        }
+        if self.sources.contains(name) || self.sources.contains(&format!("{name}_rejected")) {
+            return Err(SettingsError::MeasurementIsSource(name.clone()));
+        }
+        if self.sources.is_empty() || self.sources.iter().any(String::is_empty) {
+            return Err(SettingsError::Empty("source"));
+        }
+        if self.field.is_empty() {
+            return Err(SettingsError::Empty("field"));
+        }
+        // Nesting costs stack, the others memory.
+        for (name, value, most) in [
+            ("the size of a message", self.limits.message, 1 << 30),
+            ("the number of fields", self.limits.fields, 1_000_000),
+            ("nesting", self.limits.nesting, 1000),
+        ] {
+            if !(1..=most).contains(&value) {
+                return Err(SettingsError::Limit { name, value, least: 1, most });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn system_clock() -> i64 {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since_1970.as_nanos()).unwrap_or(i64::MAX)
+}

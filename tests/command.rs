@@ -1,0 +1,459 @@
+//! The command as people and Telegraf run it: what it reads, how it ends, and when its output leaves.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, recv, socketpair};
+use rustix::process::{Pid, Signal, kill_process};
+
+const MESSAGE: &str = r#"{"algorithm_name":"a","x":1,"time":"2021-02-20T00:21:54.867231","request_id":"r"}"#;
+const POINT: &str = "algorithmia,algorithm_name=a x=1,request_id=\"r\" 1613780514867231";
+
+/// Everything is over in far less; this only keeps a failing test from waiting for ever.
+const LONG: Duration = Duration::from_secs(60);
+
+fn command() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_telegraf-algorithmia"))
+}
+
+/// Runs the command to its end with `input` on stdin.
+fn run(args: &[&str], input: &[u8]) -> Output {
+    let mut child = spawn(command().args(args));
+    let mut stdin = child.stdin.take().unwrap();
+    let input = input.to_vec();
+    let writer = std::thread::spawn(move || drop(stdin.write_all(&input)));
+    let output = child.wait_with_output().unwrap();
+    writer.join().unwrap();
+    output
+}
+
+fn spawn(command: &mut Command) -> Child {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// The message as Telegraf hands it over.
+fn metric(message: &str, time: i64) -> String {
+    format!("kafka_consumer value=\"{}\" {time}\n", message.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < LONG, "waited in vain until {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn exit_code(child: &mut Child) -> i32 {
+    let mut status = None;
+    wait_until("the command ends", || {
+        status = child.try_wait().unwrap();
+        status.is_some()
+    });
+    status.unwrap().code().expect("it was not killed")
+}
+
+struct TempFile(tempfile::TempDir);
+
+impl TempFile {
+    fn new(content: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("messages.jsonl"), content).unwrap();
+        TempFile(dir)
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.path().join("messages.jsonl")
+    }
+}
+
+fn read_line(stdout: &mut ChildStdout) -> String {
+    let mut line = Vec::new();
+    let mut byte = [0];
+    while stdout.read(&mut byte).unwrap() == 1 {
+        if byte[0] == b'\n' {
+            break;
+        }
+        line.push(byte[0]);
+    }
+    text(&line)
+}
+
+#[test]
+fn a_file_stdin_and_telegraf_give_the_same_lines() {
+    let sample = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/insights.jsonl")).unwrap();
+    // Lines without a time of their own get the clock's, which is another each time.
+    let without_times = |output: Output| -> Vec<String> {
+        assert!(output.status.success());
+        let text = text(&output.stdout);
+        let given = |line: &str| line.contains("16137") && !line.starts_with("algorithmia_rejected");
+        text.lines()
+            .map(|line| {
+                if given(line) { line } else { line.rsplit_once(' ').map_or(line, |(line, _)| line) }.to_owned()
+            })
+            .collect()
+    };
+    let file = TempFile::new(&sample);
+    let from_file = without_times(run(&[file.path().to_str().unwrap()], b""));
+    let from_stdin = without_times(run(&[], sample.as_bytes()));
+    let from_telegraf =
+        without_times(run(&[], sample.lines().map(|line| metric(line, 7)).collect::<String>().as_bytes()));
+    assert_eq!(from_file, from_stdin);
+    assert_eq!(from_file, from_telegraf);
+    assert!(from_file.len() > 20);
+}
+
+#[test]
+fn several_files_are_read_in_turn_and_a_missing_one_costs_only_itself() {
+    let (first, second) = (TempFile::new(MESSAGE), TempFile::new(&format!("\n{}", metric(MESSAGE, 7))));
+    let (first, second) = (first.path(), second.path());
+    let output = run(&[first.to_str().unwrap(), "missing.jsonl", "-", second.to_str().unwrap()], MESSAGE.as_bytes());
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(text(&output.stdout).matches(POINT).count(), 3);
+    let stderr = text(&output.stderr);
+    assert!(stderr.starts_with("E! cannot open missing.jsonl: "), "{stderr}");
+}
+
+#[test]
+fn exit_status_tells_rejections_only_when_strict() {
+    for (args, input, code) in [
+        (&[][..], "oops", 0),
+        (&["--strict"], "{\"algorithm_name\":\"a\",\"x\":1}", 0),
+        (&["--strict"], "oops", 1),
+        (&["--max-nesting", "0"], "", 2),
+        (&["--max-message", "1.5"], "", 2),
+        (&["--as", "x=number"], "", 2),
+        (&["--as", "algorithm_name=drop"], "", 2),
+        (&["--measurement", "kafka_consumer"], "", 2),
+        (&["--measurement", "_x"], "", 2),
+        (&["--source", ""], "", 2),
+        (&["--no-such-option"], "", 2),
+        (&["--input", "xml"], "", 2),
+        (&["--help"], "", 0),
+        (&["--version"], "", 0),
+    ] {
+        let output = run(args, input.as_bytes());
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {}", text(&output.stderr));
+    }
+}
+
+#[test]
+fn options_reach_the_conversion_from_the_command_line_and_the_environment() {
+    let input = "m text=\"{\\\"algorithm_name\\\":\\\"a\\\",\\\"x\\\":1,\\\"y\\\":1,\\\"time\\\":1613780514867}\" 7\n";
+    let expected = "n,algorithm_name=a x=1i,y=true 1613780514867000000\n";
+    let args =
+        ["--source", "other,m", "--field", "text", "--measurement", "n", "--as", "x=integer", "--as", "y=boolean"];
+    let output = run(&[&args[..], &["--exact-time", "--input", "influx"]].concat(), input.as_bytes());
+    assert_eq!(text(&output.stdout), expected, "{}", text(&output.stderr));
+
+    let variables = [
+        ("SOURCE", "other,m"),
+        ("FIELD", "text"),
+        ("MEASUREMENT", "n"),
+        ("AS", "x=integer,y=boolean"),
+        ("EXACT_TIME", "true"),
+        ("INPUT", "influx"),
+        ("STRICT", "true"),
+        ("MAX_FIELDS", "3"),
+        ("MAX_NESTING", "1"),
+        ("MAX_MESSAGE", "60"),
+    ];
+    let mut child = spawn(command().envs(variables.map(|(name, value)| (format!("ALGORITHMIA_{name}"), value))));
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(text(&output.stdout), expected, "{}", text(&output.stderr));
+    for (name, value) in [("MAX_FIELDS", "2"), ("MAX_MESSAGE", "20")] {
+        let variables = variables.map(|(other, old)| (other, if other == name { value } else { old }));
+        let mut child = spawn(command().envs(variables.map(|(name, value)| (format!("ALGORITHMIA_{name}"), value))));
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert!(text(&output.stdout).starts_with("n_rejected,reason=too_large "), "{name}");
+        assert_eq!(output.status.code(), Some(1), "strict by environment");
+    }
+}
+
+#[test]
+fn help_groups_the_options_and_names_their_defaults() {
+    let help = text(&run(&["--help"], b"").stdout);
+    for part in [
+        "Input:",
+        "Points:",
+        "Limits:",
+        "Exit status:",
+        "[default: kafka_consumer]",
+        "[default: value]",
+        "[default: auto]",
+        "[default: algorithmia]",
+        "[default: 1048576]",
+        "[default: 1000]",
+        "[default: 64]",
+        "[env: ALGORITHMIA_AS=]",
+        "Examples:",
+    ] {
+        assert!(help.contains(part), "{part} is missing in:\n{help}");
+    }
+}
+
+#[test]
+fn a_lone_message_leaves_at_once() {
+    let mut child = spawn(&mut command());
+    let (mut stdin, mut stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    for _ in 0..3 {
+        // Nothing follows and stdin stays open: the line can only come because no input is waiting.
+        stdin.write_all(metric(MESSAGE, 7).as_bytes()).unwrap();
+        assert!(read_line(&mut stdout).starts_with(POINT));
+    }
+    drop(stdin);
+    assert_eq!(exit_code(&mut child), 0);
+}
+
+#[test]
+fn a_flood_leaves_in_large_writes() {
+    // A socket that keeps the limits of each write shows how many there were.
+    let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+    let messages = 20_000;
+    let file = TempFile::new(&format!("{MESSAGE}\n").repeat(messages));
+    let mut child = command().arg(file.path()).stdin(Stdio::null()).stdout(Stdio::from(theirs)).spawn().unwrap();
+    let mut buffer = vec![0; 1 << 20];
+    let (mut writes, mut lines) = (0, 0);
+    loop {
+        let (len, _) = recv(&ours, &mut buffer, RecvFlags::empty()).unwrap();
+        if len == 0 {
+            break;
+        }
+        writes += 1;
+        lines += buffer[..len].iter().filter(|byte| **byte == b'\n').count();
+    }
+    assert_eq!(exit_code(&mut child), 0);
+    assert_eq!(lines, messages);
+    assert!(writes * 200 < messages, "{writes} writes for {messages} messages");
+}
+
+fn signal(child: &Child, signal: Signal) {
+    kill_process(Pid::from_child(child), signal).unwrap();
+}
+
+fn feed(stdin: &mut ChildStdin, count: usize) {
+    let lines: String = (0..count).map(|index| metric(&MESSAGE.replace("\"r\"", &format!("\"{index}\"")), 7)).collect();
+    stdin.write_all(lines.as_bytes()).unwrap();
+}
+
+#[test]
+fn sigterm_with_stdin_open_finishes_what_was_read() {
+    for stop in [Signal::TERM, Signal::INT] {
+        let mut child = spawn(&mut command());
+        let (mut stdin, mut stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        let count = 100;
+        // The first line shows that it runs; the others may still be in the pipe when the signal comes.
+        feed(&mut stdin, 1);
+        read_line(&mut stdout);
+        feed(&mut stdin, count);
+        signal(&child, stop);
+        let mut rest = String::new();
+        stdout.read_to_string(&mut rest).unwrap();
+        assert_eq!(rest.lines().count(), count, "{stop:?}");
+        assert_eq!(exit_code(&mut child), 0);
+        drop(stdin);
+    }
+}
+
+#[test]
+fn after_sigterm_it_still_takes_what_telegraf_has_to_hand_over() {
+    let mut child = spawn(&mut command());
+    let (mut stdin, mut stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    feed(&mut stdin, 1);
+    read_line(&mut stdout);
+    signal(&child, Signal::TERM);
+    // Had the signal ended it, the next line would find no reader.
+    for _ in 0..20 {
+        feed(&mut stdin, 10);
+        for _ in 0..10 {
+            assert!(read_line(&mut stdout).starts_with("algorithmia,"));
+        }
+    }
+    drop(stdin);
+    assert_eq!(exit_code(&mut child), 0);
+}
+
+#[test]
+fn it_goes_only_when_its_output_has_been_read() {
+    let mut child = spawn(&mut command());
+    let (mut stdin, mut stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    feed(&mut stdin, 100);
+    drop(stdin);
+    wait_until("the output is there", || rustix::io::ioctl_fionread(stdout.as_fd()).unwrap() > 5000);
+    // A process that went at the end of its input would be gone within this.
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(child.try_wait().unwrap().is_none(), "it went with its output unread");
+    let mut output = String::new();
+    stdout.read_to_string(&mut output).unwrap();
+    assert_eq!(output.lines().count(), 100);
+    assert_eq!(exit_code(&mut child), 0);
+}
+
+#[test]
+fn it_does_not_wait_for_ever_for_its_output_to_be_read() {
+    let mut child = spawn(&mut command());
+    feed(child.stdin.as_mut().unwrap(), 100);
+    drop(child.stdin.take());
+    assert_eq!(exit_code(&mut child), 0);
+    let mut stderr = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+    assert!(stderr.starts_with("W! leaving with "), "{stderr}");
+}
+
+#[test]
+fn a_closed_pipe_ends_quietly() {
+    let file = TempFile::new(&format!("{MESSAGE}\n").repeat(20_000));
+    let mut child = spawn(command().arg(file.path()));
+    let mut stdout = child.stdout.take().unwrap();
+    assert!(read_line(&mut stdout).starts_with(POINT));
+    drop(stdout);
+    assert_eq!(exit_code(&mut child), 0);
+    let mut stderr = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+    assert_eq!(stderr, "");
+}
+
+#[test]
+fn a_closed_stderr_does_not_stop_the_stream() {
+    let mut child = spawn(&mut command());
+    drop(child.stderr.take());
+    let (mut stdin, mut stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    stdin.write_all(b"oops\n").unwrap();
+    assert!(read_line(&mut stdout).starts_with("algorithmia_rejected,reason=invalid_metric "));
+    drop(stdin);
+    assert_eq!(exit_code(&mut child), 0);
+}
+
+#[test]
+fn an_output_that_cannot_be_written_is_an_error() {
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let file = TempFile::new(MESSAGE);
+    let output = command().arg(file.path()).stdout(full).stderr(Stdio::piped()).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let stderr = text(&output.stderr);
+    assert!(stderr.contains("E! ") && stderr.contains("cannot write to stdout"), "{stderr}");
+}
+
+#[test]
+fn on_a_terminal_with_nothing_piped_in_it_says_how_it_is_used() {
+    let controller = rustix::pty::openpt(rustix::pty::OpenptFlags::RDWR | rustix::pty::OpenptFlags::NOCTTY).unwrap();
+    rustix::pty::grantpt(&controller).unwrap();
+    rustix::pty::unlockpt(&controller).unwrap();
+    let name = rustix::pty::ptsname(&controller, Vec::new()).unwrap();
+    let terminal: OwnedFd = rustix::fs::open(
+        name.as_c_str(),
+        rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOCTTY,
+        rustix::fs::Mode::empty(),
+    )
+    .unwrap();
+    let mut child =
+        command().stdin(Stdio::from(terminal)).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    assert_eq!(exit_code(&mut child), 2);
+    let mut stderr = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+    assert!(
+        stderr.starts_with("E! nothing is piped in") && stderr.contains("Usage: ") && stderr.contains("kcat"),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn log_lines_have_levels_and_are_few() {
+    let bad: String = (0..1000).map(|index| metric(&format!("oops {index}"), 7)).collect();
+    let good = metric(r#"{"algorithm_name":"a","x":NaN,"y":1,"time":"never"}"#, 7);
+    let output = run(&[], (bad + &good).as_bytes());
+    let stderr = text(&output.stderr);
+    assert!(stderr.lines().all(|line| ["E! ", "W! ", "I! "].iter().any(|level| line.starts_with(level))), "{stderr}");
+    assert_eq!(stderr.matches("W! rejected a message, invalid_json: ").count(), 5, "{stderr}");
+    for part in [
+        "W! 995 more messages rejected, invalid_json",
+        "W! left out \"x\": NaN",
+        "W! cannot read the time \"never\"",
+        "I! 1 converted, 0 passed through, 1000 rejected (1000 invalid_json), values left out: 1, times not read: 1",
+    ] {
+        assert!(stderr.contains(part), "{part} is missing in:\n{stderr}");
+    }
+}
+
+/// The most memory that the process has held so far, in kB.
+fn peak_memory(child: &Child) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// Feeds `input` to a process over and over; the growth of its peak memory in kB between the first and the last time, and
+/// what it wrote the last time.
+fn growth(input: &[u8], times: usize) -> (u64, String) {
+    let mut child = spawn(&mut command());
+    let (mut stdin, mut stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    // A metric of another kind marks the end of each round.
+    let mut round = || {
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                stdin.write_all(input).unwrap();
+                stdin.write_all(b"\nmark x=1 1\n").unwrap();
+            });
+            let mut output = Vec::new();
+            let mut buffer = vec![0; 1 << 16];
+            while !output.ends_with(b"mark x=1 1\n") {
+                let len = stdout.read(&mut buffer).unwrap();
+                assert!(len > 0, "it ended");
+                output.extend_from_slice(&buffer[..len]);
+                // The end is all that matters of a long one.
+                let surplus = output.len().saturating_sub(1 << 20);
+                output.drain(..surplus);
+            }
+            output
+        })
+    };
+    let mut last = round();
+    let first = peak_memory(&child);
+    for _ in 1..times {
+        last = round();
+    }
+    let growth = peak_memory(&child) - first;
+    drop(stdin);
+    assert_eq!(exit_code(&mut child), 0);
+    (growth, text(&last))
+}
+
+#[test]
+fn memory_stays_flat() {
+    let messages: String = (0..20_000)
+        .map(|index| match index % 20 {
+            0 => metric(&format!("oops {index}"), index),
+            1 => metric(&MESSAGE.replace("\"x\"", &format!("\"x{index}\"")), index),
+            _ => metric(MESSAGE, index),
+        })
+        .collect();
+    let (growth, _) = growth(messages.as_bytes(), 20);
+    assert!(growth < 2048, "it grew by {growth} kB over 380,000 messages");
+}
+
+#[test]
+fn ten_megabytes_without_a_line_break_are_one_rejection_in_bounded_memory() {
+    for (input, reason) in [
+        (vec![b'x'; 10 << 20], "too_large"),
+        (
+            [b"kafka_consumer,topic=t value=\"".as_slice(), &vec![b'y'; 10 << 20], b"\" 1613780514867231000"].concat(),
+            "too_large",
+        ),
+        ((0..10u32 << 20).map(|index| (index.wrapping_mul(2_654_435_761) >> 24) as u8 | 0x80).collect(), "too_large"),
+    ] {
+        let (growth, output) = growth(&input, 3);
+        assert!(growth < 4096, "it grew by {growth} kB");
+        assert!(output.starts_with(&format!("algorithmia_rejected,reason={reason}")), "{}", &output[..200]);
+        assert_eq!(output.matches("algorithmia_rejected").count(), 1);
+    }
+}

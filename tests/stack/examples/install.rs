@@ -1,0 +1,10 @@
+//! Builds all servers ahead of time, for example to cache them in CI, and
+//! prints the variables that name them.
+
+fn main() -> anyhow::Result<()> {
+    println!("KAFKA_LIBS={}", stack::kafka_libs()?.display());
+    println!("TELEGRAF={}", stack::telegraf_binary()?.display());
+    println!("INFLUX={}", stack::influx_binary()?.display());
+    println!("INFLUXD={}", stack::influxd_binary()?.display());
+    Ok(())
+}

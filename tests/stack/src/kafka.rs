@@ -1,0 +1,314 @@
+//! Kafka: one broker that is its own controller, and what tests do with topics.
+
+mod coordinator;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use rskafka::BackoffConfig;
+use rskafka::chrono::DateTime;
+use rskafka::client::partition::{Compression, OffsetAt, PartitionClient, UnknownTopicHandling};
+use rskafka::client::{Client, ClientBuilder};
+use rskafka::record::Record;
+use tokio::runtime::Runtime;
+
+use crate::dir::{Dir, Shared};
+use crate::install::{find_command, java, kafka_libs};
+use crate::process::{Process, free_port, on_free_ports};
+
+/// How long Kafka may take to start or to answer a request.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What one request to produce may hold: well below the 1 MiB that Kafka takes.
+const BATCH_BYTES: usize = 512 * 1024;
+
+/// More than Kafka adds to a message of its own.
+const OVERHEAD_BYTES: usize = 64;
+
+/// A Kafka broker. Dereferences to its [`Process`].
+pub struct Kafka {
+    process: Process,
+    broker: String,
+    jvm: Jvm,
+    runtime: Runtime,
+    dir: Arc<Shared>,
+}
+
+impl Kafka {
+    /// Starts a broker with data of its own and waits until it serves topics and
+    /// consumer groups. Topics have to be created before they are used.
+    pub fn start(dir: &Dir) -> Result<Kafka> {
+        let jvm = Jvm { java: java()?, libs: kafka_libs()? };
+        let data = dir.path().join(dir.unique("kafka-data"));
+        fs::create_dir_all(&data)?;
+        let properties = data.join("server.properties");
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let (process, broker) = on_free_ports(|| {
+            let broker = format!("127.0.0.1:{}", free_port()?);
+            let controller = format!("127.0.0.1:{}", free_port()?);
+            fs::write(&properties, self::properties(&broker, &controller, &data))?;
+            jvm.format_storage(dir, &properties)?;
+            let mut command = jvm.command("kafka.Kafka", "info");
+            command.arg(&properties);
+            let process = Process::spawn(dir, "kafka", command)?;
+            wait_until_ready(&process, &broker)?;
+            Ok((process, broker))
+        })?;
+        Ok(Kafka { process, broker, jvm, runtime, dir: Arc::clone(&dir.0) })
+    }
+
+    /// Starts a broker that has ended, on the same data and port.
+    pub fn restart(&self) -> Result<()> {
+        self.process.spawn_again()?;
+        wait_until_ready(&self.process, &self.broker)
+    }
+
+    /// `127.0.0.1:PORT`.
+    pub fn broker(&self) -> &str {
+        &self.broker
+    }
+
+    /// Creates a topic.
+    pub fn create_topic(&self, topic: &str, partitions: i32) -> Result<()> {
+        self.run(async |client| client.controller_client()?.create_topic(topic, partitions, 1, 10_000).await)
+            .with_context(|| format!("cannot create the topic {topic}"))
+    }
+
+    /// Produces messages to the topic's partitions in turn. Returns when all are
+    /// acknowledged.
+    pub fn produce<M: AsRef<[u8]>>(&self, topic: &str, messages: impl IntoIterator<Item = M>) -> Result<()> {
+        self.run(async |client| {
+            let partitions = partitions(client, topic).await?;
+            let mut batches = partitions.iter().map(|_| Batch::default()).collect::<Vec<_>>();
+            for (turn, message) in messages.into_iter().enumerate() {
+                let index = turn % partitions.len();
+                let message = message.as_ref();
+                if batches[index].bytes + message.len() + OVERHEAD_BYTES > BATCH_BYTES {
+                    batches[index].send(&partitions[index]).await?;
+                }
+                batches[index].push(message);
+            }
+            for (batch, partition) in batches.iter_mut().zip(&partitions) {
+                batch.send(partition).await?;
+            }
+            Ok(())
+        })
+        .with_context(|| format!("cannot produce to the topic {topic}"))
+    }
+
+    /// The offset of the next message of each partition.
+    pub fn end_offsets(&self, topic: &str) -> Result<Vec<i64>> {
+        self.run(async |client| {
+            let mut offsets = Vec::new();
+            for partition in partitions(client, topic).await? {
+                offsets.push(partition.get_offset(OffsetAt::Latest).await?);
+            }
+            Ok(offsets)
+        })
+        .with_context(|| format!("cannot get the end of the topic {topic}"))
+    }
+
+    /// The offset a consumer group has committed for each partition; 0 where it
+    /// has not.
+    pub fn committed(&self, group: &str, topic: &str) -> Result<Vec<i64>> {
+        let count = self.run(async |client| Ok(partitions(client, topic).await?.len()))?;
+        coordinator::committed(&self.broker, group, topic, count)
+            .with_context(|| format!("cannot get the offsets of {group} in the topic {topic}"))
+    }
+
+    /// How many messages of a topic a consumer group has still to commit.
+    pub fn lag(&self, group: &str, topic: &str) -> Result<i64> {
+        let end = self.end_offsets(topic)?;
+        let committed = self.committed(group, topic)?;
+        Ok(end.iter().zip(committed).map(|(end, committed)| end - committed).sum())
+    }
+
+    /// A command that prints every message's value and a newline, from the
+    /// topic's beginning to its present end: kcat where it is installed, else
+    /// Kafka's own console consumer.
+    pub fn cat(&self, topic: &str) -> Result<Command> {
+        let mut command = match find_command("kcat") {
+            Some(kcat) => {
+                let mut command = Command::new(kcat);
+                command.args(["-C", "-e", "-q", "-b", &self.broker, "-t", topic]);
+                command
+            }
+            None => {
+                // It does not stop at the end by itself.
+                let count = self.end_offsets(topic)?.iter().sum::<i64>();
+                self.console_consumer(topic, count)
+            }
+        };
+        command.stdin(Stdio::null());
+        self.dir.group.adopt(&mut command);
+        Ok(command)
+    }
+
+    fn console_consumer(&self, topic: &str, count: i64) -> Command {
+        let mut command = self.jvm.command("org.apache.kafka.tools.consumer.ConsoleConsumer", "warn");
+        command
+            .args(["--bootstrap-server", &self.broker, "--topic", topic, "--from-beginning"])
+            .args(["--max-messages", &count.to_string()]);
+        command
+    }
+
+    /// Every call has a connection of its own, so none survives a restart of the
+    /// broker half-dead.
+    fn run<T>(&self, call: impl AsyncFnOnce(&Client) -> Result<T, rskafka::client::error::Error>) -> Result<T> {
+        // A broker that is down would be waited for in vain.
+        self.process.ensure_running()?;
+        self.runtime.block_on(async {
+            // rskafka itself would try again without end.
+            let attempt = async {
+                let client = ClientBuilder::new(vec![self.broker.clone()])
+                    .backoff_config(BackoffConfig {
+                        max_backoff: Duration::from_secs(1),
+                        deadline: Some(PATIENCE),
+                        ..BackoffConfig::default()
+                    })
+                    .build()
+                    .await?;
+                call(&client).await
+            };
+            attempt.await.with_context(|| format!("the broker is {}", self.broker))
+        })
+    }
+}
+
+impl Deref for Kafka {
+    type Target = Process;
+
+    fn deref(&self) -> &Process {
+        &self.process
+    }
+}
+
+/// Kafka's classes and the machine they run on.
+struct Jvm {
+    java: PathBuf,
+    libs: PathBuf,
+}
+
+impl Jvm {
+    fn command(&self, class: &str, log_level: &str) -> Command {
+        let mut command = Command::new(&self.java);
+        command
+            .args(["-Xms128m", "-Xmx512m", "-XX:+UseSerialGC"])
+            .args(["-Dorg.slf4j.simpleLogger.showDateTime=true", "-Djava.awt.headless=true"])
+            .arg("-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS")
+            .arg(format!("-Dorg.slf4j.simpleLogger.defaultLogLevel={log_level}"))
+            .arg("-cp")
+            .arg(self.libs.join("*"))
+            .arg(class);
+        command
+    }
+
+    /// Makes the data folder one that Kafka starts on, if it is not yet.
+    fn format_storage(&self, dir: &Dir, properties: &Path) -> Result<()> {
+        let mut command = self.command("kafka.tools.StorageTool", "warn");
+        command
+            // Any identifier will do: clusters of different tests never meet.
+            .args(["format", "--ignore-formatted", "-t", "AAAAAAAAQACAAAAAAAAAAQ", "-c"])
+            .arg(properties)
+            .stdin(Stdio::null());
+        dir.0.group.adopt(&mut command);
+        let output = command.output().context("cannot run java")?;
+        if !output.status.success() {
+            bail!(
+                "Kafka cannot format its storage: {}{}",
+                String::from_utf8_lossy(&output.stdout),
+                String::from_utf8_lossy(&output.stderr)
+            );
+        }
+        Ok(())
+    }
+}
+
+fn properties(broker: &str, controller: &str, data: &Path) -> String {
+    format!(
+        "\
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@{controller}
+controller.listener.names=CONTROLLER
+listeners=PLAINTEXT://{broker},CONTROLLER://{controller}
+advertised.listeners=PLAINTEXT://{broker}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+inter.broker.listener.name=PLAINTEXT
+log.dirs={}
+# Messages stay, whatever time they bear.
+log.retention.ms=-1
+auto.create.topics.enable=false
+# After SIGKILL the broker may return only when its last session has timed out.
+broker.session.timeout.ms=3000
+broker.heartbeat.interval.ms=500
+# There is one broker only.
+offsets.topic.num.partitions=1
+offsets.topic.replication.factor=1
+transaction.state.log.num.partitions=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+share.coordinator.state.topic.num.partitions=1
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+# Tests should not wait for consumers that will not come.
+group.initial.rebalance.delay.ms=0
+",
+        data.join("log").display()
+    )
+}
+
+/// Ready means ready for consumer groups, which take longer than topics.
+fn wait_until_ready(process: &Process, broker: &str) -> Result<()> {
+    process.wait_until_ready(PATIENCE, || {
+        coordinator::find(broker, "stack")?;
+        coordinator::committed(broker, "stack", "none", 1).map(drop)
+    })
+}
+
+/// Clients of a topic's partitions, in order.
+async fn partitions(client: &Client, topic: &str) -> Result<Vec<PartitionClient>, rskafka::client::error::Error> {
+    let topics = client.list_topics().await?;
+    let numbers = topics.into_iter().find(|known| known.name == topic).map(|known| known.partitions);
+    let numbers = numbers.unwrap_or_else(|| BTreeSet::from([0]));
+    let mut clients = Vec::new();
+    for number in numbers {
+        clients.push(client.partition_client(topic, number, UnknownTopicHandling::Error).await?);
+    }
+    Ok(clients)
+}
+
+/// Messages on their way to one partition.
+#[derive(Default)]
+struct Batch {
+    records: Vec<Record>,
+    bytes: usize,
+}
+
+impl Batch {
+    fn push(&mut self, message: &[u8]) {
+        let now = jiff::Timestamp::now().as_millisecond();
+        self.bytes += message.len() + OVERHEAD_BYTES;
+        self.records.push(Record {
+            key: None,
+            value: Some(message.to_vec()),
+            headers: Default::default(),
+            timestamp: DateTime::from_timestamp_millis(now).unwrap_or_default(),
+        });
+    }
+
+    async fn send(&mut self, to: &PartitionClient) -> Result<(), rskafka::client::error::Error> {
+        self.bytes = 0;
+        let records = std::mem::take(&mut self.records);
+        if !records.is_empty() {
+            to.produce(records, Compression::NoCompression).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,66 @@
+/*!
+Real servers for tests and examples: Kafka, Telegraf and InfluxDB, built once
+from package registries and started on free loopback ports.
+
+```no_run
+use std::time::Duration;
+
+stack::test("kafka-to-influxdb", |dir| {
+    let kafka = stack::Kafka::start(dir)?;
+    kafka.create_topic("insights", 3)?;
+    kafka.produce("insights", ["{}", "{}"])?;
+
+    let influxdb = stack::Influxdb::start(dir)?;
+    let telegraf = stack::Telegraf::start(
+        dir,
+        "telegraf.conf",
+        [("KAFKA_BROKER", kafka.broker()), ("INFLUX_HOST", influxdb.url())],
+    )?;
+    stack::wait_for("two points", Duration::from_secs(60), || {
+        telegraf.ensure_running()?;
+        let points = influxdb.points(stack::BUCKET, "algorithmia")?;
+        Ok((points.len() == 2).then_some(()))
+    })?;
+    telegraf.terminate()?;
+    Ok(())
+});
+```
+
+# Where the servers come from
+
+The environment variables `TELEGRAF`, `INFLUXD`, `INFLUX` (paths of binaries)
+and `KAFKA_LIBS` (a folder with Kafka's jars) are used as they are. Without
+them each server is built the first time it is needed, from the recipes in
+`servers/`, into `telegraf-algorithmia/` in the user's cache folder
+(`$XDG_CACHE_HOME` or `~/.cache`), which takes `go`, a C compiler, `cargo`,
+`mvn` and `java`. `cargo run -p stack --example install` does that ahead of
+time.
+
+# What is left behind
+
+Nothing. The servers of a [`Dir`] end with it, and with the process that made
+it, however that ends: see [`Process`]. Data and logs are removed too, unless
+the test failed: then the folder stays and its path is printed.
+
+Unix only.
+*/
+
+#![deny(missing_docs)]
+
+mod dir;
+mod flux;
+mod influxdb;
+mod install;
+mod kafka;
+mod process;
+mod telegraf;
+mod wait;
+
+pub use dir::{Dir, test};
+pub use flux::{Point, Row, Value};
+pub use influxdb::{BUCKET, Influxdb, ORG, TOKEN};
+pub use install::{influx_binary, influxd_binary, kafka_libs, telegraf_binary};
+pub use kafka::Kafka;
+pub use process::Process;
+pub use telegraf::Telegraf;
+pub use wait::wait_for;
