@@ -9,16 +9,19 @@ use xxhash_rust::xxh3::{Xxh3Default, xxh3_64};
 
 use crate::event::{Event, Observer, Reason};
 use crate::json::Scalar;
-use crate::line_protocol::{cut, unescape_key, unescape_string};
+use crate::line_protocol::{cut, unescape_key, unescape_string, write_string};
 use crate::metric::{Framer, MetricReader, Pair};
 use crate::payload::{self, MAX_STRING, Payload, Rejection, Scratch};
-use crate::point::Point;
+use crate::point::{Point, write_time};
 use crate::settings::{Input, Settings, SettingsError};
 use crate::split::{Piece, Splitter};
 use crate::timestamp::{self, Timestamp};
 
 /// A rejected payload is kept whole up to this many bytes.
 const MAX_REJECTED: usize = 60 * 1024;
+
+/// As much white space at the start of an input is kept until it is known what the input is.
+const MAX_BLANK: usize = 64 * 1024;
 
 /// Of how many rejections the times are remembered, so that none overwrites another.
 const REMEMBERED_REJECTIONS: usize = 4096;
@@ -166,7 +169,8 @@ impl Input {
         let text = &start[mark..];
         let blank = text.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
         let json = match (self, text.get(blank)) {
-            (Input::Auto, None) => return Err(mark + blank),
+            // White space is part of the first line, unless it is without end.
+            (Input::Auto, None) => return Err(if blank > MAX_BLANK { mark + blank } else { 0 }),
             (Input::Auto, Some(byte)) => matches!(byte, b'{' | b'['),
             (Input::Json, _) => true,
             (Input::Influx, _) => false,
@@ -190,6 +194,7 @@ fn read_influx(
         if framer.at_line_start() {
             let at = framer.at();
             if let Some(len) = memchr(b'\n', &buffer[at..])
+                && len <= engine.metric_limit()
                 && engine.plain_metric(&buffer[at..at + len], out, observer)
             {
                 framer.skip_to(at + len + 1);
@@ -197,7 +202,7 @@ fn read_influx(
             }
         }
         let Some(line) = framer.next(buffer, end_of_input) else { break };
-        match oversize.take() {
+        match oversize.take_for(line.len(), engine.metric_limit()) {
             Some(oversize) => oversize.reject_metric(&buffer[line], engine, out, observer),
             None => engine.metric(&buffer[line], out, observer),
         }
@@ -219,17 +224,30 @@ fn read_json(
 ) -> usize {
     while let Some(piece) = splitter.next(buffer, end_of_input) {
         // Without a metric there is nothing that payloads could share, not even a time.
-        match (oversize.take(), piece) {
-            (Some(oversize), Piece::Value(range)) => oversize.reject_message(&buffer[range], engine, out, observer),
-            (_, piece) => {
-                engine.point.start_metric();
-                engine.piece(piece, buffer, Origin::default(), out, observer);
-            }
+        engine.point.start_metric();
+        if let Piece::Value(range) = &piece
+            && let Some(oversize) = oversize.take_for(range.len(), engine.settings.limits.message)
+        {
+            oversize.reject_message(&buffer[range.clone()], engine, out, observer);
+        } else {
+            engine.piece(piece, buffer, Origin::default(), out, observer);
         }
     }
     let done = keep(oversize, engine.settings.limits.message, buffer, splitter.start(), splitter.at());
     splitter.drained(done);
     done
+}
+
+/// A text that is too large is treated the same whether it came in one piece or in many.
+trait TakeOversize {
+    /// What was skipped of the text whose last `len` bytes have now come, if it is larger than `limit`.
+    fn take_for(&mut self, len: usize, limit: usize) -> Option<Oversize>;
+}
+
+impl TakeOversize for Option<Oversize> {
+    fn take_for(&mut self, len: usize, limit: usize) -> Option<Oversize> {
+        self.take().or_else(|| (len > limit).then(Oversize::new))
+    }
 }
 
 /// How much of the buffer can go: what is before the incomplete text at `start`, and that text too, as far as it has been
@@ -264,8 +282,9 @@ impl Oversize {
 
     fn reject_message(mut self, rest: &[u8], engine: &mut Engine, out: &mut Vec<u8>, observer: &mut dyn Observer) {
         self.add(rest);
-        engine.point.start_metric();
-        engine.reject_too_large(self.len, &self.head, Some(self.hash.digest()), Origin::default(), out, observer);
+        let error = too_large("message", self.len, engine.settings.limits.message);
+        let rejection = Rejection { reason: Reason::TooLarge, error };
+        engine.reject(&rejection, &self.head, Some(self.hash.digest()), Origin::default(), out, observer);
     }
 
     fn reject_metric(mut self, rest: &[u8], engine: &mut Engine, out: &mut Vec<u8>, observer: &mut dyn Observer) {
@@ -283,8 +302,9 @@ impl Oversize {
             }
             None => &self.head,
         };
-        let origin = Origin { time, index: 0 };
-        engine.reject_too_large(self.len, head, Some(self.hash.digest()), origin, out, observer);
+        let error = too_large("metric", self.len, engine.metric_limit());
+        let rejection = Rejection { reason: Reason::TooLarge, error };
+        engine.reject(&rejection, head, Some(self.hash.digest()), Origin { time, index: 0 }, out, observer);
     }
 }
 
@@ -384,19 +404,19 @@ impl Engine {
                 continue;
             }
             let value = &line[value.clone()];
-            if value.first() == Some(&b'"') && value.len() > MAX_STRING {
-                message.clear();
-                let _ = unescape_string(&value[1..], &mut message);
-                let text = String::from_utf8_lossy(&message);
-                let mut shorter = Vec::new();
-                crate::line_protocol::write_string(cut(&text, MAX_STRING), &mut shorter);
-                if text.len() > MAX_STRING {
-                    observer.observe(Event::StringCut { key: &String::from_utf8_lossy(&key), bytes: text.len() });
-                }
-                self.point.other_field(&key, &shorter);
-            } else {
+            if value.first() != Some(&b'"') || value.len() <= MAX_STRING && value.is_ascii() {
                 self.point.other_field(&key, value);
+                continue;
             }
+            message.clear();
+            let _ = unescape_string(&value[1..], &mut message);
+            let text = String::from_utf8_lossy(&message);
+            let mut written = Vec::new();
+            write_string(cut(&text, MAX_STRING), &mut written);
+            if text.len() > MAX_STRING {
+                observer.observe(Event::StringCut { key: &String::from_utf8_lossy(&key), bytes: text.len() });
+            }
+            self.point.other_field(&key, &written);
         }
         message.clear();
         let _ = unescape_string(&line[value.start + 1..], &mut message);
@@ -408,10 +428,8 @@ impl Engine {
     fn message(&mut self, message: &[u8], time: Option<i64>, out: &mut Vec<u8>, observer: &mut dyn Observer) {
         let text = trim(message);
         let mut origin = Origin { time, index: 0 };
-        if text.len() > self.settings.limits.message {
-            return self.reject_too_large(text.len(), text, None, origin, out, observer);
-        }
-        if text.first() != Some(&b'[') {
+        // A message that is too large is not looked into.
+        if text.first() != Some(&b'[') || text.len() > self.settings.limits.message {
             return self.payload(text, origin, out, observer);
         }
         let mut splitter = Splitter::of_message();
@@ -424,11 +442,11 @@ impl Engine {
     fn piece(&mut self, piece: Piece, text: &[u8], origin: Origin, out: &mut Vec<u8>, observer: &mut dyn Observer) {
         let (reason, error, payload) = match piece {
             Piece::Value(range) => return self.payload(trim(&text[range]), origin, out, observer),
-            Piece::EmptyArray => (Reason::NotAnObject, "the array holds no payload", "[]"),
-            Piece::OpenArray => (Reason::InvalidJson, "expected the `]` that ends the array, not the end", "["),
+            Piece::EmptyArray(range) => (Reason::NotAnObject, "the array holds no payload", &text[range]),
+            Piece::OpenArray => (Reason::InvalidJson, "expected the `]` that ends the array, not the end", &b"["[..]),
         };
         let rejection = Rejection { reason, error: error.to_owned() };
-        self.reject(&rejection, payload.as_bytes(), None, origin, out, observer);
+        self.reject(&rejection, payload, None, origin, out, observer);
     }
 
     /// Converts one payload to its point or its rejection.
@@ -448,7 +466,7 @@ impl Engine {
         let fail = |reason, error| Err(Rejection { reason, error });
         let limit = self.settings.limits.message;
         if bytes.len() > limit {
-            return fail(Reason::TooLarge, too_large(bytes.len(), limit));
+            return fail(Reason::TooLarge, too_large("message", bytes.len(), limit));
         }
         let text = match std::str::from_utf8(bytes) {
             Ok("") => return fail(Reason::InvalidJson, "the message is empty".to_owned()),
@@ -468,11 +486,11 @@ impl Engine {
             let error = "the payload has nothing but tags, time and values that make no field".to_owned();
             return fail(Reason::NoFields, error);
         }
-        let time = self.time(&payload, text, origin, observer);
-        if let Err(long) = self.point.write(&self.measurement, time, out) {
+        if let Err(long) = self.point.write(&self.measurement, out) {
             let error = format!("tags and a field's key take {} bytes, and InfluxDB at most 65535", long.0);
             return fail(Reason::TooLarge, error);
         }
+        write_time(self.time(&payload, text, origin, observer), out);
         observer.observe(Event::Converted);
         Ok(())
     }
@@ -507,19 +525,6 @@ impl Engine {
     fn now(&mut self) -> i64 {
         self.last_now = (self.settings.clock)().max(self.last_now.saturating_add(1));
         self.last_now
-    }
-
-    fn reject_too_large(
-        &mut self,
-        len: usize,
-        head: &[u8],
-        hash: Option<u64>,
-        origin: Origin,
-        out: &mut Vec<u8>,
-        observer: &mut dyn Observer,
-    ) {
-        let error = too_large(len, self.settings.limits.message);
-        self.reject(&Rejection { reason: Reason::TooLarge, error }, head, hash, origin, out, observer);
     }
 
     /// Appends the point that takes a rejected message's place. `hash` is that of the whole message, where `payload` is only
@@ -572,8 +577,8 @@ fn call_hash(payload: &Payload<'_>, text: &str) -> u64 {
     xxh3_64(if id.is_empty() { text.as_bytes() } else { id.as_bytes() })
 }
 
-fn too_large(len: usize, limit: usize) -> String {
-    format!("the message takes {len} bytes, and the limit is {limit}")
+fn too_large(what: &str, len: usize, limit: usize) -> String {
+    format!("the {what} takes {len} bytes, and the limit is {limit}")
 }
 
 /// Without the white space around it, and the zero bytes that Telegraf takes away as well.

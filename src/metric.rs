@@ -19,6 +19,9 @@ const fn is_break(byte: u8) -> bool {
     matches!(byte, b'\t' | b'\n' | 0x0b | 0x0c | b'\r')
 }
 
+/// White space before a metric goes with it, up to this many bytes.
+const MAX_INDENT: usize = 1024;
+
 /// Finds the end of each metric in a buffer that grows. A line break ends a metric unless it stands in a string, and a
 /// quote opens a string only directly behind the `=` of a field.
 #[derive(Debug, Default)]
@@ -70,7 +73,13 @@ impl Framer {
     pub fn next(&mut self, buffer: &[u8], end_of_input: bool) -> Option<Range<usize>> {
         while let Some(&byte) = buffer.get(self.at) {
             match self.state {
-                FramerState::LineStart if is_blank(byte) || byte == b'\r' => self.at += 1,
+                FramerState::LineStart if is_blank(byte) || byte == b'\r' => {
+                    self.at += 1;
+                    // No line of such a start is worth to be kept as it is.
+                    if self.at - self.start > MAX_INDENT {
+                        self.start = self.at;
+                    }
+                }
                 FramerState::LineStart if byte == b'\n' => self.skip_to(self.at + 1),
                 FramerState::LineStart => {
                     self.state = if byte == b'#' { FramerState::Comment } else { FramerState::NameAndTags };
@@ -120,13 +129,15 @@ impl Framer {
                 },
             }
         }
-        let unfinished = !matches!(self.state, FramerState::LineStart | FramerState::Comment);
-        if !unfinished {
-            self.start = self.at;
-        } else if end_of_input {
-            let metric = self.start..buffer.len();
-            self.skip_to(buffer.len());
-            return Some(metric);
+        match self.state {
+            FramerState::Comment => self.start = self.at,
+            FramerState::LineStart => {}
+            _ if end_of_input => {
+                let metric = self.start..buffer.len();
+                self.skip_to(buffer.len());
+                return Some(metric);
+            }
+            _ => {}
         }
         None
     }
@@ -231,14 +242,15 @@ impl MetricReader {
     /// The time at the end of a line whose fields end at `at`, or None where there is none.
     pub fn read_time(line: &[u8], at: usize) -> Result<Option<i64>> {
         let rest = line[at..].strip_suffix(b"\r").unwrap_or(&line[at..]);
-        let text = rest.trim_ascii();
-        if text.is_empty() && rest.iter().all(|byte| is_blank(*byte)) {
+        let blanks = rest.iter().take_while(|byte| is_blank(**byte)).count();
+        if blanks == rest.len() {
             return Ok(None);
         }
+        let behind = rest.iter().rev().take_while(|byte| is_blank(**byte)).count();
+        let text = &rest[blanks..rest.len() - behind];
         let error = MetricError { at, what: "expected a space and the time in nanoseconds, and nothing behind it" };
         let digits = text.strip_prefix(b"-").unwrap_or(text);
-        let blank = rest.first().is_some_and(|byte| is_blank(*byte));
-        if !blank || digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) || digits.len() > 19 {
+        if blanks == 0 || digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) || digits.len() > 19 {
             return Err(error);
         }
         match std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()) {
@@ -309,12 +321,20 @@ impl MetricReader {
 /// A float, integer, unsigned integer or boolean that Telegraf's parser takes.
 fn is_plain_value(text: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(text) else { return false };
-    let is_number = |text: &str| text.trim_start_matches('-').starts_with(|c: char| c.is_ascii_digit());
+    let is_number = |text: &str| {
+        let text = text.strip_prefix('-').unwrap_or(text);
+        text.strip_prefix('.').unwrap_or(text).starts_with(|c: char| c.is_ascii_digit())
+    };
+    // Integers have no leading zeros, floats may.
+    let is_integer = |text: &str| {
+        let text = text.strip_prefix('-').unwrap_or(text);
+        text == "0" || text.starts_with(|c: char| ('1'..='9').contains(&c))
+    };
     match text {
         "t" | "T" | "true" | "True" | "TRUE" | "f" | "F" | "false" | "False" | "FALSE" => true,
         _ => match (text.strip_suffix('i'), text.strip_suffix('u')) {
-            (Some(integer), _) => is_number(integer) && integer.parse::<i64>().is_ok(),
-            (_, Some(unsigned)) => is_number(unsigned) && unsigned.parse::<u64>().is_ok(),
+            (Some(integer), _) => is_integer(integer) && integer.parse::<i64>().is_ok(),
+            (_, Some(unsigned)) => is_integer(unsigned) && unsigned.parse::<u64>().is_ok(),
             _ => is_number(text) && text.parse::<f64>().is_ok_and(f64::is_finite),
         },
     }
@@ -379,8 +399,8 @@ mod tests {
     fn metrics_are_taken_apart() {
         assert_eq!(read("m f=1").unwrap(), "m |  | f>1 | None");
         assert_eq!(
-            read(r#"m\ n,a=b,c\=d=e\,f  f="x, y",g=-1i,h=2u,i=t,j=1.5e-7 -12"#).unwrap(),
-            r#"m\ n | a>b c\=d>e\,f | f>"x, y" g>-1i h>2u i>t j>1.5e-7 | Some(-12)"#
+            read(r#"m\ n,a=b,c\=d=e\,f  f="x, y",g=-1i,h=2u,i=t,j=1.5e-7,k=-.5,l=5. -12"#).unwrap(),
+            r#"m\ n | a>b c\=d>e\,f | f>"x, y" g>-1i h>2u i>t j>1.5e-7 k>-.5 l>5. | Some(-12)"#
         );
         assert_eq!(read("m,a=b\\\\\\,c f=1 5\r").unwrap(), "m | a>b\\\\\\,c | f>1 | Some(5)");
     }

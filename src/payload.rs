@@ -63,6 +63,7 @@ pub(crate) fn read<'a>(
         Start::Scalar => drop(walk.reader.scalar()?),
     }
     walk.reader.end()?;
+    walk.check_fields(0)?;
     if text.trim_ascii_start().starts_with('{') {
         Ok(walk.payload)
     } else {
@@ -218,8 +219,14 @@ impl<'a> Walk<'a, '_> {
             Some(Kind::Tag) => self.tag(key, scalar),
             kind => self.field(key, kind, scalar),
         }
+        // What counts is the finished point, from which a later null may take fields away again; but each field is compared
+        // with all before it, so there have to be bounds on the way too.
+        self.check_fields(1000)
+    }
+
+    fn check_fields(&self, beyond: usize) -> Result<(), Rejection> {
         let limit = self.settings.limits.fields;
-        if self.point.len() <= limit {
+        if self.point.len() <= limit + beyond {
             return Ok(());
         }
         Err(Rejection { reason: Reason::TooLarge, error: format!("the payload has more than {limit} fields and tags") })

@@ -9,6 +9,9 @@ use crate::line_protocol::escape_key;
 /// four that its storage puts between them (models.MaxKeyLength and seriesKeySize).
 const MAX_SERIES_KEY: usize = 65_535 - 4;
 
+/// What a field's key gets that cannot be the key alone.
+const FIELD_SUFFIX: &[u8] = b"_field";
+
 /// A point in the making.
 #[derive(Debug, Default)]
 pub(crate) struct Point {
@@ -69,10 +72,15 @@ impl Entries {
 
     /// Adds a key with what `write` appends for it, instead of any earlier value. Where `write` returns false the key has
     /// no value. False where the key cannot be written.
-    fn insert(&mut self, key: &[u8], write: impl FnOnce(&mut Vec<u8>) -> bool) -> bool {
+    ///
+    /// InfluxDB keeps keys with a leading underscore to itself, which they lose, and `time`, which gets `suffix`.
+    fn insert(&mut self, key: &[u8], suffix: &[u8], write: impl FnOnce(&mut Vec<u8>) -> bool) -> bool {
         let start = self.text.len();
         self.text.push(b',');
-        escape_key(key, &mut self.text);
+        escape_key(&key[key.iter().take_while(|byte| **byte == b'_').count()..], &mut self.text);
+        if self.text[start + 1..] == *b"time" {
+            self.text.extend_from_slice(suffix);
+        }
         let key = start + 1..self.text.len();
         if key.is_empty() {
             self.text.truncate(start);
@@ -132,7 +140,7 @@ impl Point {
 
     /// Adds a field that stands beside the message, its value as it is written in line protocol.
     pub fn other_field(&mut self, key: &[u8], value: &[u8]) {
-        self.others.insert(field_key(key), |text| {
+        self.others.insert(key, FIELD_SUFFIX, |text| {
             text.extend_from_slice(value);
             true
         });
@@ -146,7 +154,7 @@ impl Point {
     /// Sets a field to what `write` appends, or takes it away again where `write` returns false. False where the key cannot
     /// be written.
     pub fn field(&mut self, key: &str, write: impl FnOnce(&mut Vec<u8>) -> bool) -> bool {
-        self.fields.insert(field_key(key.as_bytes()), write)
+        self.fields.insert(key.as_bytes(), FIELD_SUFFIX, write)
     }
 
     /// How many fields and tags the payload gave.
@@ -162,8 +170,8 @@ impl Point {
         self.tags.contains(key.as_bytes()) || self.incoming.contains(key.as_bytes())
     }
 
-    /// Appends the line.
-    pub fn write(&mut self, measurement: &[u8], time: i64, out: &mut Vec<u8>) -> Result<(), SeriesTooLong> {
+    /// Appends the line up to its time, which [`write_time`] adds.
+    pub fn write(&mut self, measurement: &[u8], out: &mut Vec<u8>) -> Result<(), SeriesTooLong> {
         let start = out.len();
         out.extend_from_slice(measurement);
         self.write_tags(out);
@@ -183,7 +191,6 @@ impl Point {
             out.truncate(start);
             return Err(SeriesTooLong(series + longest + 4));
         }
-        write_time(time, out);
         Ok(())
     }
 
@@ -214,7 +221,7 @@ impl Point {
         for (fields, field, wins) in payload.chain(all(&self.others).map(|field| (&self.others, field, false))) {
             let mut key = fields.key(&field).to_vec();
             while self.is_tag(&key) {
-                key.extend_from_slice(b"_field");
+                key.extend_from_slice(FIELD_SUFFIX);
             }
             match written.iter().position(|(other, _)| *other == key) {
                 Some(_) if !wins => continue,
@@ -264,22 +271,11 @@ impl Point {
 }
 
 fn insert_tag(tags: &mut Entries, key: &[u8], value: &[u8]) -> bool {
-    let key = without_underscores(key);
-    tags.insert(if key == b"time" { b"time_tag" } else { key }, |text| {
+    tags.insert(key, b"_tag", |text| {
         let start = text.len();
         escape_key(value, text);
         text.len() > start
     })
-}
-
-/// InfluxDB strips a field named `time` and keeps keys with a leading underscore to itself.
-fn field_key(key: &[u8]) -> &[u8] {
-    let key = without_underscores(key);
-    if key == b"time" { b"time_field" } else { key }
-}
-
-fn without_underscores(key: &[u8]) -> &[u8] {
-    &key[key.iter().take_while(|byte| **byte == b'_').count()..]
 }
 
 /// The bytes that an escaped key stands for, to sort by.
@@ -288,7 +284,8 @@ fn meant(key: &[u8]) -> impl Iterator<Item = u8> {
     (0..key.len()).filter(move |at| !escapes(*at)).map(|at| key[at])
 }
 
-fn write_time(time: i64, out: &mut Vec<u8>) {
+/// Appends a line's time and its end.
+pub(crate) fn write_time(time: i64, out: &mut Vec<u8>) {
     out.push(b' ');
     out.extend_from_slice(itoa::Buffer::new().format(time).as_bytes());
     out.push(b'\n');
@@ -307,7 +304,8 @@ mod tests {
 
     fn line(point: &mut Point) -> String {
         let mut out = Vec::new();
-        point.write(b"m", 7, &mut out).unwrap();
+        point.write(b"m", &mut out).unwrap();
+        write_time(7, &mut out);
         String::from_utf8(out).unwrap()
     }
 
@@ -359,7 +357,7 @@ mod tests {
         assert_eq!(line(&mut point).len(), 65_535 - 4 - 1 + " f=1 7\n".len());
         point.field("fg", raw("1"));
         let mut out = b"before".to_vec();
-        assert_eq!(point.write(b"m", 7, &mut out).unwrap_err().0, 65_536);
+        assert_eq!(point.write(b"m", &mut out).unwrap_err().0, 65_536);
         assert_eq!(out, b"before");
     }
 }

@@ -5,13 +5,16 @@ use std::ops::Range;
 
 use memchr::{memchr2, memchr3};
 
+/// An array with nothing but white space in it is reported whole up to this many bytes.
+const MAX_EMPTY_ARRAY: usize = 1024;
+
 /// One value's text, or what is wrong with what stands in its place.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Piece {
     /// A value, or a text that is none.
     Value(Range<usize>),
     /// An array with nothing in it.
-    EmptyArray,
+    EmptyArray(Range<usize>),
     /// The input ended, and an array did not.
     OpenArray,
 }
@@ -94,7 +97,6 @@ impl Splitter {
                     if !matches!(self.state, State::Between) {
                         continue;
                     }
-                    self.start = self.at;
                     if end_of_input && self.array {
                         self.array = false;
                         return Some(Piece::OpenArray);
@@ -134,12 +136,15 @@ impl Splitter {
         while let Some(&byte) = buffer.get(self.at) {
             match byte {
                 b' ' | b'\t' | b'\r' | b'\n' | b',' => {}
-                b'[' if !self.array => (self.array, self.empty) = (true, true),
+                b'[' if !self.array => {
+                    self.start = self.at;
+                    (self.array, self.empty) = (true, true);
+                }
                 b']' if self.array => {
                     self.array = false;
                     if self.empty {
                         self.at += 1;
-                        return Some(Piece::EmptyArray);
+                        return Some(Piece::EmptyArray(self.start..self.at));
                     }
                 }
                 _ => {
@@ -154,6 +159,10 @@ impl Splitter {
                 }
             }
             self.at += 1;
+            // An array that may turn out to be empty is kept, but not one of white space without end.
+            if !(self.array && self.empty) || self.at - self.start > MAX_EMPTY_ARRAY {
+                self.start = self.at;
+            }
         }
         None
     }
@@ -253,7 +262,7 @@ mod tests {
         while let Some(piece) = splitter.next(text.as_bytes(), true) {
             found.push(match piece {
                 Piece::Value(range) => &text[range],
-                Piece::EmptyArray => "EMPTY",
+                Piece::EmptyArray(_) => "EMPTY",
                 Piece::OpenArray => "OPEN",
             });
         }

@@ -33,6 +33,10 @@ const QUIET: Duration = Duration::from_secs(1);
 /// the child's stdin.
 const PATIENCE: Duration = Duration::from_secs(4);
 
+/// Between the end of our pipes and our own. Telegraf closes its ends when we are gone, and calls it an error if it was
+/// still reading then.
+const AFTER_CLOSE: Duration = Duration::from_millis(30);
+
 /// Why reading came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
@@ -154,12 +158,17 @@ impl Stream {
         Ok(true)
     }
 
-    /// Waits until the output has been read, and says what there was to say.
+    /// Waits until the output has been read, says what there was to say, and lets go of both pipes.
     pub fn finish(mut self, ended: Ended) -> Result<Counts> {
         if ended != Ended::Output {
             wait_until_read(self.stdout.as_fd())?;
         }
         self.observer.log.finish(&self.observer.counts);
+        if pipe::unread(self.stdout.as_fd())?.is_some() {
+            drop(self.stdout);
+            pipe::close_output()?;
+            std::thread::sleep(AFTER_CLOSE);
+        }
         Ok(self.observer.counts)
     }
 }

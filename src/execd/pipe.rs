@@ -79,6 +79,14 @@ pub fn wait_writable(output: BorrowedFd<'_>) -> io::Result<()> {
     }
 }
 
+/// Ends stdout and stderr, for those who read them.
+pub fn close_output() -> io::Result<()> {
+    let nowhere = std::fs::File::options().write(true).open("/dev/null")?;
+    rustix::stdio::dup2_stdout(&nowhere)?;
+    rustix::stdio::dup2_stderr(&nowhere)?;
+    Ok(())
+}
+
 /// How many bytes of what was written to a pipe nobody has read yet. None where it is no pipe, or has lost its reader.
 pub fn unread(output: BorrowedFd<'_>) -> io::Result<Option<u64>> {
     if FileType::from_raw_mode(fstat(output)?.st_mode) != FileType::Fifo {

@@ -1,0 +1,78 @@
+//! A valid message is converted without a heap allocation, once the buffers have grown to what is needed.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+use telegraf_algorithmia::{Converter, Counts, Settings};
+
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+}
+
+fn count() {
+    // Not while the thread ends and its variables are gone.
+    let _ = ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
+}
+
+// SAFETY: all is left to the system's allocator.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count();
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn telegraf(message: &str) -> String {
+    let text = message.replace('\\', "\\\\").replace('"', "\\\"");
+    format!("kafka_consumer,topic=insights value=\"{text}\" 1613780514867231999\n")
+}
+
+fn messages() -> Vec<String> {
+    let sample = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/insights.jsonl")).unwrap();
+    let tutorial = sample.lines().next().unwrap().to_owned();
+    let metrics: Vec<String> = (0..25).map(|index| format!("\"metric_{index}\":{index}.12345678901234567")).collect();
+    let texts: Vec<String> = (0..25).map(|index| format!("\"text_{index}\":\"{}\"", "é".repeat(490))).collect();
+    let with = |rest: &[String]| format!("{},{}}}", tutorial.trim_end_matches('}'), rest.join(","));
+    let nested = with(&["\"a\":{\"b\":[1,true,null,{\"c\":\"d\"}]},\"text\":\"\\u00e9\\n\\\"\"".to_owned()]);
+    vec![with(&metrics), with(&texts), nested, tutorial]
+}
+
+#[test]
+fn a_valid_message_costs_no_allocation() {
+    for message in messages() {
+        let raw = format!("{message}\n");
+        for (input, chunk) in
+            [(telegraf(&message), usize::MAX), (telegraf(&message), 100), (raw.clone(), usize::MAX), (raw, 100)]
+        {
+            let mut converter = Converter::new(Settings::default()).unwrap();
+            let (mut out, mut counts) = (Vec::new(), Counts::default());
+            let mut run = |times: usize| {
+                let before = ALLOCATIONS.get();
+                for _ in 0..times {
+                    out.clear();
+                    for chunk in input.as_bytes().chunks(chunk.min(input.len())) {
+                        converter.push(chunk, &mut out, &mut counts);
+                    }
+                }
+                ALLOCATIONS.get() - before
+            };
+            assert!(run(3) > 0, "the buffers had to grow, or nothing is counted");
+            assert_eq!(run(100), 0, "in chunks of {chunk}: {input:.300}");
+            assert_eq!(counts, Counts { converted: 103, ..Counts::default() });
+        }
+    }
+}

@@ -1,0 +1,459 @@
+//! Inputs for the property tests: payloads with awkward keys and values, wrapped as Telegraf wraps them.
+
+use proptest::collection::vec;
+use proptest::option::{of, weighted};
+use proptest::prelude::*;
+use proptest::sample::select;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::{Config, TestRunner};
+
+use super::{Options, Value, lines, product};
+
+/// What a run is given, and what it is asked for.
+#[derive(Clone, Debug)]
+pub struct Run {
+    pub options: Options,
+    pub inputs: Vec<Incoming>,
+}
+
+impl Run {
+    pub fn text(&self) -> String {
+        self.inputs.iter().map(Incoming::line).collect()
+    }
+}
+
+#[derive(Clone, Debug)]
+pub enum Incoming {
+    /// A metric that holds a message.
+    Message(String),
+    /// A metric that passes through.
+    Other(String),
+}
+
+impl Incoming {
+    pub fn line(&self) -> &str {
+        match self {
+            Incoming::Message(line) | Incoming::Other(line) => line,
+        }
+    }
+}
+
+/// As many lines of the product's output as asked for, always the same: to be fed into other readers of line protocol.
+pub fn output_lines(count: usize) -> Vec<Vec<u8>> {
+    let mut runner = TestRunner::deterministic();
+    let mut all = vec![];
+    while all.len() < count {
+        let run = run().new_tree(&mut runner).expect("a run").current();
+        let output = product::convert(run.text().as_bytes(), &run.options);
+        all.extend(lines::split(&output).expect("line protocol").into_iter().map(<[u8]>::to_vec));
+    }
+    all.truncate(count);
+    all
+}
+
+/// The properties' configuration: PROPTEST_CASES raises the number of cases; nothing is written into the tree.
+pub fn config() -> Config {
+    Config { failure_persistence: None, ..Config::default() }
+}
+
+// ------------------------------------------------------------------------------------------------------------- streams
+
+pub fn run() -> BoxedStrategy<Run> {
+    (options(), vec(incoming(), 1..5)).prop_map(|(options, inputs)| Run { options, inputs }).boxed()
+}
+
+pub fn options() -> BoxedStrategy<Options> {
+    let with = |kinds: &[&str]| Options { kinds: kinds.iter().map(|k| k.to_string()).collect(), ..Options::default() };
+    let kinds =
+        ["count*=integer", "count_text=string", "approved=boolean", "label=tag", "note=string", "session_id=float"];
+    let other = ["scores=drop", "risk_score=tag", "note=float", "approved=integer", "a b=tag", "request_id=drop"];
+    prop_oneof![
+        4 => Just(Options::default()),
+        1 => Just(Options { exact_time: true, ..Options::default() }),
+        2 => Just(with(&kinds)),
+        2 => Just(with(&other)),
+        1 => Just(Options { measurement: "my own,name".into(), ..Options::default() }),
+        1 => Just(Options { fields: 6, nesting: 3, message: 600, ..Options::default() }),
+    ]
+    .boxed()
+}
+
+fn incoming() -> BoxedStrategy<Incoming> {
+    prop_oneof![
+        9 => message_metric(message()).prop_map(Incoming::Message),
+        1 => metric("cpu").prop_map(Incoming::Other),
+        // The name of a source, but no message in it.
+        1 => metric("kafka_consumer").prop_map(Incoming::Other),
+    ]
+    .boxed()
+}
+
+/// A message in a metric of the source's, as Telegraf hands it over.
+fn message_metric(message: BoxedStrategy<String>) -> BoxedStrategy<String> {
+    (message, tags(), vec(other_field(), 0..3), any::<prop::sample::Index>(), metric_time())
+        .prop_map(|(message, tags, mut fields, place, time)| {
+            let place = place.index(fields.len() + 1);
+            fields.insert(place, ("value".into(), Value::String(message)));
+            lines::telegraf_metric("kafka_consumer", &tags, &without_repetition(fields), time)
+        })
+        .boxed()
+}
+
+fn metric(name: &'static str) -> BoxedStrategy<String> {
+    (tags(), vec(other_field(), 1..4), metric_time())
+        .prop_map(move |(tags, fields, time)| lines::telegraf_metric(name, &tags, &without_repetition(fields), time))
+        .boxed()
+}
+
+fn without_repetition(fields: Vec<(String, Value)>) -> Vec<(String, Value)> {
+    let mut once: Vec<(String, Value)> = vec![];
+    for (key, value) in fields {
+        if !once.iter().any(|(known, _)| *known == key) {
+            once.push((key, value));
+        }
+    }
+    once
+}
+
+fn tags() -> BoxedStrategy<Vec<(String, String)>> {
+    let keys = vec![
+        "host",
+        "topic",
+        "algorithm_owner",
+        "_x",
+        "x",
+        "time",
+        "label",
+        "a b",
+        "k,e=y",
+        "reason",
+        "risk_score",
+        "_",
+        "\\",
+        "tab\tkey",
+        "q\"uote",
+    ];
+    prop::collection::btree_map(select(keys).prop_map(String::from), text(), 0..4)
+        .prop_map(|tags| tags.into_iter().collect())
+        .boxed()
+}
+
+fn other_field() -> BoxedStrategy<(String, Value)> {
+    let keys = vec!["partition", "offset", "risk_score", "host", "_f", "time", "a b", "topic_field", "session_id"];
+    let value = prop_oneof![
+        any::<i64>().prop_map(Value::Integer),
+        select(vec![0.0, -0.0, 1.5, 1e15, 0.001]).prop_map(Value::Float),
+        any::<bool>().prop_map(Value::Boolean),
+        text().prop_map(Value::String),
+    ];
+    (select(keys).prop_map(String::from), value).boxed()
+}
+
+fn metric_time() -> BoxedStrategy<i64> {
+    let zeros = select(vec![1_i64, 1, 1_000, 1_000_000, 1_000_000_000]);
+    (1_500_000_000_000_000_000..1_700_000_000_000_000_000_i64, zeros).prop_map(|(t, unit)| t / unit * unit).boxed()
+}
+
+// ------------------------------------------------------------------------------------------------------------ messages
+
+pub fn message() -> BoxedStrategy<String> {
+    let elements = vec(prop_oneof![6 => payload(), 1 => not_a_payload()], 1..4);
+    prop_oneof![
+        20 => payload(),
+        2 => elements.prop_map(|elements| format!("[{}]", elements.join(" , "))),
+        1 => not_a_payload(),
+    ]
+    .boxed()
+}
+
+/// Every bracket and quote in it has its counterpart, so that it does no harm to an array around it.
+fn not_a_payload() -> BoxedStrategy<String> {
+    let broken = vec![
+        "hello",
+        "42",
+        "\"text\"",
+        "null",
+        "true",
+        "tru",
+        "NaN",
+        "[]",
+        "[{}]",
+        "{}",
+        "01",
+        "{\"a\":}",
+        "{\"a\" 1}",
+        "{\"a\":01}",
+        "{\"a\":.5}",
+        "{\"a\":+1}",
+        "{\"a\":nan}",
+        "{\"a\":-NaN}",
+        "{NaN:1}",
+        "{\"a\":1,}",
+        "{'a':1}",
+        "{\"a\":\"\t\"}",
+        "{\"a\":\"\\x\"}",
+        "{\"a\":\"\\u12g4\"}",
+        "{\"algorithm_name\":\"x\"}",
+        "{\"a\":1 \"b\":2}",
+        "{\"algorithm_name\":null,\"x\":1}",
+        "{\"algorithm_name\":\"\\\\\",\"x\":1}",
+        "{\"a\":1.}",
+        "{\"a\":1e}",
+    ];
+    select(broken).prop_map(String::from).boxed()
+}
+
+/// The text of one JSON object.
+pub fn payload() -> BoxedStrategy<String> {
+    let member = |key: &str, value: BoxedStrategy<String>| {
+        let key = key.to_string();
+        value.prop_map(move |value| (format!("\"{key}\""), value)).boxed()
+    };
+    let known = (
+        weighted(0.95, member("algorithm_name", prop_oneof![8 => string(), 1 => value()].boxed())),
+        weighted(0.7, member("time", time())),
+        weighted(0.1, member("timestamp", time())),
+        weighted(0.5, member("request_id", request_id())),
+        of(member("session_id", value())),
+        of(member("algorithm_version", value())),
+    );
+    (known, vec((key(), nested()), 0..6), select(vec!["", "", " ", "\n", "\r\n\t "]))
+        .prop_map(|((name, time, timestamp, request, session, version), mut members, blank)| {
+            members.extend([name, time, timestamp, request, session, version].into_iter().flatten());
+            (members, blank)
+        })
+        .prop_flat_map(|(members, blank)| (Just(members).prop_shuffle(), Just(blank)))
+        .prop_map(|(members, blank)| object(&members, blank))
+        .boxed()
+}
+
+fn object(members: &[(String, String)], blank: &str) -> String {
+    let members: Vec<String> =
+        members.iter().map(|(key, value)| format!("{blank}{key}{blank}:{blank}{value}{blank}")).collect();
+    format!("{{{}}}", members.join(","))
+}
+
+fn key() -> BoxedStrategy<String> {
+    let known = vec![
+        "risk_score",
+        "approved",
+        "count",
+        "count_text",
+        "label",
+        "note",
+        "scores",
+        "topic",
+        "topic_field",
+        "host",
+        "x",
+        "_x",
+        "__x",
+        "",
+        "_",
+        "_time",
+        "time_field",
+        "a b",
+        "a,b=c",
+        "algorithm_owner",
+        "a",
+        "a_0",
+        "0",
+        "offset",
+        "é",
+    ];
+    prop_oneof![
+        8 => select(known).prop_map(|key| format!("\"{key}\"")),
+        1 => string(),
+    ]
+    .boxed()
+}
+
+fn nested() -> BoxedStrategy<String> {
+    value()
+        .prop_recursive(3, 12, 3, |inner| {
+            prop_oneof![
+                vec(inner.clone(), 0..3).prop_map(|items| format!("[{}]", items.join(", "))),
+                vec((key(), inner), 0..3).prop_map(|members| object(&members, "")),
+            ]
+        })
+        .boxed()
+}
+
+/// The text of a scalar.
+fn value() -> BoxedStrategy<String> {
+    prop_oneof![
+        6 => number(),
+        4 => string(),
+        3 => select(vec!["true", "false", "null", "NaN", "Infinity", "-Infinity"]).prop_map(String::from),
+        2 => number().prop_map(|number| format!("\"{number}\"")),
+        2 => select(vec![r#""TRUE""#, r#""false""#, r#""1""#, r#""0""#, r#""NaN""#, r#"" 1""#, r#""0x1""#, r#""1.""#, r#""+1""#])
+            .prop_map(String::from),
+    ]
+    .boxed()
+}
+
+fn number() -> BoxedStrategy<String> {
+    let known = vec![
+        "0",
+        "-0",
+        "0.0",
+        "-0.0e5",
+        "1",
+        "1.0",
+        "1e0",
+        "10e-1",
+        "1E+3",
+        "5e-324",
+        "1e-400",
+        "1e400",
+        "-1e999",
+        "0e999999999999",
+        "9223372036854775807",
+        "9223372036854775808",
+        "-9223372036854775808",
+        "9007199254740993",
+        "9007199254740993.0",
+        "1.7976931348623157e308",
+        "1.7976931348623159e308",
+        "123456789012345678901234567890",
+        "0.1e1",
+        "1.10",
+        "1e16",
+        "1e15",
+        "0.00001",
+        "0.000001",
+        "1e99999999999999999999999999999999999999999",
+    ];
+    prop_oneof![
+        4 => select(known).prop_map(String::from),
+        2 => any::<i64>().prop_map(|x| x.to_string()),
+        2 => (-1000..1000_i32).prop_map(|x| x.to_string()),
+        2 => any::<f64>().prop_filter("finite", |x| x.is_finite()).prop_map(|x| format!("{x:e}")),
+        1 => any::<f64>().prop_filter("finite", |x| x.is_finite()).prop_map(|x| format!("{x}")),
+        2 => "-?(0|[1-9][0-9]{0,20})(\\.[0-9]{1,20})?([eE][+-]?[0-9]{1,3})?",
+    ]
+    .boxed()
+}
+
+/// A string's text with its quotes.
+pub fn string() -> BoxedStrategy<String> {
+    let awkward = vec![
+        r"\n",
+        r"\t",
+        r"\r",
+        r"\f",
+        r"\b",
+        r"\u000b",
+        r"\u0000",
+        r#"\""#,
+        r"\\",
+        r"\/",
+        ",",
+        "=",
+        " ",
+        r"\u00e9",
+        "é",
+        r"\ud83d\ude00",
+        "😀",
+        r"\ud800",
+        r"\udc00\ud800",
+        r"\uD800\u0041",
+        "'",
+        "#",
+        r"\u2028",
+        "\u{7f}",
+        "{",
+        "}",
+        "[",
+        "]",
+        ":",
+        "NaN",
+        r"\ufeff",
+        r"\\\\",
+        r"\\,",
+        r#"\\\""#,
+        "_",
+    ];
+    let piece = prop_oneof![
+        3 => "[a-zA-Z0-9_.-]{1,6}",
+        4 => select(awkward).prop_map(String::from),
+        1 => any::<char>().prop_filter("needs no escape", |c| *c >= ' ' && *c != '"' && *c != '\\').prop_map(String::from),
+    ];
+    let long = (65_530..65_540_usize).prop_map(|n| format!("{}é\\n", "x".repeat(n)));
+    prop_oneof![
+        400 => vec(piece, 0..6).prop_map(|pieces| pieces.concat()),
+        1 => long,
+    ]
+    .prop_map(|text| format!("\"{text}\""))
+    .boxed()
+}
+
+/// Plain text, for what Telegraf hands over. No vertical tab: Telegraf writes it into tags as it is, and then refuses it.
+fn text() -> BoxedStrategy<String> {
+    let awkward = vec!["\n", "\r", "\t", "\u{c}", "\"", "\\", ",", "=", " ", "é", "😀", "\\\\", "\\,", "#", "\r\n"];
+    vec(prop_oneof!["[a-zA-Z0-9_.-]{1,6}", select(awkward).prop_map(String::from)], 0..5)
+        .prop_map(|pieces| pieces.concat())
+        .boxed()
+}
+
+fn request_id() -> BoxedStrategy<String> {
+    prop_oneof![
+        6 => "req-[0-9a-f]{8}".prop_map(|id| format!("\"{id}\"")),
+        1 => string(),
+        1 => select(vec!["null", "\"\"", "true", "7", "1.10", "{}", "[1]", "{\"a\":1}"]).prop_map(String::from),
+    ]
+    .boxed()
+}
+
+fn time() -> BoxedStrategy<String> {
+    let date = (1678..2262_i32, 1..13_u32, 1..32_u32, 0..25_u32, 0..61_u32, 0..62_u32);
+    let iso = (
+        date,
+        select(vec!["T", "t", " "]),
+        of("[.,][0-9]{1,12}"),
+        select(vec!["", "", "Z", "z", "+00:00", "+05:30", "-0800", "+14", " Z", " +01:00"]),
+    )
+        .prop_map(|((year, month, day, hour, minute, second), between, fraction, zone)| {
+            let fraction = fraction.unwrap_or_default();
+            format!("\"{year}-{month:02}-{day:02}{between}{hour:02}:{minute:02}:{second:02}{fraction}{zone}\"")
+        });
+    let whole = prop_oneof![
+        0..9_000_000_000_i64,
+        100_000_000_000..9_000_000_000_000_i64,
+        100_000_000_000_000..9_000_000_000_000_000_i64,
+        100_000_000_000_000_000..9_000_000_000_000_000_000_i64,
+    ];
+    let epoch = (whole, any::<bool>(), of("\\.[0-9]{1,12}"), any::<bool>()).prop_map(|(n, minus, fraction, quoted)| {
+        let number = format!("{}{n}{}", if minus { "-" } else { "" }, fraction.unwrap_or_default());
+        if quoted { format!("\"{number}\"") } else { number }
+    });
+    let odd = vec![
+        "null",
+        "true",
+        "NaN",
+        "\"\"",
+        "\"now\"",
+        "\"2021-02-20\"",
+        "\"2021-02-20T00:21\"",
+        "1e30",
+        "{\"a\":1}",
+        "[1]",
+        "{}",
+        "\"9999-12-31T00:00:00\"",
+        "\"2262-04-12T00:00:00Z\"",
+        "\"1677-09-21T00:12:43Z\"",
+        "\"2021-02-30T00:00:00\"",
+        "1e999",
+        "\"2021-02-20T00:21:54.\"",
+        "\"2021-02-20T00:21:54+\"",
+        "\"20210220T002154\"",
+        "9223372036854775807",
+        "\"2016-12-31T23:59:60Z\"",
+    ];
+    prop_oneof![
+        5 => iso,
+        4 => epoch,
+        2 => select(odd).prop_map(String::from),
+    ]
+    .boxed()
+}
