@@ -1,6 +1,7 @@
 //! A point, and its text: the tags and fields of one line, gathered while the payload is read and then written at
 //! once. Everything is kept escaped, in buffers that serve the next point again.
 
+use std::cmp::Ordering;
 use std::ops::Range;
 
 use crate::line_protocol::escape_key;
@@ -206,7 +207,7 @@ impl Point {
         self.sorted.extend(self.tags.entries.iter().map(|tag| (false, tag.clone())));
         let texts = |incoming: bool| if incoming { &self.incoming } else { &self.tags };
         self.sorted.sort_unstable_by(|(a_incoming, a), (b_incoming, b)| {
-            meant(texts(*a_incoming).key(a)).cmp(meant(texts(*b_incoming).key(b)))
+            by_meaning(texts(*a_incoming).key(a), texts(*b_incoming).key(b))
         });
         for (incoming, tag) in &self.sorted {
             out.extend_from_slice(&texts(*incoming).text[tag.key.start - 1..tag.value.end]);
@@ -278,10 +279,16 @@ fn insert_tag(tags: &mut Entries, key: &[u8], value: &[u8]) -> bool {
     })
 }
 
-/// The bytes that an escaped key stands for, to sort by.
-fn meant(key: &[u8]) -> impl Iterator<Item = u8> {
-    let escapes = |at: usize| key[at] == b'\\' && matches!(key.get(at + 1), Some(b',' | b'=' | b' '));
-    (0..key.len()).filter(move |at| !escapes(*at)).map(|at| key[at])
+/// The order of what two escaped keys stand for.
+fn by_meaning(a: &[u8], b: &[u8]) -> Ordering {
+    if !a.contains(&b'\\') && !b.contains(&b'\\') {
+        return a.cmp(b);
+    }
+    let meant = |key: &[u8]| {
+        let escapes = |at: usize| key[at] == b'\\' && matches!(key.get(at + 1), Some(b',' | b'=' | b' '));
+        (0..key.len()).filter(|at| !escapes(*at)).map(|at| key[at]).collect::<Vec<u8>>()
+    };
+    meant(a).cmp(&meant(b))
 }
 
 /// Appends a line's time and its end.
