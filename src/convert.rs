@@ -39,6 +39,12 @@ pub struct Converter {
     engine: Engine,
 }
 
+/// Where lines go, and who is told what became of the input.
+struct Sink<'a> {
+    out: &'a mut Vec<u8>,
+    observer: &'a mut dyn Observer,
+}
+
 /// How the current input is read.
 enum Format {
     /// Nothing but white space has come.
@@ -111,31 +117,32 @@ impl Converter {
 
     /// Takes the next chunk of the input, and appends the lines that are complete with it to `out`.
     pub fn push(&mut self, chunk: &[u8], out: &mut Vec<u8>, observer: &mut dyn Observer) {
+        let sink = &mut Sink { out, observer };
         if self.pending.is_empty() {
-            let done = self.read(chunk, false, out, observer);
+            let done = self.read(chunk, false, sink);
             self.pending.extend_from_slice(&chunk[done..]);
         } else {
             self.pending.extend_from_slice(chunk);
-            self.read_pending(false, out, observer);
+            self.read_pending(false, sink);
         }
     }
 
     /// Takes the input as ended, and appends what is left to `out`. The next chunk begins another input.
     pub fn finish(&mut self, out: &mut Vec<u8>, observer: &mut dyn Observer) {
-        self.read_pending(true, out, observer);
+        self.read_pending(true, &mut Sink { out, observer });
         self.pending.clear();
         self.format = Format::Undecided;
     }
 
-    fn read_pending(&mut self, end_of_input: bool, out: &mut Vec<u8>, observer: &mut dyn Observer) {
+    fn read_pending(&mut self, end_of_input: bool, sink: &mut Sink<'_>) {
         let mut pending = std::mem::take(&mut self.pending);
-        let done = self.read(&pending, end_of_input, out, observer);
+        let done = self.read(&pending, end_of_input, sink);
         pending.drain(..done);
         self.pending = pending;
     }
 
     /// Reads what is complete in `buffer`; how many of its bytes are done with.
-    fn read(&mut self, mut buffer: &[u8], end_of_input: bool, out: &mut Vec<u8>, observer: &mut dyn Observer) -> usize {
+    fn read(&mut self, mut buffer: &[u8], end_of_input: bool, sink: &mut Sink<'_>) -> usize {
         let mut undecided = 0;
         if let Format::Undecided = self.format {
             match self.engine.settings.input.format(buffer, end_of_input) {
@@ -147,10 +154,10 @@ impl Converter {
         let done = match &mut self.format {
             Format::Undecided => 0,
             Format::Influx(framer) => {
-                read_influx(framer, &mut self.oversize, &mut self.engine, buffer, end_of_input, out, observer)
+                read_influx(framer, &mut self.oversize, &mut self.engine, buffer, end_of_input, sink)
             }
             Format::Json(splitter) => {
-                read_json(splitter, &mut self.oversize, &mut self.engine, buffer, end_of_input, out, observer)
+                read_json(splitter, &mut self.oversize, &mut self.engine, buffer, end_of_input, sink)
             }
         };
         undecided + done
@@ -186,8 +193,7 @@ fn read_influx(
     engine: &mut Engine,
     buffer: &[u8],
     end_of_input: bool,
-    out: &mut Vec<u8>,
-    observer: &mut dyn Observer,
+    sink: &mut Sink<'_>,
 ) -> usize {
     loop {
         // Nearly every line is one plain message: no look at its bytes but the one that converts it.
@@ -195,16 +201,16 @@ fn read_influx(
             let at = framer.at();
             if let Some(len) = memchr(b'\n', &buffer[at..])
                 && len <= engine.metric_limit()
-                && engine.plain_metric(&buffer[at..at + len], out, observer)
+                && engine.plain_metric(&buffer[at..at + len], sink)
             {
                 framer.skip_to(at + len + 1);
                 continue;
             }
         }
         let Some(line) = framer.next(buffer, end_of_input) else { break };
-        match oversize.take_for(line.len(), engine.metric_limit()) {
-            Some(oversize) => oversize.reject_metric(&buffer[line], engine, out, observer),
-            None => engine.metric(&buffer[line], out, observer),
+        match take_oversize(oversize, line.len(), engine.metric_limit()) {
+            Some(oversize) => oversize.reject_metric(&buffer[line], engine, sink),
+            None => engine.metric(&buffer[line], sink),
         }
     }
     let start = framer.start();
@@ -219,18 +225,17 @@ fn read_json(
     engine: &mut Engine,
     buffer: &[u8],
     end_of_input: bool,
-    out: &mut Vec<u8>,
-    observer: &mut dyn Observer,
+    sink: &mut Sink<'_>,
 ) -> usize {
     while let Some(piece) = splitter.next(buffer, end_of_input) {
         // Without a metric there is nothing that payloads could share, not even a time.
         engine.point.start_metric();
         if let Piece::Value(range) = &piece
-            && let Some(oversize) = oversize.take_for(range.len(), engine.settings.limits.message)
+            && let Some(oversize) = take_oversize(oversize, range.len(), engine.settings.limits.message)
         {
-            oversize.reject_message(&buffer[range.clone()], engine, out, observer);
+            oversize.reject_message(&buffer[range.clone()], engine, sink);
         } else {
-            engine.piece(piece, buffer, Origin::default(), out, observer);
+            engine.piece(piece, buffer, Origin::default(), sink);
         }
     }
     let done = keep(oversize, engine.settings.limits.message, buffer, splitter.start(), splitter.at());
@@ -238,16 +243,10 @@ fn read_json(
     done
 }
 
-/// A text that is too large is treated the same whether it came in one piece or in many.
-trait TakeOversize {
-    /// What was skipped of the text whose last `len` bytes have now come, if it is larger than `limit`.
-    fn take_for(&mut self, len: usize, limit: usize) -> Option<Oversize>;
-}
-
-impl TakeOversize for Option<Oversize> {
-    fn take_for(&mut self, len: usize, limit: usize) -> Option<Oversize> {
-        self.take().or_else(|| (len > limit).then(Oversize::new))
-    }
+/// What was skipped of the text whose last `len` bytes have now come, if it is larger than `limit`: a text that is too large
+/// is treated the same whether it came in one piece or in many.
+fn take_oversize(skipped: &mut Option<Oversize>, len: usize, limit: usize) -> Option<Oversize> {
+    skipped.take().or_else(|| (len > limit).then(Oversize::new))
 }
 
 /// How much of the buffer can go: what is before the incomplete text at `start`, and that text too, as far as it has been
@@ -280,14 +279,14 @@ impl Oversize {
         self.hash.update(text);
     }
 
-    fn reject_message(mut self, rest: &[u8], engine: &mut Engine, out: &mut Vec<u8>, observer: &mut dyn Observer) {
+    fn reject_message(mut self, rest: &[u8], engine: &mut Engine, sink: &mut Sink<'_>) {
         self.add(rest);
         let error = too_large("message", self.len, engine.settings.limits.message);
         let rejection = Rejection { reason: Reason::TooLarge, error };
-        engine.reject(&rejection, &self.head, Some(self.hash.digest()), Origin::default(), out, observer);
+        engine.reject(&rejection, &self.head, Some(self.hash.digest()), Origin::default(), sink);
     }
 
-    fn reject_metric(mut self, rest: &[u8], engine: &mut Engine, out: &mut Vec<u8>, observer: &mut dyn Observer) {
+    fn reject_metric(mut self, rest: &[u8], engine: &mut Engine, sink: &mut Sink<'_>) {
         self.add(rest);
         engine.point.start_metric();
         let time = self.tail.rsplit(|byte| *byte == b'"').next().filter(|rest| rest.len() < self.tail.len());
@@ -304,7 +303,7 @@ impl Oversize {
         };
         let error = too_large("metric", self.len, engine.metric_limit());
         let rejection = Rejection { reason: Reason::TooLarge, error };
-        engine.reject(&rejection, head, Some(self.hash.digest()), Origin { time, index: 0 }, out, observer);
+        engine.reject(&rejection, head, Some(self.hash.digest()), Origin { time, index: 0 }, sink);
     }
 }
 
@@ -317,7 +316,7 @@ impl Engine {
 
     /// Converts a line of the form `SOURCE[,tags] FIELD="message" TIME`; false where it has another form, and then nothing is
     /// done.
-    fn plain_metric(&mut self, line: &[u8], out: &mut Vec<u8>, observer: &mut dyn Observer) -> bool {
+    fn plain_metric(&mut self, line: &[u8], sink: &mut Sink<'_>) -> bool {
         let Some(start) = self.message_start(line) else { return false };
         let mut message = std::mem::take(&mut self.message);
         message.clear();
@@ -325,7 +324,7 @@ impl Engine {
         let time = end.and_then(|len| MetricReader::read_time(line, start + len + 1).ok());
         if let Some(time) = time {
             self.take_tags(line);
-            self.message(&message, time, out, observer);
+            self.message(&message, time, sink);
         }
         self.message = message;
         time.is_some()
@@ -354,48 +353,31 @@ impl Engine {
     }
 
     /// Converts or passes through any metric.
-    fn metric(&mut self, line: &[u8], out: &mut Vec<u8>, observer: &mut dyn Observer) {
-        let mut metric = std::mem::take(&mut self.metric);
-        match metric.read(line) {
-            Err(error) => {
-                self.point.start_metric();
-                let error = format!("{} at byte {}", error.what, error.at);
-                let rejection = Rejection { reason: Reason::InvalidMetric, error };
-                self.reject(&rejection, line, None, Origin::default(), out, observer);
-                self.metric = metric;
-            }
-            Ok(()) => {
-                let name = plain_key(&line[metric.name.clone()]);
-                let is_source = self.settings.sources.iter().any(|source| source.as_bytes() == &*name);
-                let is_message = |field: &&Pair| {
-                    line[field.value.start] == b'"'
-                        && *plain_key(&line[field.key.clone()]) == *self.settings.field.as_bytes()
-                };
-                // Should the field be there twice, the last counts, as it does for Telegraf.
-                let message = metric.fields.iter().rfind(is_message).map(|field| field.value.clone());
-                let time = metric.time;
-                self.metric = metric;
-                match message {
-                    Some(value) if is_source => self.source_metric(line, value, time, out, observer),
-                    _ => {
-                        out.extend_from_slice(line);
-                        out.push(b'\n');
-                        observer.observe(if is_source { Event::NoMessage } else { Event::Passed });
-                    }
-                }
+    fn metric(&mut self, line: &[u8], sink: &mut Sink<'_>) {
+        if let Err(error) = self.metric.read(line) {
+            self.point.start_metric();
+            let error = format!("{} at byte {}", error.what, error.at);
+            let rejection = Rejection { reason: Reason::InvalidMetric, error };
+            return self.reject(&rejection, line, None, Origin::default(), sink);
+        }
+        let name = plain_key(&line[self.metric.name.clone()]);
+        let is_source = self.settings.sources.iter().any(|source| source.as_bytes() == &*name);
+        let is_message = |field: &&Pair| {
+            line[field.value.start] == b'"' && *plain_key(&line[field.key.clone()]) == *self.settings.field.as_bytes()
+        };
+        // Should the field be there twice, the last counts, as it does for Telegraf.
+        match self.metric.fields.iter().rfind(is_message).map(|field| field.value.clone()) {
+            Some(value) if is_source => self.source_metric(line, value, sink),
+            _ => {
+                sink.out.extend_from_slice(line);
+                sink.out.push(b'\n');
+                sink.observer.observe(if is_source { Event::NoMessage } else { Event::Passed });
             }
         }
     }
 
     /// Converts a metric that has been read, with its message in the string at `value`.
-    fn source_metric(
-        &mut self,
-        line: &[u8],
-        value: Range<usize>,
-        time: Option<i64>,
-        out: &mut Vec<u8>,
-        observer: &mut dyn Observer,
-    ) {
+    fn source_metric(&mut self, line: &[u8], value: Range<usize>, sink: &mut Sink<'_>) {
         self.take_tags(line);
         let mut message = std::mem::take(&mut self.message);
         for Pair { key, value } in &self.metric.fields {
@@ -414,55 +396,49 @@ impl Engine {
             let mut written = Vec::new();
             write_string(cut(&text, MAX_STRING), &mut written);
             if text.len() > MAX_STRING {
-                observer.observe(Event::StringCut { key: &String::from_utf8_lossy(&key), bytes: text.len() });
+                sink.observer.observe(Event::StringCut { key: &String::from_utf8_lossy(&key), bytes: text.len() });
             }
             self.point.other_field(&key, &written);
         }
         message.clear();
         let _ = unescape_string(&line[value.start + 1..], &mut message);
-        self.message(&message, time, out, observer);
+        self.message(&message, self.metric.time, sink);
         self.message = message;
     }
 
     /// Converts the message of a metric whose tags and other fields the point has.
-    fn message(&mut self, message: &[u8], time: Option<i64>, out: &mut Vec<u8>, observer: &mut dyn Observer) {
+    fn message(&mut self, message: &[u8], time: Option<i64>, sink: &mut Sink<'_>) {
         let text = trim(message);
         let mut origin = Origin { time, index: 0 };
         // A message that is too large is not looked into.
         if text.first() != Some(&b'[') || text.len() > self.settings.limits.message {
-            return self.payload(text, origin, out, observer);
+            return self.payload(text, origin, sink);
         }
         let mut splitter = Splitter::of_message();
         while let Some(piece) = splitter.next(text, true) {
-            self.piece(piece, text, origin, out, observer);
+            self.piece(piece, text, origin, sink);
             origin.index += 1;
         }
     }
 
-    fn piece(&mut self, piece: Piece, text: &[u8], origin: Origin, out: &mut Vec<u8>, observer: &mut dyn Observer) {
+    fn piece(&mut self, piece: Piece, text: &[u8], origin: Origin, sink: &mut Sink<'_>) {
         let (reason, error, payload) = match piece {
-            Piece::Value(range) => return self.payload(trim(&text[range]), origin, out, observer),
+            Piece::Value(range) => return self.payload(trim(&text[range]), origin, sink),
             Piece::EmptyArray(range) => (Reason::NotAnObject, "the array holds no payload", &text[range]),
             Piece::OpenArray => (Reason::InvalidJson, "expected the `]` that ends the array, not the end", &b"["[..]),
         };
         let rejection = Rejection { reason, error: error.to_owned() };
-        self.reject(&rejection, payload, None, origin, out, observer);
+        self.reject(&rejection, payload, None, origin, sink);
     }
 
     /// Converts one payload to its point or its rejection.
-    fn payload(&mut self, text: &[u8], origin: Origin, out: &mut Vec<u8>, observer: &mut dyn Observer) {
-        if let Err(rejection) = self.point_of(text, origin, out, observer) {
-            self.reject(&rejection, text, None, origin, out, observer);
+    fn payload(&mut self, text: &[u8], origin: Origin, sink: &mut Sink<'_>) {
+        if let Err(rejection) = self.point_of(text, origin, sink) {
+            self.reject(&rejection, text, None, origin, sink);
         }
     }
 
-    fn point_of(
-        &mut self,
-        bytes: &[u8],
-        origin: Origin,
-        out: &mut Vec<u8>,
-        observer: &mut dyn Observer,
-    ) -> Result<(), Rejection> {
+    fn point_of(&mut self, bytes: &[u8], origin: Origin, sink: &mut Sink<'_>) -> Result<(), Rejection> {
         let fail = |reason, error| Err(Rejection { reason, error });
         let limit = self.settings.limits.message;
         if bytes.len() > limit {
@@ -477,7 +453,7 @@ impl Engine {
             }
         };
         self.point.start_payload();
-        let payload = payload::read(text, &self.settings, &mut self.scratch, &mut self.point, observer)?;
+        let payload = payload::read(text, &self.settings, &mut self.scratch, &mut self.point, sink.observer)?;
         if !self.point.has_tag("algorithm_name") {
             let error = "the payload does not say which algorithm was called".to_owned();
             return fail(Reason::MissingAlgorithmName, error);
@@ -486,12 +462,12 @@ impl Engine {
             let error = "the payload has nothing but tags, time and values that make no field".to_owned();
             return fail(Reason::NoFields, error);
         }
-        if let Err(long) = self.point.write(&self.measurement, out) {
+        if let Err(long) = self.point.write(&self.measurement, sink.out) {
             let error = format!("tags and a field's key take {} bytes, and InfluxDB at most 65535", long.0);
             return fail(Reason::TooLarge, error);
         }
-        write_time(self.time(&payload, text, origin, observer), out);
-        observer.observe(Event::Converted);
+        write_time(self.time(&payload, text, origin, sink.observer), sink.out);
+        sink.observer.observe(Event::Converted);
         Ok(())
     }
 
@@ -535,15 +511,14 @@ impl Engine {
         payload: &[u8],
         hash: Option<u64>,
         origin: Origin,
-        out: &mut Vec<u8>,
-        observer: &mut dyn Observer,
+        sink: &mut Sink<'_>,
     ) {
         let Rejection { reason, error } = rejection;
         let time = self.rejection_time(hash.unwrap_or_else(|| xxh3_64(payload)), origin);
         let text = String::from_utf8_lossy(payload);
         let fields = [("error", error.as_str()), ("payload", cut(&text, MAX_REJECTED))];
-        self.point.write_about(&self.rejected_measurement, ("reason", reason.code()), &fields, time, out);
-        observer.observe(Event::Rejected { reason: *reason, error });
+        self.point.write_about(&self.rejected_measurement, ("reason", reason.code()), &fields, time, sink.out);
+        sink.observer.observe(Event::Rejected { reason: *reason, error });
     }
 
     /// The metric's time or the clock's, moved so that no other rejected text has it.
