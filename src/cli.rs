@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::builder::{RangedU64ValueParser, TypedValueParser};
-use clap::{CommandFactory, Parser, ValueEnum};
+use clap::{CommandFactory, FromArgMatches, Parser, ValueEnum};
 use telegraf_algorithmia::{Input, KindRule, Limits, Settings};
 
 /// Turns the messages of Algorithmia Insights into InfluxDB points.
@@ -48,7 +48,8 @@ struct Cli {
     #[arg(long, env = "ALGORITHMIA_EXACT_TIME", help_heading = "Points")]
     exact_time: bool,
 
-    /// Largest message, in bytes; a larger one is rejected as too_large
+    /// Largest message, in bytes; a larger one is rejected as too_large, and so is any metric of more than twice that and
+    /// 64 KiB
     #[arg(long, value_name = "BYTES", default_value_t = Limits::default().message, env = "ALGORITHMIA_MAX_MESSAGE")]
     #[arg(value_parser = size(1 << 30), help_heading = "Limits")]
     max_message: usize,
@@ -108,7 +109,16 @@ fn size(most: u64) -> impl TypedValueParser<Value = usize> {
 /// # Errors
 /// Where they are wrong, or ask for help or the version; the error prints what to say.
 pub fn parse() -> Result<Job, clap::Error> {
-    let cli = Cli::try_parse()?;
+    // A variable that is set to nothing, as unit and compose files like to leave them, is not set.
+    let mut command = Cli::command();
+    let empty = |arg: &clap::Arg| {
+        arg.get_env().is_some_and(|name| std::env::var_os(name).is_some_and(|value| value.is_empty()))
+    };
+    let ids: Vec<_> = command.get_arguments().filter(|arg| empty(arg)).map(|arg| arg.get_id().clone()).collect();
+    for id in ids {
+        command = command.mut_arg(id, |arg| arg.env(None::<&str>));
+    }
+    let cli = Cli::from_arg_matches(&command.try_get_matches()?)?;
     let settings = Settings {
         sources: cli.sources,
         field: cli.field,

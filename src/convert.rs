@@ -1,7 +1,6 @@
 //! The whole conversion: bytes in, bytes out. It does no input or output of its own.
 
 use std::borrow::Cow;
-use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 
 use memchr::memchr;
@@ -13,6 +12,7 @@ use crate::line_protocol::{cut, unescape_key, unescape_string, write_string};
 use crate::metric::{Framer, MetricReader, Pair};
 use crate::payload::{self, MAX_STRING, Payload, Rejection, Scratch};
 use crate::point::{Point, write_time};
+use crate::rejections::RejectionTimes;
 use crate::settings::{Input, Settings, SettingsError};
 use crate::split::{Piece, Splitter};
 use crate::timestamp::{self, Timestamp};
@@ -20,16 +20,21 @@ use crate::timestamp::{self, Timestamp};
 /// A rejected payload is kept whole up to this many bytes.
 const MAX_REJECTED: usize = 60 * 1024;
 
+/// A metric that carries a message may have this many tags, and as many fields: each is compared with all others.
+const MAX_METRIC_PARTS: usize = 1000;
+
+/// The lines of one message may take this many bytes. An array of the shortest payloads, each of which becomes a point with
+/// all tags and other fields of its metric, would else take thousands of times the message's own size.
+const MAX_LINES: usize = 16 * 1024 * 1024;
+
 /// As much white space at the start of an input is kept until it is known what the input is.
 const MAX_BLANK: usize = 64 * 1024;
-
-/// Of how many rejections the times are remembered, so that none overwrites another.
-const REMEMBERED_REJECTIONS: usize = 4096;
 
 /// Turns input into points.
 ///
 /// Input comes in chunks that may end anywhere; what is not complete waits for the next chunk. Output is whole lines.
-/// Memory stays within a small multiple of [`Limits::message`](crate::Limits::message), whatever comes.
+/// Memory stays bounded, whatever comes: some times [`Limits::message`](crate::Limits::message), and 16 MiB for the lines
+/// of one message.
 pub struct Converter {
     format: Format,
     /// What has arrived of a metric or message that is not complete.
@@ -74,9 +79,7 @@ struct Engine {
     message: Vec<u8>,
     /// The last time that the clock gave.
     last_now: i64,
-    /// The times of the latest rejections, each with the hash of what was rejected.
-    rejections: HashMap<i64, u64>,
-    rejection_order: VecDeque<i64>,
+    rejection_times: RejectionTimes,
 }
 
 /// What a payload has from the metric that it came in.
@@ -108,8 +111,7 @@ impl Converter {
                 scratch: Scratch::default(),
                 message: Vec::new(),
                 last_now: i64::MIN,
-                rejections: HashMap::new(),
-                rejection_order: VecDeque::new(),
+                rejection_times: RejectionTimes::default(),
                 settings,
             },
         })
@@ -322,6 +324,7 @@ impl Engine {
         message.clear();
         let end = unescape_string(&line[start..], &mut message);
         let time = end.and_then(|len| MetricReader::read_time(line, start + len + 1).ok());
+        let time = time.filter(|_| self.metric.tags.len() <= MAX_METRIC_PARTS);
         if let Some(time) = time {
             self.take_tags(line);
             self.message(&message, time, sink);
@@ -344,9 +347,12 @@ impl Engine {
         Some(line.len() - rest.len())
     }
 
-    /// Gives the tags that were read to the points to come.
+    /// Gives the tags that were read to the points to come; none where there are too many.
     fn take_tags(&mut self, line: &[u8]) {
         self.point.start_metric();
+        if self.metric.tags.len() > MAX_METRIC_PARTS {
+            return;
+        }
         for Pair { key, value } in &self.metric.tags {
             self.point.incoming_tag(&plain_key(&line[key.clone()]), &plain_key(&line[value.clone()]));
         }
@@ -379,6 +385,11 @@ impl Engine {
     /// Converts a metric that has been read, with its message in the string at `value`.
     fn source_metric(&mut self, line: &[u8], value: Range<usize>, sink: &mut Sink<'_>) {
         self.take_tags(line);
+        if self.metric.tags.len().max(self.metric.fields.len()) > MAX_METRIC_PARTS {
+            let error = format!("the metric has more than {MAX_METRIC_PARTS} tags or fields");
+            let rejection = Rejection { reason: Reason::TooLarge, error };
+            return self.reject(&rejection, line, None, Origin { time: self.metric.time, index: 0 }, sink);
+        }
         let mut message = std::mem::take(&mut self.message);
         for Pair { key, value } in &self.metric.fields {
             let key = plain_key(&line[key.clone()]);
@@ -415,9 +426,16 @@ impl Engine {
             return self.payload(text, origin, sink);
         }
         let mut splitter = Splitter::of_message();
+        let start = sink.out.len();
         while let Some(piece) = splitter.next(text, true) {
             self.piece(piece, text, origin, sink);
             origin.index += 1;
+            if sink.out.len() - start > MAX_LINES {
+                let error =
+                    format!("the lines of the message take more than {MAX_LINES} bytes; this is the rest of it");
+                let rejection = Rejection { reason: Reason::TooLarge, error };
+                return self.reject(&rejection, trim(&text[splitter.at()..]), None, origin, sink);
+            }
         }
     }
 
@@ -514,29 +532,12 @@ impl Engine {
         sink: &mut Sink<'_>,
     ) {
         let Rejection { reason, error } = rejection;
-        let time = self.rejection_time(hash.unwrap_or_else(|| xxh3_64(payload)), origin);
+        let given = origin.time.and_then(|time| timestamp::of_metric(time, 0)).unwrap_or_else(|| self.now());
+        let time = self.rejection_times.time(given, hash.unwrap_or_else(|| xxh3_64(payload)));
         let text = String::from_utf8_lossy(payload);
         let fields = [("error", error.as_str()), ("payload", cut(&text, MAX_REJECTED))];
         self.point.write_about(&self.rejected_measurement, ("reason", reason.code()), &fields, time, sink.out);
         sink.observer.observe(Event::Rejected { reason: *reason, error });
-    }
-
-    /// The metric's time or the clock's, moved so that no other rejected text has it.
-    fn rejection_time(&mut self, hash: u64, origin: Origin) -> i64 {
-        let time = origin.time.and_then(|time| timestamp::of_metric(time, 0)).unwrap_or_else(|| self.now());
-        let mut time = Timestamp { nanoseconds: time, unknown: timestamp::trailing_zeros(time) }.filled(hash);
-        while self.rejections.get(&time).is_some_and(|other| *other != hash) {
-            time = timestamp::of_metric(time, 1).unwrap_or(0);
-        }
-        if self.rejections.insert(time, hash).is_none() {
-            self.rejection_order.push_back(time);
-        }
-        if self.rejection_order.len() > REMEMBERED_REJECTIONS
-            && let Some(oldest) = self.rejection_order.pop_front()
-        {
-            self.rejections.remove(&oldest);
-        }
-        time
     }
 }
 

@@ -49,6 +49,7 @@ mod line_protocol;
 mod metric;
 mod payload;
 mod point;
+mod rejections;
 mod settings;
 mod split;
 mod timestamp;

@@ -13,6 +13,10 @@ use crate::settings::Settings;
 /// The most bytes of a string field that InfluxDB is documented to store.
 pub(crate) const MAX_STRING: usize = 64 * 1024;
 
+/// The flattened keys of a payload may take this many bytes together. A long key in front of many short values would else
+/// be copied as often.
+const MAX_KEYS: usize = 4 * 1024 * 1024;
+
 /// What a payload says besides tags and fields.
 #[derive(Debug, Default)]
 pub(crate) struct Payload<'a> {
@@ -56,7 +60,8 @@ pub(crate) fn read<'a>(
     point: &mut Point,
     observer: &mut dyn Observer,
 ) -> Result<Payload<'a>, Rejection> {
-    let mut walk = Walk { reader: Reader::new(text), settings, scratch, point, observer, payload: Payload::default() };
+    let mut walk =
+        Walk { reader: Reader::new(text), settings, scratch, point, observer, payload: Payload::default(), keys: 0 };
     match walk.reader.start()? {
         Start::Object => walk.object(1, 0)?,
         Start::Array => walk.skip(b']', 1)?,
@@ -79,6 +84,8 @@ struct Walk<'a, 'w> {
     point: &'w mut Point,
     observer: &'w mut dyn Observer,
     payload: Payload<'a>,
+    /// The bytes of all flattened keys so far.
+    keys: usize,
 }
 
 impl<'a> Walk<'a, '_> {
@@ -153,6 +160,7 @@ impl<'a> Walk<'a, '_> {
 
     /// The object or array whose key is the path, in a container of depth `depth`.
     fn container(&mut self, start: Start, depth: usize) -> Result<(), Rejection> {
+        self.count_key(self.scratch.path.len())?;
         let key = self.scratch.path.trim_start_matches('_');
         let dropped = self.settings.kinds.of(key.as_bytes()) == Some(Kind::Drop);
         let base = self.scratch.path.len();
@@ -210,6 +218,7 @@ impl<'a> Walk<'a, '_> {
     /// Turns the scalar at the cursor into the field or tag `key`.
     fn scalar(&mut self, key: &str) -> Result<(), Rejection> {
         let scalar = self.reader.scalar()?;
+        self.count_key(key.len())?;
         let key = key.trim_start_matches('_');
         if key == "request_id" {
             self.payload.request_id = Some(scalar);
@@ -222,6 +231,15 @@ impl<'a> Walk<'a, '_> {
         // What counts is the finished point, from which a later null may take fields away again; but each field is compared
         // with all before it, so there have to be bounds on the way too.
         self.check_fields(1000)
+    }
+
+    fn count_key(&mut self, len: usize) -> Result<(), Rejection> {
+        self.keys += len;
+        if self.keys <= MAX_KEYS {
+            return Ok(());
+        }
+        let error = format!("the keys of the payload take more than {MAX_KEYS} bytes, with those of what they are in");
+        Err(Rejection { reason: Reason::TooLarge, error })
     }
 
     fn check_fields(&self, beyond: usize) -> Result<(), Rejection> {

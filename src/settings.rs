@@ -71,9 +71,10 @@ impl Default for Settings {
 /// Why settings are refused. The text says what to change.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SettingsError {
-    /// InfluxDB keeps names that start with `_` to itself, `#` starts a comment, and readers disagree on the rest.
+    /// InfluxDB keeps names that start with `_` to itself, `#` starts a comment, `{` and `[` JSON, and readers disagree on the
+    /// rest.
     #[error(
-        "`{0}` cannot be the name of a measurement: take one that does not start with `_` or `#` and has no backslash or \
+        "`{0}` cannot be the name of a measurement: take one that starts with a letter or digit and has no backslash or \
          control character"
     )]
     Measurement(String),
@@ -81,7 +82,7 @@ pub enum SettingsError {
     #[error("`{0}` is both a source and the measurement of the points: take another measurement")]
     MeasurementIsSource(String),
     /// A source or the field is an empty text.
-    #[error("the name of a {0} cannot be empty")]
+    #[error("the name of a {0} cannot be empty: give it one, or leave the option out")]
     Empty(&'static str),
     /// A limit is out of its range.
     #[error("the limit on {name} is {value}, and has to be between {least} and {most}")]
@@ -100,7 +101,7 @@ pub enum SettingsError {
 impl Settings {
     pub(crate) fn check(&self) -> Result<(), SettingsError> {
         let name = &self.measurement;
-        if name.is_empty() || name.starts_with(['_', '#']) || name.contains(|c: char| c == '\\' || c.is_control()) {
+        if !name.starts_with(char::is_alphanumeric) || name.contains(|c: char| c == '\\' || c.is_control()) {
             return Err(SettingsError::Measurement(name.clone()));
         }
         if self.sources.contains(name) || self.sources.contains(&format!("{name}_rejected")) {

@@ -31,13 +31,15 @@ pub(crate) struct Splitter {
     array: bool,
     /// That array has had no value yet.
     empty: bool,
+    /// The array of a message has ended, and so should the message.
+    closed: bool,
 }
 
 #[derive(Debug, Default)]
 enum State {
     #[default]
     Between,
-    /// Something else than a container, up to the end of the line or item.
+    /// Something else than a container, up to the end of the line or item, or of the message.
     Word,
     /// A string by itself.
     Quoted,
@@ -51,8 +53,8 @@ struct Container {
     arrays: u64,
     /// The last byte that was no white space.
     last: u8,
-    /// The line break since then.
-    line_end: Option<usize>,
+    /// There was a line break since then.
+    line_ended: bool,
     in_string: bool,
 }
 
@@ -81,9 +83,6 @@ impl Splitter {
     pub fn drained(&mut self, len: usize) {
         self.start = self.start.saturating_sub(len);
         self.at -= len;
-        if let State::Container(Container { line_end: Some(line_end), .. }) = &mut self.state {
-            *line_end = line_end.saturating_sub(len);
-        }
     }
 
     /// The next value. None where more input is needed, or at its end.
@@ -124,7 +123,7 @@ impl Splitter {
     }
 
     fn value(&mut self, end: usize) -> Piece {
-        let value = self.start..end.max(self.start);
+        let value = self.start..end;
         self.start = self.at;
         self.state = State::Between;
         self.empty = false;
@@ -135,13 +134,21 @@ impl Splitter {
     fn between(&mut self, buffer: &[u8]) -> Option<Piece> {
         while let Some(&byte) = buffer.get(self.at) {
             match byte {
-                b' ' | b'\t' | b'\r' | b'\n' | b',' => {}
+                b' ' | b'\t' | b'\r' | b'\n' => {}
+                _ if self.closed => {
+                    self.start = self.at;
+                    self.at = buffer.len();
+                    self.state = State::Word;
+                    return None;
+                }
+                b',' => {}
                 b'[' if !self.array => {
                     self.start = self.at;
                     (self.array, self.empty) = (true, true);
                 }
                 b']' if self.array => {
                     self.array = false;
+                    self.closed = !self.lines;
                     if self.empty {
                         self.at += 1;
                         return Some(Piece::EmptyArray(self.start..self.at));
@@ -207,15 +214,11 @@ impl Container {
             }
             let byte = *buffer.get(*at)?;
             let blank = matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
-            if let Some(line_end) = self.line_end
-                && lines
-                && !blank
-                && !self.may_go_on_with(byte)
-            {
-                return Some(line_end);
+            if self.line_ended && lines && !blank && !self.may_go_on_with(byte) {
+                return Some(*at);
             }
             match byte {
-                b'\n' => self.line_end = self.line_end.or(Some(*at)),
+                b'\n' => self.line_ended = true,
                 b'{' | b'[' => {
                     self.depth += 1;
                     self.arrays = self.arrays << 1 | u64::from(byte == b'[');
@@ -233,7 +236,7 @@ impl Container {
             }
             if !blank {
                 self.last = byte;
-                self.line_end = None;
+                self.line_ended = false;
             }
             *at += 1;
         }
@@ -257,11 +260,19 @@ mod tests {
     use super::*;
 
     fn pieces(text: &str) -> Vec<&str> {
-        let mut splitter = Splitter::of_stream();
+        all(Splitter::of_stream(), text)
+    }
+
+    fn pieces_of_message(text: &str) -> Vec<&str> {
+        all(Splitter::of_message(), text)
+    }
+
+    fn all(mut splitter: Splitter, text: &str) -> Vec<&str> {
         let mut found = Vec::new();
         while let Some(piece) = splitter.next(text.as_bytes(), true) {
             found.push(match piece {
-                Piece::Value(range) => &text[range],
+                // White space behind a value may be taken for a part of it, until it turns out to be broken.
+                Piece::Value(range) => text[range].trim_ascii_end(),
                 Piece::EmptyArray(_) => "EMPTY",
                 Piece::OpenArray => "OPEN",
             });
@@ -273,7 +284,7 @@ mod tests {
     fn values_are_found_in_every_arrangement() {
         assert_eq!(pieces("{\"a\":1}\n{\"b\":2}\n"), ["{\"a\":1}", "{\"b\":2}"]);
         assert_eq!(pieces("{\"a\":1}{\"b\":{\"c\":[2]}} {}"), ["{\"a\":1}", "{\"b\":{\"c\":[2]}}", "{}"]);
-        assert_eq!(pieces(" [ {\"a\":1}, 5 ,[1,2], \"x,]\" ] {}"), ["{\"a\":1}", "5 ", "[1,2]", "\"x,]\"", "{}"]);
+        assert_eq!(pieces(" [ {\"a\":1}, 5 ,[1,2], \"x,]\" ] {}"), ["{\"a\":1}", "5", "[1,2]", "\"x,]\"", "{}"]);
         assert_eq!(
             pieces("{\n \"a\": [\n  {\n  }\n ],\n \"b\":\n {}\n}\n{}"),
             ["{\n \"a\": [\n  {\n  }\n ],\n \"b\":\n {}\n}", "{}"]
@@ -281,6 +292,8 @@ mod tests {
         assert_eq!(pieces("{\"a\":\"}\\\"{\"}{}"), ["{\"a\":\"}\\\"{\"}", "{}"]);
         assert_eq!(pieces("[]"), ["EMPTY"]);
         assert_eq!(pieces("[{}"), ["{}", "OPEN"]);
+        assert_eq!(pieces_of_message("[{}] {} x\n"), ["{}", "{} x"]);
+        assert_eq!(pieces_of_message("[{},\n{\"a\":\"\n\"}]"), ["{}", "{\"a\":\"\n\"}"]);
         assert_eq!(pieces(""), [""; 0]);
         assert_eq!(pieces("{\"a\":"), ["{\"a\":"]);
     }
@@ -314,7 +327,7 @@ mod tests {
             let (mut buffer, mut found) = (text.as_bytes()[..cut].to_vec(), Vec::new());
             for end_of_input in [false, true] {
                 while let Some(Piece::Value(range)) = splitter.next(&buffer, end_of_input) {
-                    found.push(String::from_utf8(buffer[range].to_vec()).unwrap());
+                    found.push(String::from_utf8(buffer[range].trim_ascii_end().to_vec()).unwrap());
                 }
                 let gone = splitter.start();
                 buffer.drain(..gone);

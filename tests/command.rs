@@ -134,6 +134,8 @@ fn exit_status_tells_rejections_only_when_strict() {
         (&["--as", "algorithm_name=drop"], "", 2),
         (&["--measurement", "kafka_consumer"], "", 2),
         (&["--measurement", "_x"], "", 2),
+        (&["--measurement", "{x"], "", 2),
+        (&["--measurement", ""], "", 2),
         (&["--source", ""], "", 2),
         (&["--no-such-option"], "", 2),
         (&["--input", "xml"], "", 2),
@@ -178,6 +180,26 @@ fn options_reach_the_conversion_from_the_command_line_and_the_environment() {
         assert!(text(&output.stdout).starts_with("n_rejected,reason=too_large "), "{name}");
         assert_eq!(output.status.code(), Some(1), "strict by environment");
     }
+}
+
+#[test]
+fn a_variable_that_is_set_to_nothing_is_not_set() {
+    let names = [
+        "SOURCE",
+        "FIELD",
+        "MEASUREMENT",
+        "AS",
+        "EXACT_TIME",
+        "INPUT",
+        "STRICT",
+        "MAX_FIELDS",
+        "MAX_NESTING",
+        "MAX_MESSAGE",
+    ];
+    let mut child = spawn(command().envs(names.map(|name| (format!("ALGORITHMIA_{name}"), ""))));
+    child.stdin.take().unwrap().write_all(metric(MESSAGE, 7).as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(text(&output.stdout).starts_with(POINT), "{}", text(&output.stderr));
 }
 
 #[test]
@@ -385,6 +407,41 @@ fn log_lines_have_levels_and_are_few() {
     }
 }
 
+#[test]
+fn a_log_that_nobody_reads_does_not_stop_the_stream() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    // Full, so that a single line would have to wait.
+    let flags = rustix::fs::fcntl_getfl(&writer).unwrap();
+    rustix::fs::fcntl_setfl(&writer, flags | rustix::fs::OFlags::NONBLOCK).unwrap();
+    while rustix::io::write(&writer, &[b'.'; 4096]).is_ok() {}
+    rustix::fs::fcntl_setfl(&writer, flags).unwrap();
+    let mut child = command()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::from(OwnedFd::from(writer)))
+        .spawn()
+        .unwrap();
+    let (mut stdin, mut stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    stdin.write_all(b"oops\n").unwrap();
+    assert!(read_line(&mut stdout).starts_with("algorithmia_rejected,reason=invalid_metric "));
+    stdin.write_all(metric(MESSAGE, 7).as_bytes()).unwrap();
+    assert!(read_line(&mut stdout).starts_with(POINT));
+    drop(stdin);
+    assert_eq!(exit_code(&mut child), 0);
+    drop(reader);
+}
+
+#[test]
+fn log_lines_are_short_whatever_is_in_the_message() {
+    // Telegraf stops reading the log at a line of 64 KiB.
+    let long = "k".repeat(100_000);
+    let message = format!(r#"{{"algorithm_name":"a","x":1,"{long}":NaN,"time":"{long}","y":"{long}"}}"#);
+    let output = run(&[], metric(&message, 7).as_bytes());
+    let stderr = text(&output.stderr);
+    assert_eq!(stderr.lines().count(), 4, "{stderr:.2000}");
+    assert!(stderr.lines().all(|line| line.len() < 1024), "{stderr:.2000}");
+}
+
 /// The most memory that the process has held so far, in kB.
 fn peak_memory(child: &Child) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
@@ -392,9 +449,9 @@ fn peak_memory(child: &Child) -> u64 {
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
-/// Feeds `input` to a process over and over; the growth of its peak memory in kB between the first and the last time, and
-/// what it wrote the last time.
-fn growth(input: &[u8], times: usize) -> (u64, String) {
+/// Feeds `input` to a process over and over; its peak memory in kB after the first and after the last time, and the end of what
+/// it wrote the last time.
+fn peaks(input: &[u8], times: usize) -> (u64, u64, String) {
     let mut child = spawn(&mut command());
     let (mut stdin, mut stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
     // A metric of another kind marks the end of each round.
@@ -422,10 +479,10 @@ fn growth(input: &[u8], times: usize) -> (u64, String) {
     for _ in 1..times {
         last = round();
     }
-    let growth = peak_memory(&child) - first;
+    let peak = peak_memory(&child);
     drop(stdin);
     assert_eq!(exit_code(&mut child), 0);
-    (growth, text(&last))
+    (first, peak, text(&last))
 }
 
 #[test]
@@ -437,8 +494,8 @@ fn memory_stays_flat() {
             _ => metric(MESSAGE, index),
         })
         .collect();
-    let (growth, _) = growth(messages.as_bytes(), 20);
-    assert!(growth < 2048, "it grew by {growth} kB over 380,000 messages");
+    let (first, last, _) = peaks(messages.as_bytes(), 20);
+    assert!(last - first < 2048, "it grew by {} kB over 380,000 messages", last - first);
 }
 
 #[test]
@@ -451,9 +508,36 @@ fn ten_megabytes_without_a_line_break_are_one_rejection_in_bounded_memory() {
         ),
         ((0..10u32 << 20).map(|index| (index.wrapping_mul(2_654_435_761) >> 24) as u8 | 0x80).collect(), "too_large"),
     ] {
-        let (growth, output) = growth(&input, 3);
-        assert!(growth < 4096, "it grew by {growth} kB");
+        let (first, last, output) = peaks(&input, 3);
+        assert!(last < 32 * 1024, "{last} kB");
+        assert!(last - first < 4096, "it grew by {} kB", last - first);
         assert!(output.starts_with(&format!("algorithmia_rejected,reason={reason}")), "{}", &output[..200]);
         assert_eq!(output.matches("algorithmia_rejected").count(), 1);
+    }
+}
+
+#[test]
+fn hostile_messages_cost_bounded_memory() {
+    let key = "k".repeat(500_000);
+    let payload = |rest: String| metric(&format!(r#"{{"algorithm_name":"a","x":1,{rest}}}"#), 7);
+    let times = |text: &str, count: usize| vec![text; count].join(",");
+    let numbered = |count: usize| (0..count).map(|index| format!("f{index}=1")).collect::<Vec<_>>().join(",");
+    // Any of these took minutes or gigabytes, if each item cost what all items cost.
+    for (what, input) in [
+        ("a long key in front of many values", payload(format!(r#""{key}":[{}]"#, times("1", 100_000)))),
+        ("a long key in front of nothing", payload(format!(r#""{key}":[{}]"#, times("null", 90_000)))),
+        ("a long key in front of repeated keys", payload(format!(r#""{key}":{{{}}}"#, times(r#""a":1"#, 70_000)))),
+        ("one key, repeated", payload(times(r#""a":1"#, 150_000))),
+        (
+            "tags for many short payloads",
+            format!("kafka_consumer,t={} value=\"[{}]\" 7\n", "t".repeat(60_000), times("1", 300_000)),
+        ),
+        ("many fields beside the message", format!("kafka_consumer value=\"{{}}\",{} 7\n", numbered(100_000))),
+        ("many tags", format!("kafka_consumer,{} value=\"{{}}\" 7\n", numbered(100_000))),
+    ] {
+        let (first, last, output) = peaks(input.as_bytes(), 2);
+        assert!(last < 64 * 1024, "{what}: {last} kB");
+        assert!(last - first < 2048, "{what}: it grew by {} kB", last - first);
+        assert!(output.contains("algorithmia"), "{what}");
     }
 }

@@ -327,6 +327,8 @@ fn hard_messages() -> Vec<Vec<u8>> {
         payload(&format!(r#""notes":"{}""#, "é".repeat(490_000))),
         payload(r#""odd":"tab\t newline\n quote\" backslash\\ nul\u0000 bell\u0007 \ud83d\ude00","x y,z=\\":1"#),
         r#"{"algorithm_name":"a b,c=d\\e\nf\tg\"h\u0001😀","x":1,"time":1613780514867}"#.to_owned(),
+        // Telegraf would stop reading a log that quotes this key whole.
+        payload(&format!(r#""{}":NaN,"x":1"#, "k".repeat(70_000))),
         String::new(),
         "   ".to_owned(),
         "null".to_owned(),

@@ -217,3 +217,16 @@ fn the_generators_reach_every_kind_of_line() {
         assert!(lines.iter().any(|line| line.starts_with(start.as_bytes())), "no line begins with {start}");
     }
 }
+
+/// White space behind a broken value once counted as a part of it, or not, as the input was cut.
+#[test]
+fn blank_lines_behind_a_broken_value_change_nothing() {
+    let broken = format!("{{\"algorithm_name\":\"{}\"", "a".repeat(15));
+    let options = Options { message: 20, ..Options::default() };
+    for blank in ["\n", "\n\n\n", "\n \r\n\t\n"] {
+        let input = format!("{broken}{blank}{{\"algorithm_name\":\"a\",\"x\":1,\"time\":1}}\n");
+        for cut in 0..input.len() {
+            survives(input.as_bytes(), &[cut], &options);
+        }
+    }
+}

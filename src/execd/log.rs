@@ -2,13 +2,31 @@
 
 use std::fmt::Display;
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use telegraf_algorithmia::{Counts, Event, Reason};
 
-/// Writes one line to stderr. Should nobody read that any more, there is nobody to tell.
+use super::pipe;
+
+/// A line is cut to this many bytes. Telegraf stops reading a child's stderr for good at a line of 64 KiB, and what was
+/// written then would block us.
+const LINE: usize = 1000;
+
+/// Writes one line to stderr, unless that would have to wait: nobody's not reading the log may stop the stream.
 pub fn write(level: char, text: impl Display) {
-    let _ = writeln!(std::io::stderr(), "{level}! {text}");
+    let text = text.to_string().replace('\n', " ");
+    let line = format!("{level}! {}\n", &text[..text.floor_char_boundary(LINE)]);
+    let mut stderr = std::io::stderr();
+    if pipe::is_writable(stderr.as_fd()).unwrap_or(false) {
+        let _ = stderr.write_all(line.as_bytes());
+    }
+}
+
+/// The start of a text from a message, quoted.
+fn start(text: &str) -> String {
+    let end = text.floor_char_boundary(64);
+    format!("{:?}{}", &text[..end], if end < text.len() { "..." } else { "" })
 }
 
 /// Lines of one kind in one period; more are only counted.
@@ -48,13 +66,12 @@ impl Log {
                  inputs.kafka_consumer, set data_format = \"value\" and data_type = \"string\""
                     .to_owned()
             }),
-            Event::LeftOut { key, why } => self.line(LEFT_OUT, || format!("left out {key:?}: {why}")),
-            Event::TimeDefaulted { text } => self.line(TIME_DEFAULTED, || {
-                let start: String = text.chars().take(64).collect();
-                format!("cannot read the time {start:?}, so the point has another")
-            }),
+            Event::LeftOut { key, why } => self.line(LEFT_OUT, || format!("left out {}: {why}", start(key))),
+            Event::TimeDefaulted { text } => {
+                self.line(TIME_DEFAULTED, || format!("cannot read the time {}, so the point has another", start(text)))
+            }
             Event::StringCut { key, bytes } => self.line(STRING_CUT, || {
-                format!("cut {key:?} from {bytes} bytes to the 65536 that InfluxDB stores in a string")
+                format!("cut {} from {bytes} bytes to 65536, InfluxDB's documented limit", start(key))
             }),
         }
     }

@@ -78,24 +78,24 @@ impl Stream {
             converter,
             observer: Watch::default(),
             signals: Signals::new().context("cannot listen for SIGTERM")?,
-            stdout: File::from(io::stdout().as_fd().try_clone_to_owned().context("stdout is not open")?),
+            stdout: File::from(io::stdout().as_fd().try_clone_to_owned().context("cannot use stdout")?),
             out: Vec::new(),
             buffer: vec![0; READ_SIZE],
         })
     }
 
     pub fn read_stdin(&mut self) -> Result<Ended> {
-        let stdin =
-            io::stdin().as_fd().try_clone_to_owned().context("stdin is not open: pipe messages in or name a file")?;
-        self.read(File::from(stdin), Some(QUIET)).context("cannot read stdin")
+        let stdin = io::stdin().as_fd().try_clone_to_owned().context("cannot use stdin")?;
+        self.read(File::from(stdin), Some(QUIET)).context("cannot read stdin: pipe messages in, or name a file")
     }
 
     pub fn read_file(&mut self, path: &Path) -> Result<Ended> {
         if path == Path::new("-") {
             return self.read_stdin();
         }
-        let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-        self.read(file, None).with_context(|| format!("cannot read {}", path.display()))
+        let file = File::open(path)
+            .with_context(|| format!("cannot open {}: check its name, and who may read it", path.display()))?;
+        self.read(file, None).with_context(|| format!("cannot read {}: name files, not folders", path.display()))
     }
 
     /// Reads an input to its end. After a signal, what has arrived is still read, until nothing more has come for `quiet`;
@@ -149,7 +149,9 @@ impl Stream {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => pipe::wait_writable(self.stdout.as_fd())?,
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(false),
-                Err(error) => return Err(error).context("cannot write to stdout"),
+                Err(error) => {
+                    return Err(error).context("cannot write to stdout: check that there is room where it goes");
+                }
             }
         }
         self.out.clear();

@@ -71,6 +71,12 @@ pub fn is_readable(input: BorrowedFd<'_>) -> io::Result<bool> {
     }
 }
 
+/// Whether a short write would return at once.
+pub fn is_writable(output: BorrowedFd<'_>) -> io::Result<bool> {
+    let mut fds = [PollFd::new(&output, PollFlags::OUT)];
+    Ok(poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))? > 0)
+}
+
 /// Waits until a write would not have to.
 pub fn wait_writable(output: BorrowedFd<'_>) -> io::Result<()> {
     match poll(&mut [PollFd::new(&output, PollFlags::OUT)], None) {
