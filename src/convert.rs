@@ -153,16 +153,73 @@ impl Converter {
             }
             buffer = &buffer[undecided..];
         }
-        let done = match &mut self.format {
+        let mut format = std::mem::replace(&mut self.format, Format::Undecided);
+        let done = match &mut format {
             Format::Undecided => 0,
-            Format::Influx(framer) => {
-                read_influx(framer, &mut self.oversize, &mut self.engine, buffer, end_of_input, sink)
-            }
-            Format::Json(splitter) => {
-                read_json(splitter, &mut self.oversize, &mut self.engine, buffer, end_of_input, sink)
-            }
+            Format::Influx(framer) => self.read_influx(framer, buffer, end_of_input, sink),
+            Format::Json(splitter) => self.read_json(splitter, buffer, end_of_input, sink),
         };
+        self.format = format;
         undecided + done
+    }
+
+    fn read_influx(&mut self, framer: &mut Framer, buffer: &[u8], end_of_input: bool, sink: &mut Sink<'_>) -> usize {
+        let limit = self.engine.metric_limit();
+        loop {
+            // Nearly every line is one plain message: no look at its bytes but the one that converts it.
+            if framer.at_line_start() {
+                let at = framer.at();
+                if let Some(len) = memchr(b'\n', &buffer[at..])
+                    && len <= limit
+                    && self.engine.plain_metric(&buffer[at..at + len], sink)
+                {
+                    framer.skip_to(at + len + 1);
+                    continue;
+                }
+            }
+            let Some(line) = framer.next(buffer, end_of_input) else { break };
+            match self.take_oversize(line.len(), limit) {
+                Some(oversize) => oversize.reject_metric(&buffer[line], &mut self.engine, sink),
+                None => self.engine.metric(&buffer[line], sink),
+            }
+        }
+        let done = self.skip(buffer, framer.start(), framer.at(), limit);
+        framer.drained(done);
+        done
+    }
+
+    fn read_json(&mut self, splitter: &mut Splitter, buffer: &[u8], end_of_input: bool, sink: &mut Sink<'_>) -> usize {
+        let limit = self.engine.settings.limits.message;
+        while let Some(piece) = splitter.next(buffer, end_of_input) {
+            // Without a metric there is nothing that payloads could share, not even a time.
+            self.engine.point.start_metric();
+            if let Piece::Value(range) = &piece
+                && let Some(oversize) = self.take_oversize(range.len(), limit)
+            {
+                oversize.reject_message(&buffer[range.clone()], &mut self.engine, sink);
+            } else {
+                self.engine.piece(piece, buffer, Origin::default(), sink);
+            }
+        }
+        let done = self.skip(buffer, splitter.start(), splitter.at(), limit);
+        splitter.drained(done);
+        done
+    }
+
+    /// What was skipped of the text whose last `len` bytes have now come, if it is larger than `limit`: a text that is too
+    /// large is treated the same whether it came in one piece or in many.
+    fn take_oversize(&mut self, len: usize, limit: usize) -> Option<Oversize> {
+        self.oversize.take().or_else(|| (len > limit).then(Oversize::new))
+    }
+
+    /// How much of the buffer can go: what is before the incomplete text at `start`, and that text too, as far as it has been
+    /// looked at, once it is larger than `limit`.
+    fn skip(&mut self, buffer: &[u8], start: usize, at: usize, limit: usize) -> usize {
+        if self.oversize.is_none() && buffer.len() - start <= limit {
+            return start;
+        }
+        self.oversize.get_or_insert_with(Oversize::new).add(&buffer[start..at]);
+        at
     }
 }
 
@@ -187,78 +244,6 @@ impl Input {
         let format = if json { Format::Json(Splitter::of_stream()) } else { Format::Influx(Framer::default()) };
         Ok((mark, format))
     }
-}
-
-fn read_influx(
-    framer: &mut Framer,
-    oversize: &mut Option<Oversize>,
-    engine: &mut Engine,
-    buffer: &[u8],
-    end_of_input: bool,
-    sink: &mut Sink<'_>,
-) -> usize {
-    loop {
-        // Nearly every line is one plain message: no look at its bytes but the one that converts it.
-        if framer.at_line_start() {
-            let at = framer.at();
-            if let Some(len) = memchr(b'\n', &buffer[at..])
-                && len <= engine.metric_limit()
-                && engine.plain_metric(&buffer[at..at + len], sink)
-            {
-                framer.skip_to(at + len + 1);
-                continue;
-            }
-        }
-        let Some(line) = framer.next(buffer, end_of_input) else { break };
-        match take_oversize(oversize, line.len(), engine.metric_limit()) {
-            Some(oversize) => oversize.reject_metric(&buffer[line], engine, sink),
-            None => engine.metric(&buffer[line], sink),
-        }
-    }
-    let start = framer.start();
-    let done = keep(oversize, engine.metric_limit(), buffer, start, framer.at());
-    framer.drained(done);
-    done
-}
-
-fn read_json(
-    splitter: &mut Splitter,
-    oversize: &mut Option<Oversize>,
-    engine: &mut Engine,
-    buffer: &[u8],
-    end_of_input: bool,
-    sink: &mut Sink<'_>,
-) -> usize {
-    while let Some(piece) = splitter.next(buffer, end_of_input) {
-        // Without a metric there is nothing that payloads could share, not even a time.
-        engine.point.start_metric();
-        if let Piece::Value(range) = &piece
-            && let Some(oversize) = take_oversize(oversize, range.len(), engine.settings.limits.message)
-        {
-            oversize.reject_message(&buffer[range.clone()], engine, sink);
-        } else {
-            engine.piece(piece, buffer, Origin::default(), sink);
-        }
-    }
-    let done = keep(oversize, engine.settings.limits.message, buffer, splitter.start(), splitter.at());
-    splitter.drained(done);
-    done
-}
-
-/// What was skipped of the text whose last `len` bytes have now come, if it is larger than `limit`: a text that is too large
-/// is treated the same whether it came in one piece or in many.
-fn take_oversize(skipped: &mut Option<Oversize>, len: usize, limit: usize) -> Option<Oversize> {
-    skipped.take().or_else(|| (len > limit).then(Oversize::new))
-}
-
-/// How much of the buffer can go: what is before the incomplete text at `start`, and that text too, as far as it has been
-/// looked at, once it is larger than `limit`.
-fn keep(oversize: &mut Option<Oversize>, limit: usize, buffer: &[u8], start: usize, at: usize) -> usize {
-    if oversize.is_none() && buffer.len() - start <= limit {
-        return start;
-    }
-    oversize.get_or_insert_with(Oversize::new).add(&buffer[start..at]);
-    at
 }
 
 impl Oversize {

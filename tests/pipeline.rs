@@ -12,7 +12,7 @@ use anyhow::{Context, Result, ensure};
 use influxdb_line_protocol::{FieldValue, parse_lines};
 use reference::{Line, Metric, Options, Reference, generate, lines};
 use rustix::process::{Pid, Signal, kill_process};
-use stack::{BUCKET, Influxdb, Kafka, ORG, Point, TOKEN, Telegraf, Value, wait_for};
+use stack::{BUCKET, Dir, Influxdb, Kafka, ORG, Point, TOKEN, Telegraf, Value, wait_for};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_telegraf-algorithmia");
 const TOPIC: &str = "insights";
@@ -43,6 +43,47 @@ fn environment(kafka: &str, influxdb: &str) -> Vec<(&'static str, String)> {
         ("INFLUX_BUCKET", BUCKET.to_owned()),
         ("TELEGRAF_ALGORITHMIA", BINARY.to_owned()),
     ]
+}
+
+/// Kafka, InfluxDB, and a Telegraf between them that runs the shipped telegraf.conf.
+struct Pipeline {
+    kafka: Kafka,
+    influxdb: Influxdb,
+    telegraf: Telegraf,
+}
+
+impl Pipeline {
+    /// Starts all three, with `messages` in the topic before Telegraf comes.
+    fn start<M: AsRef<[u8]>>(dir: &Dir, messages: impl IntoIterator<Item = M>) -> Result<Self> {
+        let kafka = Kafka::start(dir)?;
+        kafka.create_topic(TOPIC, 1)?;
+        kafka.produce(TOPIC, messages)?;
+        let influxdb = Influxdb::start(dir)?;
+        let config = repository("telegraf/telegraf.conf");
+        let telegraf = Telegraf::start(dir, config, environment(kafka.broker(), influxdb.url()))?;
+        Ok(Pipeline { kafka, influxdb, telegraf })
+    }
+
+    /// Waits until InfluxDB has as many points and rejections, stops Telegraf, and gives them.
+    fn stored(&self, count: usize) -> Result<Vec<Point>> {
+        stored(&self.telegraf, &self.influxdb, count)
+    }
+}
+
+/// Waits until InfluxDB has as many points and rejections, stops Telegraf, and gives them.
+fn stored(telegraf: &Telegraf, influxdb: &Influxdb, count: usize) -> Result<Vec<Point>> {
+    let read = || -> Result<Vec<Point>> {
+        let mut stored = influxdb.points(BUCKET, "algorithmia")?;
+        stored.extend(influxdb.points(BUCKET, "algorithmia_rejected")?);
+        Ok(stored)
+    };
+    wait_for("all points in InfluxDB", LONG, || {
+        telegraf.ensure_running()?;
+        Ok((read()?.len() >= count).then_some(()))
+    })?;
+    // A point that is just being written may have been seen without its last fields.
+    telegraf.terminate()?;
+    read()
 }
 
 fn now() -> i64 {
@@ -100,23 +141,10 @@ fn insights_become_the_promised_points() {
     let _turn = turn();
     stack::test("insights", |dir| {
         let start = now();
-        let kafka = Kafka::start(dir)?;
-        kafka.create_topic(TOPIC, 1)?;
-        let influxdb = Influxdb::start(dir)?;
-        let telegraf =
-            Telegraf::start(dir, repository("telegraf/telegraf.conf"), environment(kafka.broker(), influxdb.url()))?;
         let sample = std::fs::read_to_string(repository("examples/insights.jsonl"))?;
-        kafka.produce(TOPIC, sample.lines())?;
-
+        let pipeline = Pipeline::start(dir, sample.lines())?;
         let promised = promised();
-        let stored = wait_for("all points in InfluxDB", LONG, || {
-            telegraf.ensure_running()?;
-            let mut stored = influxdb.points(BUCKET, "algorithmia")?;
-            stored.extend(influxdb.points(BUCKET, "algorithmia_rejected")?);
-            Ok((stored.len() >= promised.len()).then_some(stored))
-        })?;
-        telegraf.terminate()?;
-
+        let stored = pipeline.stored(promised.len())?;
         let end = now();
         let masked = stored.into_iter().map(|mut point| {
             // What came without a readable time has the time at which Telegraf read it.
@@ -127,8 +155,9 @@ fn insights_become_the_promised_points() {
         });
         assert_eq!(sorted(masked.collect()), sorted(promised));
         let names = ["algorithmia", "algorithmia_rejected"].map(str::to_owned);
-        assert_eq!(measurements(&influxdb)?, BTreeSet::from(names), "and nothing that should not be there");
-        ensure!(!telegraf.log().contains(" E! "), "Telegraf's log has errors:\n{}", telegraf.log());
+        assert_eq!(measurements(&pipeline.influxdb)?, BTreeSet::from(names), "and nothing that should not be there");
+        let log = pipeline.telegraf.log();
+        ensure!(!log.contains(" E! "), "Telegraf's log has errors:\n{log}");
         Ok(())
     });
 }
@@ -175,13 +204,8 @@ fn stop_service(telegraf: &Telegraf) -> Result<()> {
 fn three_restarts_amid_200000_messages_lose_none_and_none_overwrites_another() {
     let _turn = turn();
     stack::test("restarts", |dir| {
-        let kafka = Kafka::start(dir)?;
-        kafka.create_topic(TOPIC, 1)?;
-        let influxdb = Influxdb::start(dir)?;
         let messages = distinct_messages().collect::<Vec<_>>();
-        kafka.produce(TOPIC, &messages)?;
-        let telegraf =
-            Telegraf::start(dir, repository("telegraf/telegraf.conf"), environment(kafka.broker(), influxdb.url()))?;
+        let Pipeline { kafka, influxdb, telegraf } = Pipeline::start(dir, &messages)?;
         let consumed = |at_least: usize| {
             wait_for("Telegraf's consumption", LONG, || {
                 telegraf.ensure_running()?;
@@ -356,14 +380,8 @@ fn hard_messages_are_stored_as_documented() {
     let _turn = turn();
     stack::test("hard-messages", |dir| {
         let start = now();
-        let kafka = Kafka::start(dir)?;
-        kafka.create_topic(TOPIC, 1)?;
-        let influxdb = Influxdb::start(dir)?;
-        let telegraf =
-            Telegraf::start(dir, repository("telegraf/telegraf.conf"), environment(kafka.broker(), influxdb.url()))?;
         let messages = hard_messages();
-        kafka.produce(TOPIC, &messages)?;
-
+        let pipeline = Pipeline::start(dir, &messages)?;
         let mut reference = Reference::new(&Options::default());
         let metric = Metric { time: Some(start), ..Metric::default() };
         let mut expected: Vec<String> = messages
@@ -377,13 +395,7 @@ fn hard_messages_are_stored_as_documented() {
                 format!("{line:?}")
             })
             .collect();
-        let stored = wait_for("all points in InfluxDB", LONG, || {
-            telegraf.ensure_running()?;
-            let mut stored = influxdb.points(BUCKET, "algorithmia")?;
-            stored.extend(influxdb.points(BUCKET, "algorithmia_rejected")?);
-            Ok((stored.len() >= expected.len()).then_some(stored))
-        })?;
-        telegraf.terminate()?;
+        let stored = pipeline.stored(expected.len())?;
         let mut stored: Vec<String> = stored
             .into_iter()
             .map(|mut point| {
@@ -410,7 +422,7 @@ fn hard_messages_are_stored_as_documented() {
             ensure!(stored == expected, "stored   {stored:.600}\nexpected {expected:.600}");
         }
         let names = ["algorithmia", "algorithmia_rejected"].map(str::to_owned);
-        assert_eq!(measurements(&influxdb)?, BTreeSet::from(names), "and nothing that should not be there");
+        assert_eq!(measurements(&pipeline.influxdb)?, BTreeSet::from(names), "and nothing that should not be there");
         Ok(())
     });
 }
@@ -507,12 +519,7 @@ fn several_brokers_and_topics_are_named_by_variables() {
             kafka.produce(topic, (0..100).map(|index| message(topic, index)))?;
         }
         let telegraf = Telegraf::start(dir, repository("telegraf/telegraf.conf"), variables)?;
-        let stored = wait_for("all points in InfluxDB", LONG, || {
-            telegraf.ensure_running()?;
-            let stored = influxdb.points(BUCKET, "algorithmia")?;
-            Ok((stored.len() >= 300).then_some(stored))
-        })?;
-        telegraf.terminate()?;
+        let stored = stored(&telegraf, &influxdb, 300)?;
         for topic in topics {
             assert_eq!(stored.iter().filter(|point| point.tags["algorithm_name"] == topic).count(), 100);
         }
