@@ -43,9 +43,15 @@ const STRING_CUT: usize = TIME_DEFAULTED + 1;
 const KINDS: usize = STRING_CUT + 1;
 
 /// Writes what happened, and holds back what would be too much.
-#[derive(Default)]
 pub struct Log {
     kinds: [Period; KINDS],
+    write: Box<dyn FnMut(char, String)>,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Log { kinds: Default::default(), write: Box::new(write) }
+    }
 }
 
 #[derive(Clone, Copy, Default)]
@@ -82,7 +88,7 @@ impl Log {
         period.since.get_or_insert_with(Instant::now);
         period.lines += 1;
         if period.lines <= LINES {
-            write('W', text());
+            (self.write)('W', text());
         }
     }
 
@@ -110,9 +116,9 @@ impl Log {
                 LEFT_OUT => "values left out",
                 TIME_DEFAULTED => "times that cannot be read",
                 STRING_CUT => "strings cut",
-                reason => return write('W', format_args!("{more} more messages rejected, {}", Reason::ALL[reason])),
+                reason => return (self.write)('W', format!("{more} more messages rejected, {}", Reason::ALL[reason])),
             };
-            write('W', format_args!("{more} more {what}"));
+            (self.write)('W', format!("{more} more {what}"));
         }
     }
 
@@ -136,6 +142,43 @@ impl Log {
                 text += &format!(", {what}: {count}");
             }
         }
-        write('I', text);
+        (self.write)('I', text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    use super::*;
+
+    #[test]
+    fn after_a_few_lines_there_is_a_count_a_minute() {
+        let lines = Rc::new(RefCell::new(Vec::new()));
+        let sink = Rc::clone(&lines);
+        let write = move |level, text| sink.borrow_mut().push(format!("{level}! {text}"));
+        let mut log = Log { write: Box::new(write), ..Log::default() };
+        let new_lines = || lines.borrow_mut().drain(..).collect::<Vec<String>>();
+        assert_eq!(log.due(), None);
+
+        let rejected = Event::Rejected { reason: Reason::InvalidJson, error: "oops" };
+        (0..8).for_each(|_| log.observe(rejected));
+        log.observe(Event::LeftOut { key: "x", why: "because" });
+        let few = [&["W! rejected a message, invalid_json: oops"; 5][..], &["W! left out \"x\": because"]].concat();
+        assert_eq!(new_lines(), few);
+        assert!(log.due().is_some_and(|due| due <= PERIOD));
+        log.tick();
+        assert_eq!(new_lines(), [""; 0], "the minute is not over");
+
+        for period in &mut log.kinds {
+            period.since = period.since.and_then(|since| since.checked_sub(PERIOD));
+        }
+        assert_eq!(log.due(), Some(Duration::ZERO));
+        log.tick();
+        assert_eq!(new_lines(), ["W! 3 more messages rejected, invalid_json"]);
+        assert_eq!(log.due(), None);
+        log.observe(rejected);
+        assert_eq!(new_lines(), ["W! rejected a message, invalid_json: oops"]);
     }
 }

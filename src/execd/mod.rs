@@ -142,6 +142,8 @@ impl Stream {
 
     /// Writes what there is; false where nobody reads it.
     fn write(&mut self) -> Result<bool> {
+        // In a flood there is no other pause.
+        self.observer.log.tick();
         let mut rest = self.out.as_slice();
         while !rest.is_empty() {
             match self.stdout.write(rest) {
