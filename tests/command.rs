@@ -363,7 +363,12 @@ fn an_output_that_cannot_be_written_is_an_error() {
     let output = command().arg(file.path()).stdout(full).stderr(Stdio::piped()).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     let stderr = text(&output.stderr);
-    assert!(stderr.contains("E! ") && stderr.contains("cannot write to stdout"), "{stderr}");
+    assert!(stderr.starts_with("E! cannot write to stdout: check that there is room"), "{stderr}");
+
+    let output = run(&["/"], b"");
+    assert_eq!(output.status.code(), Some(1));
+    let stderr = text(&output.stderr);
+    assert!(stderr.starts_with("E! cannot read /: name files"), "{stderr}");
 }
 
 #[test]

@@ -86,7 +86,7 @@ impl Stream {
 
     pub fn read_stdin(&mut self) -> Result<Ended> {
         let stdin = io::stdin().as_fd().try_clone_to_owned().context("cannot use stdin")?;
-        self.read(File::from(stdin), Some(QUIET)).context("cannot read stdin: pipe messages in, or name a file")
+        self.read(File::from(stdin), Some(QUIET), || "cannot read stdin: pipe messages in, or name a file".to_owned())
     }
 
     pub fn read_file(&mut self, path: &Path) -> Result<Ended> {
@@ -95,12 +95,12 @@ impl Stream {
         }
         let file = File::open(path)
             .with_context(|| format!("cannot open {}: check its name, and who may read it", path.display()))?;
-        self.read(file, None).with_context(|| format!("cannot read {}: name files, not folders", path.display()))
+        self.read(file, None, || format!("cannot read {}: name files, not folders", path.display()))
     }
 
     /// Reads an input to its end. After a signal, what has arrived is still read, until nothing more has come for `quiet`;
-    /// an input without `quiet` is left at once.
-    fn read(&mut self, mut input: File, quiet: Option<Duration>) -> Result<Ended> {
+    /// an input without `quiet` is left at once. `unreadable` says what to do where it cannot be read.
+    fn read(&mut self, mut input: File, quiet: Option<Duration>, unreadable: impl Fn() -> String) -> Result<Ended> {
         let mut stop_at = None;
         let ended = loop {
             let waiting = pipe::is_readable(input.as_fd())?;
@@ -133,7 +133,7 @@ impl Stream {
                 Ok(0) => break Ended::Input,
                 Ok(len) => self.converter.push(&self.buffer[..len], &mut self.out, &mut self.observer),
                 Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) => {}
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(error).with_context(unreadable),
             }
         };
         self.converter.finish(&mut self.out, &mut self.observer);
