@@ -348,12 +348,15 @@ fn write_value(
             Ok(())
         }
         (Some(Kind::Boolean), ..) => {
-            let value = match (scalar, number.and_then(|number| Decimal::of(number).integer())) {
-                (Scalar::Bool(value), _) => Some(value),
-                (_, Some(1)) => Some(true),
-                (_, Some(0)) => Some(false),
-                (Scalar::String(_), _) if text.eq_ignore_ascii_case("true") => Some(true),
-                (Scalar::String(_), _) if text.eq_ignore_ascii_case("false") => Some(false),
+            let value = match scalar {
+                Scalar::Bool(value) => Some(value),
+                Scalar::Number(number) => match Decimal::of(number).integer() {
+                    Some(1) => Some(true),
+                    Some(0) => Some(false),
+                    _ => None,
+                },
+                _ if text == "1" || text.eq_ignore_ascii_case("true") => Some(true),
+                _ if text == "0" || text.eq_ignore_ascii_case("false") => Some(false),
                 _ => None,
             };
             out.extend_from_slice(match value {
