@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::builder::{RangedU64ValueParser, TypedValueParser};
+use clap::builder::{BoolishValueParser, RangedU64ValueParser, TypedValueParser};
 use clap::{CommandFactory, FromArgMatches, Parser, ValueEnum};
 use telegraf_algorithmia::{Input, KindRule, Limits, Settings};
 
@@ -45,7 +45,7 @@ struct Cli {
 
     /// Take the payload's time as it is. Two calls of one algorithm in the same microsecond then overwrite each other
     /// [default: the digits that it lacks are filled from the request's id]
-    #[arg(long, env = "ALGORITHMIA_EXACT_TIME", help_heading = "Points")]
+    #[arg(long, env = "ALGORITHMIA_EXACT_TIME", value_parser = BoolishValueParser::new(), help_heading = "Points")]
     exact_time: bool,
 
     /// Largest message, in bytes; a larger one is rejected as too_large, and so is any metric of more than twice that and
@@ -65,7 +65,7 @@ struct Cli {
     max_nesting: usize,
 
     /// Exit with status 1 if any message was rejected [default: a rejection is no failure]
-    #[arg(long, env = "ALGORITHMIA_STRICT", help_heading = "Exit status")]
+    #[arg(long, env = "ALGORITHMIA_STRICT", value_parser = BoolishValueParser::new(), help_heading = "Exit status")]
     strict: bool,
 }
 

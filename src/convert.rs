@@ -133,6 +133,7 @@ impl Converter {
     pub fn finish(&mut self, out: &mut Vec<u8>, observer: &mut dyn Observer) {
         self.read_pending(true, &mut Sink { out, observer });
         self.pending.clear();
+        self.oversize = None;
         self.format = Format::Undecided;
     }
 
@@ -201,7 +202,8 @@ impl Converter {
                 self.engine.piece(piece, buffer, Origin::default(), sink);
             }
         }
-        let done = self.skip(buffer, splitter.start(), splitter.at(), limit);
+        let start = splitter.start();
+        let done = if splitter.in_value() { self.skip(buffer, start, splitter.at(), limit) } else { start };
         splitter.drained(done);
         done
     }
@@ -370,7 +372,7 @@ impl Engine {
     /// Converts a metric that has been read, with its message in the string at `value`.
     fn source_metric(&mut self, line: &[u8], value: Range<usize>, sink: &mut Sink<'_>) {
         self.take_tags(line);
-        if self.metric.tags.len().max(self.metric.fields.len()) > MAX_METRIC_PARTS {
+        if self.metric.tags.len().max(self.metric.fields.len() - 1) > MAX_METRIC_PARTS {
             let error = format!("the metric has more than {MAX_METRIC_PARTS} tags or fields");
             let rejection = Rejection { reason: Reason::TooLarge, error };
             return self.reject(&rejection, line, None, Origin { time: self.metric.time, index: 0 }, sink);
@@ -411,16 +413,23 @@ impl Engine {
             return self.payload(text, origin, sink);
         }
         let mut splitter = Splitter::of_message();
-        let start = sink.out.len();
-        while let Some(piece) = splitter.next(text, true) {
-            self.piece(piece, text, origin, sink);
-            origin.index += 1;
-            if sink.out.len() - start > MAX_LINES {
+        let (start, mut shared) = (sink.out.len(), 0);
+        loop {
+            let rest = trim(&text[splitter.at()..]);
+            let Some(piece) = splitter.next(text, true) else { break };
+            if sink.out.len() - start + shared > MAX_LINES {
                 let error =
                     format!("the lines of the message take more than {MAX_LINES} bytes; this is the rest of it");
                 let rejection = Rejection { reason: Reason::TooLarge, error };
-                return self.reject(&rejection, trim(&text[splitter.at()..]), None, origin, sink);
+                return self.reject(&rejection, rest, None, origin, sink);
             }
+            match piece {
+                Piece::OpenArray => self.reject(&open_array(), text, None, origin, sink),
+                piece => self.piece(piece, text, origin, sink),
+            }
+            origin.index += 1;
+            // Even a payload whose line comes out short has cost that much.
+            shared += self.point.shared_len();
         }
     }
 
@@ -428,7 +437,8 @@ impl Engine {
         let (reason, error, payload) = match piece {
             Piece::Value(range) => return self.payload(trim(&text[range]), origin, sink),
             Piece::EmptyArray(range) => (Reason::NotAnObject, "the array holds no payload", &text[range]),
-            Piece::OpenArray => (Reason::InvalidJson, "expected the `]` that ends the array, not the end", &b"["[..]),
+            // Of a stream, all that is left.
+            Piece::OpenArray => return self.reject(&open_array(), b"[", None, origin, sink),
         };
         let rejection = Rejection { reason, error: error.to_owned() };
         self.reject(&rejection, payload, None, origin, sink);
@@ -536,6 +546,11 @@ fn call_hash(payload: &Payload<'_>, text: &str) -> u64 {
         Some(Scalar::Null | Scalar::NotFinite) | None => "".into(),
     };
     xxh3_64(if id.is_empty() { text.as_bytes() } else { id.as_bytes() })
+}
+
+fn open_array() -> Rejection {
+    let error = "expected the `]` that ends the array, not the end".to_owned();
+    Rejection { reason: Reason::InvalidJson, error }
 }
 
 fn too_large(what: &str, len: usize, limit: usize) -> String {

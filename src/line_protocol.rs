@@ -89,11 +89,15 @@ pub(crate) fn write_string(raw: &str, out: &mut Vec<u8>) {
 }
 
 /// Appends what a string field's value stands for, up to the quote that ends it; the length of the text before that
-/// quote. None where there is no such quote, or a backslash before it that escapes nothing.
+/// quote. None where there is no such quote, or a backslash before it that escapes nothing; then what comes before that is
+/// appended.
 pub(crate) fn unescape_string(escaped: &[u8], out: &mut Vec<u8>) -> Option<usize> {
     let mut at = 0;
     loop {
-        let len = memchr2(b'"', b'\\', &escaped[at..])?;
+        let Some(len) = memchr2(b'"', b'\\', &escaped[at..]) else {
+            out.extend_from_slice(&escaped[at..]);
+            return None;
+        };
         out.extend_from_slice(&escaped[at..at + len]);
         at += len;
         match (escaped[at], escaped.get(at + 1)) {

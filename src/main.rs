@@ -67,7 +67,9 @@ fn run() -> Result<ExitCode> {
             }
         }
     }
-    let counts = stream.finish(ended)?;
-    failed |= strict && counts.all_rejected() > 0;
+    match stream.finish(ended)? {
+        Some(counts) => failed |= strict && counts.all_rejected() > 0,
+        None => failed = true,
+    }
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

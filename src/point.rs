@@ -4,7 +4,7 @@
 use std::cmp::Ordering;
 use std::ops::Range;
 
-use crate::line_protocol::escape_key;
+use crate::line_protocol::{escape_key, write_string};
 
 /// InfluxDB refuses a point of which measurement, tags and one field's key take more bytes than this together with the
 /// four that its storage puts between them (models.MaxKeyLength and seriesKeySize).
@@ -163,6 +163,11 @@ impl Point {
         self.fields.entries.len() + self.tags.entries.len()
     }
 
+    /// The bytes that each point has from the metric.
+    pub fn shared_len(&self) -> usize {
+        self.incoming.text.len() + self.others.text.len()
+    }
+
     pub fn has_fields(&self) -> bool {
         !self.fields.entries.is_empty() || !self.others.entries.is_empty()
     }
@@ -265,7 +270,7 @@ impl Point {
             out.push(if at == 0 { b' ' } else { b',' });
             escape_key(key.as_bytes(), out);
             out.push(b'=');
-            crate::line_protocol::write_string(value, out);
+            write_string(value, out);
         }
         write_time(time, out);
     }

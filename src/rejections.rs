@@ -1,5 +1,6 @@
-//! The times of rejections, so that no two different ones share one: they have no request's id that would keep them
-//! apart, and Telegraf may give several messages the same time.
+//! The times of rejections, so that different ones do not share one: they have no request's id that would keep them
+//! apart, and Telegraf may give several messages the same time. That holds for any number of rejections in a row that were
+//! given one time, and for as many as are remembered where given times come back in turn.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 

@@ -74,6 +74,11 @@ impl Splitter {
         self.start
     }
 
+    /// Whether a value has begun that is not complete.
+    pub fn in_value(&self) -> bool {
+        !matches!(self.state, State::Between)
+    }
+
     /// How far the buffer has been read.
     pub fn at(&self) -> usize {
         self.at

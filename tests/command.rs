@@ -180,6 +180,11 @@ fn options_reach_the_conversion_from_the_command_line_and_the_environment() {
         assert!(text(&output.stdout).starts_with("n_rejected,reason=too_large "), "{name}");
         assert_eq!(output.status.code(), Some(1), "strict by environment");
     }
+    for (value, code) in [("1", 1), ("yes", 1), ("0", 0), ("false", 0)] {
+        let mut child = spawn(command().env("ALGORITHMIA_STRICT", value));
+        child.stdin.take().unwrap().write_all(b"oops").unwrap();
+        assert_eq!(child.wait_with_output().unwrap().status.code(), Some(code), "{value}");
+    }
 }
 
 #[test]
@@ -306,6 +311,19 @@ fn after_sigterm_it_still_takes_what_telegraf_has_to_hand_over() {
 }
 
 #[test]
+fn sigterm_ends_it_even_if_the_input_never_does() {
+    let endless = fs::File::open("/dev/zero").unwrap();
+    let mut child = command().stdin(Stdio::from(endless)).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    // It handles signals before it reads.
+    let io = || fs::read_to_string(format!("/proc/{}/io", child.id())).unwrap();
+    wait_until("it reads", || {
+        !io().contains("rchar: 0\n") && io().lines().next().unwrap().len() > "rchar: 1000000".len()
+    });
+    signal(&child, Signal::TERM);
+    assert_eq!(exit_code(&mut child), 0);
+}
+
+#[test]
 fn it_goes_only_when_its_output_has_been_read() {
     let mut child = spawn(&mut command());
     let (mut stdin, mut stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
@@ -368,7 +386,7 @@ fn an_output_that_cannot_be_written_is_an_error() {
     let output = run(&["/"], b"");
     assert_eq!(output.status.code(), Some(1));
     let stderr = text(&output.stderr);
-    assert!(stderr.starts_with("E! cannot read /: name files"), "{stderr}");
+    assert!(stderr.starts_with("E! cannot read /: check that it is a file"), "{stderr}");
 }
 
 #[test]
@@ -517,6 +535,8 @@ fn ten_megabytes_without_a_line_break_are_one_rejection_in_bounded_memory() {
         assert!(last < 32 * 1024, "{last} kB");
         assert!(last - first < 4096, "it grew by {} kB", last - first);
         assert!(output.starts_with(&format!("algorithmia_rejected,reason={reason}")), "{}", &output[..200]);
+        let payload = output.split("payload=\"").nth(1).unwrap().split('"').next().unwrap();
+        assert!((61_436..=61_440).contains(&payload.len()), "{} bytes of the payload were kept", payload.len());
         assert_eq!(output.matches("algorithmia_rejected").count(), 1);
     }
 }

@@ -230,3 +230,13 @@ fn blank_lines_behind_a_broken_value_change_nothing() {
         }
     }
 }
+
+/// White space in an array once counted as a value that is too large.
+#[test]
+fn white_space_in_an_array_is_no_value() {
+    let input = format!("[{}]\n{{\"algorithm_name\":\"a\",\"x\":1,\"time\":1}}\n", " ".repeat(200));
+    let options = Options { message: 100, ..Options::default() };
+    for cut in 0..input.len() {
+        survives(input.as_bytes(), &[cut], &options);
+    }
+}

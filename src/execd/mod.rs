@@ -29,8 +29,8 @@ const WRITE_SIZE: usize = 128 * 1024;
 /// gets the signal together with us, and still has to hand over what it has read from Kafka.
 const QUIET: Duration = Duration::from_secs(1);
 
-/// After a signal, and again at the end of the output: the longest to go on. Telegraf kills a child 10 s after it has closed
-/// the child's stdin.
+/// After a signal, and again at the end of the output: the longest to go on, as long as somebody reads what is written.
+/// Telegraf kills a child 10 s after it has closed the child's stdin.
 const PATIENCE: Duration = Duration::from_secs(4);
 
 /// Between the end of our pipes and our own. Telegraf closes its ends when we are gone, and calls it an error if it was
@@ -44,7 +44,7 @@ pub enum Ended {
     Input,
     /// A signal asked us to end, and was given time to.
     Signal,
-    /// Nobody reads our output any more.
+    /// Nobody reads our output any more, or it cannot be written.
     Output,
 }
 
@@ -56,6 +56,8 @@ pub struct Stream {
     stdout: File,
     out: Vec<u8>,
     buffer: Vec<u8>,
+    /// The output could not be written.
+    failed: bool,
 }
 
 /// Counts, and logs what an operator should know.
@@ -81,6 +83,7 @@ impl Stream {
             stdout: File::from(io::stdout().as_fd().try_clone_to_owned().context("cannot use stdout")?),
             out: Vec::new(),
             buffer: vec![0; READ_SIZE],
+            failed: false,
         })
     }
 
@@ -95,12 +98,13 @@ impl Stream {
         }
         let file = File::open(path)
             .with_context(|| format!("cannot open {}: check its name, and who may read it", path.display()))?;
-        self.read(file, None, || format!("cannot read {}: name files, not folders", path.display()))
+        self.read(file, None, || format!("cannot read {}: check that it is a file, and its disk", path.display()))
     }
 
     /// Reads an input to its end. After a signal, what has arrived is still read, until nothing more has come for `quiet`;
     /// an input without `quiet` is left at once. `unreadable` says what to do where it cannot be read.
     fn read(&mut self, mut input: File, quiet: Option<Duration>, unreadable: impl Fn() -> String) -> Result<Ended> {
+        let mut failure = Ok(());
         let mut stop_at = None;
         let ended = loop {
             let waiting = pipe::is_readable(input.as_fd())?;
@@ -113,6 +117,9 @@ impl Stream {
                     return Ok(Ended::Signal);
                 }
                 stop_at = Some(Instant::now() + PATIENCE);
+            }
+            if stop_at.is_some_and(|stop_at| Instant::now() >= stop_at) {
+                break Ended::Signal;
             }
             let timeout = match stop_at {
                 Some(stop_at) => Some(quiet.unwrap_or_default().min(stop_at.saturating_duration_since(Instant::now()))),
@@ -133,11 +140,16 @@ impl Stream {
                 Ok(0) => break Ended::Input,
                 Ok(len) => self.converter.push(&self.buffer[..len], &mut self.out, &mut self.observer),
                 Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) => {}
-                Err(error) => return Err(error).with_context(unreadable),
+                Err(error) => {
+                    // What was read before is as good as ever.
+                    failure = Err(error).with_context(unreadable);
+                    break Ended::Input;
+                }
             }
         };
         self.converter.finish(&mut self.out, &mut self.observer);
-        Ok(if self.write()? { ended } else { Ended::Output })
+        let ended = if self.write()? { ended } else { Ended::Output };
+        failure.map(|()| ended)
     }
 
     /// Writes what there is; false where nobody reads it.
@@ -152,7 +164,12 @@ impl Stream {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => pipe::wait_writable(self.stdout.as_fd())?,
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(false),
                 Err(error) => {
-                    return Err(error).context("cannot write to stdout: check that there is room where it goes");
+                    log::write(
+                        'E',
+                        format_args!("cannot write to stdout: check that there is room where it goes: {error}"),
+                    );
+                    self.failed = true;
+                    return Ok(false);
                 }
             }
         }
@@ -162,8 +179,9 @@ impl Stream {
         Ok(true)
     }
 
-    /// Waits until the output has been read, says what there was to say, and lets go of both pipes.
-    pub fn finish(mut self, ended: Ended) -> Result<Counts> {
+    /// Waits until the output has been read, says what there was to say, and lets go of both pipes. None where the output could
+    /// not be written.
+    pub fn finish(mut self, ended: Ended) -> Result<Option<Counts>> {
         if ended != Ended::Output {
             wait_until_read(self.stdout.as_fd())?;
         }
@@ -173,7 +191,7 @@ impl Stream {
             pipe::close_output()?;
             std::thread::sleep(AFTER_CLOSE);
         }
-        Ok(self.observer.counts)
+        Ok(Some(self.observer.counts).filter(|_| !self.failed))
     }
 }
 
