@@ -61,14 +61,17 @@ impl Entries {
         &self.text[entry.value.clone()]
     }
 
-    fn position(&self, key: &[u8]) -> Option<usize> {
-        let hash = hash(key);
+    fn position(&self, key: &[u8], hash: u32) -> Option<usize> {
+        // The compiler makes this quick, and it is nearly always the answer.
+        if !self.hashes.contains(&hash) {
+            return None;
+        }
         let same = |(entry, other): (&Entry, &u32)| *other == hash && self.key(entry) == key;
         self.entries.iter().zip(&self.hashes).position(same)
     }
 
     fn contains(&self, key: &[u8]) -> bool {
-        self.position(key).is_some()
+        self.position(key, hash(key)).is_some()
     }
 
     /// Adds a key with what `write` appends for it, instead of any earlier value. Where `write` returns false the key has
@@ -88,9 +91,7 @@ impl Entries {
             return false;
         }
         let hash = hash(&self.text[key.clone()]);
-        if self.hashes.contains(&hash)
-            && let Some(earlier) = self.position(&self.text[key.clone()])
-        {
+        if let Some(earlier) = self.position(&self.text[key.clone()], hash) {
             self.entries.remove(earlier);
             self.hashes.remove(earlier);
         }
@@ -201,8 +202,7 @@ impl Point {
     }
 
     fn is_tag(&self, key: &[u8]) -> bool {
-        let same = |tags: &Entries| tags.entries.iter().any(|tag| tags.key(tag) == key);
-        same(&self.tags) || same(&self.incoming)
+        self.tags.contains(key) || self.incoming.contains(key)
     }
 
     fn write_tags(&mut self, out: &mut Vec<u8>) {
