@@ -1,10 +1,15 @@
 //! The command line, and what the rest of the program takes from it.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
+use bytesize::ByteSize;
 use clap::builder::{BoolishValueParser, RangedU64ValueParser, TypedValueParser};
 use clap::{CommandFactory, FromArgMatches, Parser, ValueEnum};
+use jiff::SignedDuration;
 use telegraf_algorithmia::{Input, KindRule, Limits, Settings};
+
+use crate::execd::{JournalSettings, Service};
 
 /// Turns the messages of Algorithmia Insights into InfluxDB points.
 ///
@@ -64,6 +69,53 @@ struct Cli {
     #[arg(value_parser = size(1000), help_heading = "Limits")]
     max_nesting: usize,
 
+    /// Keep what goes out in this folder for a while, and put it out again at the next start: what Telegraf loses when it
+    /// dies is then not lost [default: no journal]
+    #[arg(long, value_name = "DIR", env = "ALGORITHMIA_JOURNAL", help_heading = "Lose nothing")]
+    journal: Option<PathBuf>,
+
+    /// For how long the journal keeps what went out
+    #[arg(long, value_name = "TIME", default_value = "10min", env = "ALGORITHMIA_JOURNAL_WINDOW", value_parser = duration)]
+    #[arg(help_heading = "Lose nothing")]
+    journal_window: Duration,
+
+    /// How large the journal may be; the oldest goes first
+    #[arg(long, value_name = "SIZE", default_value = "512MiB", env = "ALGORITHMIA_JOURNAL_SIZE")]
+    #[arg(help_heading = "Lose nothing")]
+    journal_size: ByteSize,
+
+    /// Wait until the journal is on the disk before anything goes out, for those who fear power cuts. Slow
+    #[arg(long, env = "ALGORITHMIA_JOURNAL_SYNC", value_parser = BoolishValueParser::new())]
+    #[arg(help_heading = "Lose nothing")]
+    journal_sync: bool,
+
+    /// Put out no more than Telegraf's buffer has room for. What waits is bounded: then messages stay in Kafka. Needs the
+    /// metrics internal_write of Telegraf's inputs.internal among the input
+    #[arg(long, env = "ALGORITHMIA_FLOW_CONTROL", value_parser = BoolishValueParser::new())]
+    #[arg(help_heading = "Lose nothing")]
+    flow_control: bool,
+
+    /// The Telegraf output whose buffer counts for that
+    #[arg(long, value_name = "NAME", default_value = "influxdb_v2", env = "ALGORITHMIA_FLOW_OUTPUT")]
+    #[arg(help_heading = "Lose nothing")]
+    flow_output: String,
+
+    /// Report as a metric, NAME_processor, what has become of all input so far, so often [default: never]
+    #[arg(long, value_name = "TIME", env = "ALGORITHMIA_STATS", value_parser = duration, help_heading = "Self-report")]
+    stats: Option<Duration>,
+
+    /// What tells this process from others on the host, in that report [default: the journal's folder, or \"default\"]
+    #[arg(long, value_name = "NAME", env = "ALGORITHMIA_INSTANCE", help_heading = "Self-report")]
+    instance: Option<String>,
+
+    /// Write what the journal in this folder holds to stdout, and do nothing else
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["files", "journal"], help_heading = "Lose nothing")]
+    replay: Option<PathBuf>,
+
+    /// Do the work: another process of this program waits for the end of this one
+    #[arg(long, hide = true)]
+    supervised: bool,
+
     /// Exit with status 1 if any message was rejected [default: a rejection is no failure]
     #[arg(long, env = "ALGORITHMIA_STRICT", value_parser = BoolishValueParser::new(), help_heading = "Exit status")]
     strict: bool,
@@ -87,7 +139,10 @@ pub struct Job {
     pub settings: Settings,
     /// Empty for stdin alone.
     pub inputs: Vec<PathBuf>,
+    pub service: Service,
     pub strict: bool,
+    /// The journal to write out instead of all that.
+    pub replay: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -102,6 +157,15 @@ enum Format {
 
 fn size(most: u64) -> impl TypedValueParser<Value = usize> {
     RangedU64ValueParser::<u64>::new().range(1..=most).map(|size| size as usize)
+}
+
+/// A time such as `60s` or `10min`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let duration = text.parse::<SignedDuration>().map_err(|error| error.to_string())?;
+    Duration::try_from(duration)
+        .ok()
+        .filter(|duration| *duration >= Duration::from_millis(1))
+        .ok_or_else(|| "it has to be longer than nothing, such as 60s or 10min".to_owned())
 }
 
 /// Reads the command line and the environment.
@@ -133,7 +197,23 @@ pub fn parse() -> Result<Job, clap::Error> {
         limits: Limits { message: cli.max_message, fields: cli.max_fields, nesting: cli.max_nesting },
         ..Settings::default()
     };
-    Ok(Job { settings, inputs: cli.files, strict: cli.strict })
+    let instance = cli.instance.unwrap_or_else(|| match &cli.journal {
+        Some(folder) => folder.display().to_string(),
+        None => "default".to_owned(),
+    });
+    let report = format!("{}_processor", settings.measurement);
+    let service = Service {
+        journal: cli.journal.map(|folder| JournalSettings {
+            folder,
+            window: cli.journal_window,
+            size: cli.journal_size.as_u64(),
+            sync: cli.journal_sync,
+        }),
+        flow_control: cli.flow_control.then_some(cli.flow_output),
+        stats: cli.stats.map(|every| (every, report, instance)),
+        supervised: cli.supervised,
+    };
+    Ok(Job { settings, inputs: cli.files, service, strict: cli.strict, replay: cli.replay })
 }
 
 /// What to say to somebody who started the program and would otherwise wait before an empty terminal.

@@ -1,6 +1,5 @@
 //! The whole conversion: bytes in, bytes out. It does no input or output of its own.
 
-use std::borrow::Cow;
 use std::ops::Range;
 
 use memchr::memchr;
@@ -8,8 +7,8 @@ use xxhash_rust::xxh3::{Xxh3Default, xxh3_64};
 
 use crate::event::{Event, Observer, Reason};
 use crate::json::Scalar;
-use crate::line_protocol::{cut, unescape_key, unescape_string, write_string};
-use crate::metric::{Framer, MetricReader, Pair};
+use crate::line_protocol::{cut, plain_key, unescape_string, write_string};
+use crate::metric::{Framer, Metric, MetricReader, Pair};
 use crate::payload::{self, MAX_STRING, Payload, Rejection, Scratch};
 use crate::point::{Point, write_time};
 use crate::rejections::RejectionTimes;
@@ -132,6 +131,16 @@ impl Converter {
     /// Takes the input as ended, and appends what is left to `out`. The next chunk begins another input.
     pub fn finish(&mut self, out: &mut Vec<u8>, observer: &mut dyn Observer) {
         self.read_pending(true, &mut Sink { out, observer });
+        self.abandon();
+    }
+
+    /// How many bytes of the input are not done with: the last ones, which are the start of a metric or message.
+    pub fn pending(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// Takes the input as broken off, and forgets what is not complete. The next chunk begins another input.
+    pub fn abandon(&mut self) {
         self.pending.clear();
         self.oversize = None;
         self.format = Format::Undecided;
@@ -146,13 +155,13 @@ impl Converter {
 
     /// Reads what is complete in `buffer`; how many of its bytes are done with.
     fn read(&mut self, mut buffer: &[u8], end_of_input: bool, sink: &mut Sink<'_>) -> usize {
-        let mut undecided = 0;
+        let mut skipped = 0;
         if let Format::Undecided = self.format {
             match self.engine.settings.input.format(buffer, end_of_input) {
-                Ok((skipped, format)) => (undecided, self.format) = (skipped, format),
-                Err(skipped) => return skipped,
+                Ok((mark, format)) => (skipped, self.format) = (mark, format),
+                Err(blank) => return blank,
             }
-            buffer = &buffer[undecided..];
+            buffer = &buffer[skipped..];
         }
         let mut format = std::mem::replace(&mut self.format, Format::Undecided);
         let done = match &mut format {
@@ -161,7 +170,7 @@ impl Converter {
             Format::Json(splitter) => self.read_json(splitter, buffer, end_of_input, sink),
         };
         self.format = format;
-        undecided + done
+        skipped + done
     }
 
     fn read_influx(&mut self, framer: &mut Framer, buffer: &[u8], end_of_input: bool, sink: &mut Sink<'_>) -> usize {
@@ -364,7 +373,8 @@ impl Engine {
             _ => {
                 sink.out.extend_from_slice(line);
                 sink.out.push(b'\n');
-                sink.observer.observe(if is_source { Event::NoMessage } else { Event::Passed });
+                let metric = Metric::new(line, &self.metric);
+                sink.observer.observe(if is_source { Event::NoMessage } else { Event::Passed { metric } });
             }
         }
     }
@@ -563,14 +573,4 @@ fn trim(text: &[u8]) -> &[u8] {
     let start = text.iter().take_while(|byte| is_blank(byte)).count();
     let end = text[start..].iter().rev().take_while(|byte| is_blank(byte)).count();
     &text[start..text.len() - end]
-}
-
-/// The name, key or tag value that is written as `escaped`; what is not UTF-8 becomes replacement characters.
-fn plain_key(escaped: &[u8]) -> Cow<'_, [u8]> {
-    if escaped.is_ascii() && !escaped.contains(&b'\\') {
-        return Cow::Borrowed(escaped);
-    }
-    let mut plain = Vec::new();
-    unescape_key(escaped, &mut plain);
-    Cow::Owned(String::from_utf8_lossy(&plain).into_owned().into_bytes())
 }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::metric::Metric;
+
 /// Why a message is rejected: the `reason` tag of the point that takes its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reason {
@@ -55,7 +57,10 @@ pub enum Event<'a> {
     /// A payload became a point.
     Converted,
     /// A metric of another kind was passed through.
-    Passed,
+    Passed {
+        /// The metric.
+        metric: Metric<'a>,
+    },
     /// A metric named as a source has no string field of the configured name, so it was passed through.
     NoMessage,
     /// A message was rejected; a point that says so went out in its place.
@@ -125,7 +130,7 @@ impl Observer for Counts {
     fn observe(&mut self, event: Event<'_>) {
         let count = match event {
             Event::Converted => &mut self.converted,
-            Event::Passed | Event::NoMessage => &mut self.passed,
+            Event::Passed { .. } | Event::NoMessage => &mut self.passed,
             Event::Rejected { reason, .. } => &mut self.rejected[reason as usize],
             Event::LeftOut { .. } => &mut self.left_out,
             Event::TimeDefaulted { .. } => &mut self.time_defaulted,

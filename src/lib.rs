@@ -57,4 +57,6 @@ mod timestamp;
 pub use convert::Converter;
 pub use event::{Counts, Event, Observer, Reason};
 pub use kinds::{Kind, KindError, KindRule, Kinds};
+pub use line_protocol::escape_key;
+pub use metric::{Metric, length_of_lines};
 pub use settings::{Input, Limits, Settings, SettingsError};

@@ -2,6 +2,8 @@
 //! (plugins/serializers/influx/escape.go, plugins/parsers/influx/machine.go.rl). What is escaped is said here and
 //! nowhere else.
 
+use std::borrow::Cow;
+
 use memchr::{memchr, memchr2};
 
 use crate::json::Number;
@@ -37,7 +39,7 @@ const fn set(bytes: &[u8]) -> [bool; 256] {
 /// A backslash is written as itself, but for one that would be read as the escape of what follows it: before `,`, `=`,
 /// a space or `"`, and at the end. Readers disagree on every way to write that (Telegraf, InfluxDB 2 and InfluxDB 3 were
 /// compared), so it is left out.
-pub(crate) fn escape_key(raw: &[u8], out: &mut Vec<u8>) {
+pub fn escape_key(raw: &[u8], out: &mut Vec<u8>) {
     if !raw.iter().any(|byte| KEY_SPECIAL[usize::from(*byte)]) {
         return out.extend_from_slice(raw);
     }
@@ -62,7 +64,7 @@ pub(crate) fn escape_key(raw: &[u8], out: &mut Vec<u8>) {
 }
 
 /// Appends the tag key, tag value or field key that `escaped` stands for, as Telegraf reads it.
-pub(crate) fn unescape_key(escaped: &[u8], out: &mut Vec<u8>) {
+fn unescape_key(escaped: &[u8], out: &mut Vec<u8>) {
     let mut rest = escaped;
     while let Some(at) = memchr(b'\\', rest) {
         let plain = match rest.get(at + 1) {
@@ -73,6 +75,16 @@ pub(crate) fn unescape_key(escaped: &[u8], out: &mut Vec<u8>) {
         rest = &rest[at + 1..];
     }
     out.extend_from_slice(rest);
+}
+
+/// The name, key or tag value that is written as `escaped`; what is not UTF-8 becomes replacement characters.
+pub(crate) fn plain_key(escaped: &[u8]) -> Cow<'_, [u8]> {
+    if escaped.is_ascii() && !escaped.contains(&b'\\') {
+        return Cow::Borrowed(escaped);
+    }
+    let mut plain = Vec::new();
+    unescape_key(escaped, &mut plain);
+    Cow::Owned(String::from_utf8_lossy(&plain).into_owned().into_bytes())
 }
 
 /// Appends a string field's value with its quotes. Line breaks stay as they are.

@@ -11,7 +11,7 @@ use anyhow::Result;
 use telegraf_algorithmia::Converter;
 
 use crate::cli::Job;
-use crate::execd::{Ended, Stream, log};
+use crate::execd::{Ended, Stream, log, supervisor};
 
 /// Wrong usage, as clap exits for it too.
 const USAGE: u8 = 2;
@@ -24,13 +24,20 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<ExitCode> {
-    let Job { settings, inputs, strict } = match cli::parse() {
+    let Job { settings, inputs, service, strict, replay } = match cli::parse() {
         Ok(job) => job,
-        Err(error) => {
-            let _ = error.print();
+        Err(error) if error.use_stderr() => {
+            execd::hold(|| drop(error.print()))?;
             return Ok(ExitCode::from(error.exit_code() as u8));
         }
+        Err(error) => {
+            error.print()?;
+            return Ok(ExitCode::SUCCESS);
+        }
     };
+    if let Some(folder) = replay {
+        return copy_journal(&folder);
+    }
     if inputs.is_empty() && std::io::stdin().is_terminal() {
         eprint!("{}", cli::nothing_to_read());
         return Ok(ExitCode::from(USAGE));
@@ -38,11 +45,22 @@ fn run() -> Result<ExitCode> {
     let converter = match Converter::new(settings) {
         Ok(converter) => converter,
         Err(error) => {
-            log::write('E', error);
+            execd::hold(|| log::write('E', &error))?;
             return Ok(ExitCode::from(USAGE));
         }
     };
-    let mut stream = Stream::new(converter)?;
+    if service.journal.is_some() && !service.supervised {
+        let code = supervisor::run()?;
+        execd::let_go()?;
+        return Ok(ExitCode::from(code));
+    }
+    let mut stream = match Stream::new(converter, service) {
+        Ok(stream) => stream,
+        Err(error) => {
+            execd::hold(|| log::write('E', format_args!("{error:#}")))?;
+            return Ok(ExitCode::FAILURE);
+        }
+    };
     let mut failed = false;
     let mut ended = Ended::Input;
     if inputs.is_empty() {
@@ -72,4 +90,17 @@ fn run() -> Result<ExitCode> {
         None => failed = true,
     }
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Writes out what the journal in `folder` holds.
+fn copy_journal(folder: &Path) -> Result<ExitCode> {
+    match execd::replay(folder, &mut std::io::stdout().lock()) {
+        Err(error) if is_broken_pipe(&error) => Ok(ExitCode::SUCCESS),
+        result => result.map(|()| ExitCode::SUCCESS),
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let source = error.downcast_ref::<std::io::Error>();
+    source.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }

@@ -5,9 +5,12 @@
 //! Telegraf and InfluxDB 2 refuse (`m,a,b=c f=1`, `m,a=b=c f=1`), and so would let them through to cost their whole batch.
 //! It judges our output in the tests.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use memchr::memchr2;
+
+use crate::line_protocol::plain_key;
 
 /// White space within a line.
 const fn is_blank(byte: u8) -> bool {
@@ -316,6 +319,64 @@ impl MetricReader {
             Err(MetricError { at: start, what: "expected a number, a boolean, or a string in quotes" })
         }
     }
+}
+
+/// A metric that passes through: a look at what its line says.
+#[derive(Clone, Copy, Debug)]
+pub struct Metric<'a> {
+    line: &'a [u8],
+    parts: &'a MetricReader,
+}
+
+impl<'a> Metric<'a> {
+    /// The metric of `line`, which `parts` has read.
+    pub(crate) fn new(line: &'a [u8], parts: &'a MetricReader) -> Self {
+        Metric { line, parts }
+    }
+
+    /// The measurement's name.
+    pub fn name(&self) -> Cow<'a, [u8]> {
+        plain_key(&self.line[self.parts.name.clone()])
+    }
+
+    /// The measurement's name and the tags, as they are written: the same for all metrics of one series from one sender.
+    pub fn series(&self) -> &'a [u8] {
+        let end = self.parts.tags.last().map_or(self.parts.name.end, |tag| tag.value.end);
+        &self.line[self.parts.name.start..end]
+    }
+
+    /// The value of a tag.
+    pub fn tag(&self, key: &str) -> Option<Cow<'a, [u8]>> {
+        let tag = self.parts.tags.iter().find(|tag| *plain_key(&self.line[tag.key.clone()]) == *key.as_bytes())?;
+        Some(plain_key(&self.line[tag.value.clone()]))
+    }
+
+    /// The value of a field that is an integer.
+    pub fn integer(&self, key: &str) -> Option<i64> {
+        let field =
+            self.parts.fields.iter().rfind(|field| *plain_key(&self.line[field.key.clone()]) == *key.as_bytes())?;
+        let text = std::str::from_utf8(&self.line[field.value.clone()]).ok()?;
+        text.strip_suffix('i')?.parse().ok()
+    }
+
+    /// Nanoseconds since the epoch.
+    pub fn time(&self) -> Option<i64> {
+        self.parts.time
+    }
+}
+
+/// The length of the first `count` lines of a text, which holds whole lines of line protocol: a line break in a string
+/// ends none.
+pub fn length_of_lines(text: &[u8], count: u64) -> usize {
+    let mut framer = Framer::default();
+    let mut end = 0;
+    for _ in 0..count {
+        if framer.next(text, true).is_none() {
+            return text.len();
+        }
+        end = framer.at();
+    }
+    end
 }
 
 /// A float, integer, unsigned integer or boolean that Telegraf's parser takes.

@@ -4,11 +4,17 @@
 //! read, and that the child goes only when its output has been read. When a child exits, Telegraf closes the pipe and
 //! throws away what it has not read.
 
+mod flow;
+mod input;
+mod journal;
 pub mod log;
+mod outlet;
 mod pipe;
+mod stats;
+pub mod supervisor;
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -16,11 +22,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use telegraf_algorithmia::{Converter, Counts, Event, Observer};
 
+use self::flow::{Flow, Reading};
+use self::input::{Chunk, Input};
+use self::journal::Journal;
+pub use self::journal::{Settings as JournalSettings, replay};
 use self::log::Log;
+use self::outlet::Outlet;
 use self::pipe::{Signals, Waited};
-
-/// Read at most this much at once: what a pipe holds.
-const READ_SIZE: usize = 64 * 1024;
+use self::stats::Stats;
 
 /// Write when this much is there, even if more input is waiting.
 const WRITE_SIZE: usize = 128 * 1024;
@@ -48,48 +57,87 @@ pub enum Ended {
     Output,
 }
 
+/// What is done beside converting.
+#[derive(Clone, Debug, Default)]
+pub struct Service {
+    pub journal: Option<JournalSettings>,
+    /// The name of the output whose buffer is heeded.
+    pub flow_control: Option<String>,
+    /// How often to report, under which name, and as whom.
+    pub stats: Option<(Duration, String, String)>,
+    /// There is a supervisor, which will end our pipes and may hand on a signal that we got too.
+    pub supervised: bool,
+}
+
 /// The way from inputs to stdout.
 pub struct Stream {
     converter: Converter,
     observer: Watch,
     signals: Signals,
-    stdout: File,
+    outlet: Outlet,
+    stats: Option<Stats>,
     out: Vec<u8>,
-    buffer: Vec<u8>,
-    /// The output could not be written.
-    failed: bool,
+    has_journal: bool,
+    supervised: bool,
+    /// Bytes of input.
+    received: u64,
 }
 
-/// Counts, and logs what an operator should know.
+/// Counts, logs what an operator should know, and picks out the gauges.
 #[derive(Default)]
 struct Watch {
     counts: Counts,
     log: Log,
+    /// Lines in `Stream::out`.
+    lines: u64,
+    /// The output whose gauges count.
+    output: Option<String>,
+    gauges: Vec<Reading>,
 }
 
 impl Observer for Watch {
     fn observe(&mut self, event: Event<'_>) {
         self.counts.observe(event);
         self.log.observe(event);
+        match event {
+            Event::Converted | Event::Rejected { .. } | Event::NoMessage => self.lines += 1,
+            Event::Passed { metric } => {
+                self.lines += 1;
+                if let Some(output) = &self.output {
+                    self.gauges.extend(Reading::of(metric, output));
+                }
+            }
+            Event::LeftOut { .. } | Event::TimeDefaulted { .. } | Event::StringCut { .. } => {}
+        }
     }
 }
 
 impl Stream {
-    pub fn new(converter: Converter) -> Result<Self> {
+    /// # Errors
+    /// Where stdout or signals cannot be used, or another process uses the journal.
+    pub fn new(converter: Converter, service: Service) -> Result<Self> {
+        let Service { journal, flow_control, stats, supervised } = service;
+        let stdout = File::from(io::stdout().as_fd().try_clone_to_owned().context("cannot use stdout")?);
+        let has_journal = journal.is_some();
+        let journal = journal.map(Journal::open).transpose()?;
         Ok(Stream {
             converter,
-            observer: Watch::default(),
-            signals: Signals::new().context("cannot listen for SIGTERM")?,
-            stdout: File::from(io::stdout().as_fd().try_clone_to_owned().context("cannot use stdout")?),
+            observer: Watch { output: flow_control.clone(), ..Watch::default() },
+            signals: Signals::new(!supervised).context("cannot listen for SIGTERM")?,
+            outlet: Outlet::new(stdout, journal, flow_control.map(Flow::new)),
+            stats: stats.map(|(every, name, instance)| Stats::new(every, &name, &instance)),
             out: Vec::new(),
-            buffer: vec![0; READ_SIZE],
-            failed: false,
+            has_journal,
+            supervised,
+            received: 0,
         })
     }
 
     pub fn read_stdin(&mut self) -> Result<Ended> {
-        let stdin = io::stdin().as_fd().try_clone_to_owned().context("cannot use stdin")?;
-        self.read(File::from(stdin), Some(QUIET), || "cannot read stdin: pipe messages in, or name a file".to_owned())
+        let stdin = File::from(io::stdin().as_fd().try_clone_to_owned().context("cannot use stdin")?);
+        let input = if self.has_journal { Input::keeping(stdin) } else { Ok(Input::new(stdin)) };
+        let input = input.context("cannot use stdin")?;
+        self.read(input, Some(QUIET), || "cannot read stdin: pipe messages in, or name a file".to_owned())
     }
 
     pub fn read_file(&mut self, path: &Path) -> Result<Ended> {
@@ -98,22 +146,23 @@ impl Stream {
         }
         let file = File::open(path)
             .with_context(|| format!("cannot open {}: check its name, and who may read it", path.display()))?;
-        self.read(file, None, || format!("cannot read {}: check that it is a file, and its disk", path.display()))
+        let input = Input::new(file);
+        self.read(input, None, || format!("cannot read {}: check that it is a file, and its disk", path.display()))
     }
 
     /// Reads an input to its end. After a signal, what has arrived is still read, until nothing more has come for `quiet`;
     /// an input without `quiet` is left at once. `unreadable` says what to do where it cannot be read.
-    fn read(&mut self, mut input: File, quiet: Option<Duration>, unreadable: impl Fn() -> String) -> Result<Ended> {
+    fn read(&mut self, mut input: Input, quiet: Option<Duration>, unreadable: impl Fn() -> String) -> Result<Ended> {
         let mut failure = Ok(());
         let mut stop_at = None;
         let ended = loop {
-            let waiting = pipe::is_readable(input.as_fd())?;
-            if (!waiting || self.out.len() >= WRITE_SIZE) && !self.write()? {
+            let drained = self.outlet.drain()?;
+            if self.outlet.is_closed() {
                 return Ok(Ended::Output);
             }
             if self.signals.arrived() && stop_at.is_none() {
                 if quiet.is_none() {
-                    self.write()?;
+                    self.put()?;
                     return Ok(Ended::Signal);
                 }
                 stop_at = Some(Instant::now() + PATIENCE);
@@ -121,78 +170,149 @@ impl Stream {
             if stop_at.is_some_and(|stop_at| Instant::now() >= stop_at) {
                 break Ended::Signal;
             }
-            let timeout = match stop_at {
-                Some(stop_at) => Some(quiet.unwrap_or_default().min(stop_at.saturating_duration_since(Instant::now()))),
-                None => self.observer.log.due(),
-            };
-            if !waiting || stop_at.is_some() {
-                match self.signals.wait(input.as_fd(), timeout, stop_at.is_none())? {
-                    Waited::Readable => {}
-                    Waited::Signal => continue,
-                    Waited::Timeout if stop_at.is_some() => break Ended::Signal,
-                    Waited::Timeout => {
-                        self.observer.log.tick();
-                        continue;
-                    }
+            let full = stop_at.is_none() && self.outlet.is_full();
+            let chunk = if full && !input.keeps() {
+                Ok(Chunk::Empty)
+            } else {
+                if !full {
+                    input.consume(self.converter.pending())?;
                 }
-            }
-            match input.read(&mut self.buffer) {
-                Ok(0) => break Ended::Input,
-                Ok(len) => self.converter.push(&self.buffer[..len], &mut self.out, &mut self.observer),
-                Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) => {}
+                input.read()
+            };
+            match chunk {
+                Ok(Chunk::Bytes(bytes)) => {
+                    self.received += bytes.len() as u64;
+                    self.converter.push(bytes, &mut self.out, &mut self.observer);
+                    self.read_gauges();
+                    // What the input does not keep for us has to be in the journal before anything else.
+                    if self.has_journal || self.out.len() >= WRITE_SIZE {
+                        self.put()?;
+                    }
+                    continue;
+                }
+                Ok(Chunk::Empty) => self.put()?,
+                Ok(Chunk::End) => break Ended::Input,
                 Err(error) => {
                     // What was read before is as good as ever.
-                    failure = Err(error).with_context(unreadable);
+                    failure = Err(error).with_context(&unreadable);
                     break Ended::Input;
                 }
             }
+            if drained {
+                continue;
+            }
+            let timeout = match stop_at {
+                Some(stop_at) => Some(quiet.unwrap_or_default().min(stop_at.saturating_duration_since(Instant::now()))),
+                None => self.due(),
+            };
+            let waited = if full && !input.keeps() {
+                self.signals.wait(None, timeout, stop_at.is_none())?
+            } else {
+                input.wait(&self.signals, timeout, stop_at.is_none())?
+            };
+            if waited == Waited::Timeout {
+                if stop_at.is_some() {
+                    break Ended::Signal;
+                }
+                self.tick()?;
+            }
         };
+        if self.has_journal && self.converter.pending() > 0 {
+            // Telegraf ends every line, unless it dies while it writes one.
+            let len = self.converter.pending();
+            log::write(
+                'W',
+                format_args!(
+                    "left out the last {len} bytes, an unfinished line: what died while it wrote it sends it again"
+                ),
+            );
+            self.converter.abandon();
+        }
         self.converter.finish(&mut self.out, &mut self.observer);
-        let ended = if self.write()? { ended } else { Ended::Output };
+        self.put()?;
+        let ended = if self.outlet.is_closed() { Ended::Output } else { ended };
         failure.map(|()| ended)
     }
 
-    /// Writes what there is; false where nobody reads it.
-    fn write(&mut self) -> Result<bool> {
-        // In a flood there is no other pause.
-        self.observer.log.tick();
-        let mut rest = self.out.as_slice();
-        while !rest.is_empty() {
-            match self.stdout.write(rest) {
-                Ok(len) => rest = &rest[len..],
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => pipe::wait_writable(self.stdout.as_fd())?,
-                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(false),
-                Err(error) => {
-                    log::write(
-                        'E',
-                        format_args!("cannot write to stdout: check that there is room where it goes: {error}"),
-                    );
-                    self.failed = true;
-                    return Ok(false);
-                }
-            }
-        }
-        self.out.clear();
-        // A flood of rejections may have made it large; a stream runs for months.
-        self.out.shrink_to(2 * WRITE_SIZE);
-        Ok(true)
+    /// How long until there is something to do without new input.
+    fn due(&self) -> Option<Duration> {
+        let stats = self.stats.as_ref().map(Stats::due);
+        [self.observer.log.due(), stats, self.outlet.due()].into_iter().flatten().min()
     }
 
-    /// Waits until the output has been read, says what there was to say, and lets go of both pipes. None where the output could
-    /// not be written.
+    /// Does what time asks for.
+    fn tick(&mut self) -> Result<()> {
+        self.outlet.tidy();
+        self.put()
+    }
+
+    fn read_gauges(&mut self) {
+        let Some(flow) = self.outlet.flow() else { return };
+        self.observer.gauges.drain(..).for_each(|reading| flow.read(reading));
+        flow.input_came();
+    }
+
+    /// Hands over the lines that there are.
+    fn put(&mut self) -> Result<()> {
+        // In a flood there is no other pause.
+        self.observer.log.tick();
+        if self.stats.as_ref().is_some_and(|stats| stats.due().is_zero()) {
+            self.report();
+        }
+        self.outlet.put(&mut self.out, std::mem::take(&mut self.observer.lines))?;
+        // A flood of rejections may have made it large; a stream runs for months.
+        self.out.shrink_to(2 * WRITE_SIZE);
+        Ok(())
+    }
+
+    fn report(&mut self) {
+        if let Some(stats) = &mut self.stats {
+            let sums = self.outlet.sums();
+            let fullest = self.outlet.flow().and_then(|flow| flow.fullest());
+            stats.write(&self.observer.counts, self.received, &sums, fullest, &mut self.out);
+            self.observer.lines += 1;
+        }
+    }
+
+    /// Lets out what there is, waits until it has been read, says what there was to say, and lets go of both pipes. None where
+    /// the output could not be written.
     pub fn finish(mut self, ended: Ended) -> Result<Option<Counts>> {
         if ended != Ended::Output {
-            wait_until_read(self.stdout.as_fd())?;
+            self.report();
+            self.put()?;
+            self.outlet.finish()?;
+            if self.outlet.is_read() {
+                wait_until_read(self.outlet.stdout())?;
+            }
         }
         self.observer.log.finish(&self.observer.counts);
-        if pipe::unread(self.stdout.as_fd())?.is_some() {
-            drop(self.stdout);
-            pipe::close_output()?;
-            std::thread::sleep(AFTER_CLOSE);
+        let failed = self.outlet.is_broken();
+        if !self.supervised && pipe::unread(self.outlet.stdout())?.is_some() {
+            drop(self.outlet);
+            let_go()?;
         }
-        Ok(Some(self.observer.counts).filter(|_| !self.failed))
+        Ok(Some(self.observer.counts).filter(|_| !failed))
     }
+}
+
+/// Ends our pipes, a moment before we end.
+pub fn let_go() -> Result<()> {
+    pipe::close_output()?;
+    std::thread::sleep(AFTER_CLOSE);
+    Ok(())
+}
+
+/// Where Telegraf has started us in a way that cannot work, says so with `say` and waits until it has given us up: to end
+/// would be to lose what it reads from Kafka until somebody has a look. Anybody else sees us end at once.
+pub fn hold(say: impl Fn()) -> Result<()> {
+    const AGAIN: Duration = Duration::from_secs(60);
+    say();
+    if pipe::has_only_pipes() {
+        while !pipe::wait_for_hang_up(io::stdin().as_fd(), AGAIN)? {
+            say();
+        }
+    }
+    Ok(())
 }
 
 /// Waits until a pipe has been read empty, or nobody reads it, or patience is at its end.

@@ -1,0 +1,251 @@
+//! Flow control: how many lines Telegraf has room for.
+//!
+//! Telegraf drops the oldest points of an output whose buffer is full. How full it is, it tells in the metrics
+//! `internal_write` of inputs.internal, the gauges, which come in among the messages. A gauge is already old when it is read, so
+//! what has gone out since it was made, and what was then still on its way to the buffer, counts as if it were in it.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use telegraf_algorithmia::Metric;
+
+use super::log;
+
+/// As long after the start, lines wait for a first gauge.
+const FIRST_GAUGE: Duration = Duration::from_secs(5);
+
+/// A gauge that did not come for this long, while input came, comes no more.
+const LAST_GAUGE: Duration = Duration::from_secs(30);
+
+/// While there is no room, the next gauge is looked for after the time that is between two gauges, for so many gauges. Then
+/// after ever longer times, since each look takes as many messages in as are before the gauge; ...
+const EAGER_LOOKS: u32 = 20;
+
+/// ... but at least this often, because Telegraf cannot stop before its last message has been read.
+const RARE_LOOK: Duration = Duration::from_secs(5);
+
+/// What is written may be this many bytes and lines away from the buffer: in the pipe, in Telegraf's reader, and in the
+/// queues between its parts, which hold 100 metrics each.
+const UNDER_WAY_BYTES: u64 = 128 * 1024;
+const UNDER_WAY_LINES: u64 = 300;
+
+/// What was written longer ago than this is no longer under way.
+const UNDER_WAY_TIME: Duration = Duration::from_secs(1);
+
+/// Writes that are remembered, each at least so long after the one before.
+const WRITES: usize = 4096;
+const WRITE_DISTANCE: Duration = Duration::from_millis(5);
+
+/// What an output says of its buffer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// What tells one output's gauges from another's.
+    series: Vec<u8>,
+    /// When it was made, in nanoseconds since the epoch.
+    time: i64,
+    pub size: u64,
+    pub limit: u64,
+    /// How many points the output has dropped.
+    pub dropped: u64,
+}
+
+impl Reading {
+    /// The reading in a metric that is a gauge of an output of this name.
+    pub fn of(metric: Metric<'_>, output: &str) -> Option<Self> {
+        if *metric.name() != *b"internal_write" || *metric.tag("output")? != *output.as_bytes() {
+            return None;
+        }
+        let field = |key| metric.integer(key).and_then(|value| u64::try_from(value).ok());
+        Some(Reading {
+            series: metric.series().to_vec(),
+            time: metric.time()?,
+            size: field("buffer_size")?,
+            limit: field("buffer_limit")?,
+            dropped: field("metrics_dropped").unwrap_or(0),
+        })
+    }
+}
+
+pub struct Flow {
+    output: String,
+    started: Instant,
+    gauges: Vec<Gauge>,
+    /// When the last gauge of any output was read.
+    last_gauge: Option<Instant>,
+    /// The shortest time between two gauges of one output.
+    distance: Option<Duration>,
+    /// How many gauges in a row have left no room.
+    full: u32,
+    /// How many lines had gone out before each of the last writes.
+    writes: VecDeque<(Instant, u64)>,
+    /// How many lines, and bytes, have gone out.
+    lines: u64,
+    bytes: u64,
+    told: bool,
+}
+
+struct Gauge {
+    reading: Reading,
+    seen: Instant,
+    /// How many of the lines that have gone out the reading counts.
+    counted: u64,
+}
+
+impl Flow {
+    /// Heeds the gauges of the outputs of this name.
+    pub fn new(output: String) -> Self {
+        Flow {
+            output,
+            started: Instant::now(),
+            gauges: Vec::new(),
+            last_gauge: None,
+            distance: None,
+            full: 0,
+            writes: VecDeque::new(),
+            lines: 0,
+            bytes: 0,
+            told: false,
+        }
+    }
+
+    /// Takes notice of a gauge.
+    pub fn read(&mut self, reading: Reading) {
+        self.read_at(reading, Instant::now(), SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
+    }
+
+    fn read_at(&mut self, reading: Reading, now: Instant, clock: Duration) {
+        // Telegraf rounds times, by default to the second.
+        let rounded = [1_000_000_000, 1_000_000].into_iter().find(|unit| reading.time % unit == 0).unwrap_or(0) / 2;
+        let age = i64::try_from(clock.as_nanos()).unwrap_or(i64::MAX).saturating_sub(reading.time - rounded);
+        let made = now.checked_sub(Duration::from_nanos(age.max(0) as u64)).unwrap_or(self.started);
+        let sent = self.lines_before(made);
+        let lately = sent - self.lines_before(made.checked_sub(UNDER_WAY_TIME).unwrap_or(self.started));
+        let line_size = (self.bytes / self.lines.max(1)).max(1);
+        let under_way = lately.min(UNDER_WAY_LINES + UNDER_WAY_BYTES / line_size).min(reading.limit * 2 / 5);
+        let counted = sent - under_way;
+        match self.gauges.iter_mut().find(|gauge| gauge.reading.series == reading.series) {
+            Some(gauge) => {
+                let distance = Duration::from_nanos((reading.time - gauge.reading.time).max(0) as u64);
+                if distance > Duration::ZERO {
+                    let distance = distance.max(Duration::from_millis(20));
+                    self.distance = Some(self.distance.map_or(distance, |shortest| shortest.min(distance)));
+                }
+                // What was counted before still is.
+                *gauge = Gauge { reading, seen: now, counted: counted.max(gauge.counted) };
+            }
+            None => self.gauges.push(Gauge { reading, seen: now, counted }),
+        }
+        // An output that is no longer there says nothing any more.
+        self.gauges.retain(|gauge| now.duration_since(gauge.seen) < 2 * LAST_GAUGE);
+        self.last_gauge = Some(now);
+        self.full = if self.room_by_gauges() == Some(0) { self.full.saturating_add(1) } else { 0 };
+    }
+
+    /// How many lines had gone out at that time, or less.
+    fn lines_before(&self, when: Instant) -> u64 {
+        let later = self.writes.partition_point(|(write, _)| *write <= when);
+        match later.checked_sub(1) {
+            _ if later == self.writes.len() && !self.moved_since(when) => self.lines,
+            Some(index) => self.writes[index].1,
+            None => 0,
+        }
+    }
+
+    /// Whether anything has gone out since that time.
+    fn moved_since(&self, when: Instant) -> bool {
+        self.writes.back().is_some_and(|(write, _)| *write + WRITE_DISTANCE >= when)
+    }
+
+    /// Takes notice that lines have gone out.
+    pub fn wrote(&mut self, lines: u64, bytes: usize) {
+        let now = Instant::now();
+        if self.writes.back().is_none_or(|(last, _)| now.duration_since(*last) >= WRITE_DISTANCE) {
+            if self.writes.len() == WRITES {
+                self.writes.pop_front();
+            }
+            self.writes.push_back((now, self.lines));
+        }
+        self.lines += lines;
+        self.bytes += bytes as u64;
+    }
+
+    /// How many lines may go out now.
+    pub fn room(&mut self) -> u64 {
+        match self.room_by_gauges() {
+            Some(room) => room,
+            None if self.started.elapsed() < FIRST_GAUGE => 0,
+            None => {
+                self.tell_none();
+                u64::MAX
+            }
+        }
+    }
+
+    /// None without gauges.
+    fn room_by_gauges(&self) -> Option<u64> {
+        let room = |gauge: &Gauge| {
+            // A fifth is for metrics of other inputs, which ask nobody.
+            let usable = gauge.reading.limit * 4 / 5;
+            usable.saturating_sub(gauge.reading.size + (self.lines - gauge.counted))
+        };
+        self.gauges.iter().map(room).min()
+    }
+
+    /// Whether any gauge has come.
+    pub fn has_gauges(&self) -> bool {
+        !self.gauges.is_empty()
+    }
+
+    /// How many of the lines that have gone out have also left the buffer. None without gauges.
+    pub fn stored(&self) -> Option<u64> {
+        self.gauges.iter().map(|gauge| gauge.counted.saturating_sub(gauge.reading.size)).min()
+    }
+
+    /// The fullest buffer, as last read.
+    pub fn fullest(&self) -> Option<&Reading> {
+        let free = |reading: &Reading| reading.limit.saturating_sub(reading.size);
+        self.gauges.iter().map(|gauge| &gauge.reading).min_by_key(|reading| free(reading))
+    }
+
+    /// When there may be room without another gauge: how long until then.
+    pub fn due(&self) -> Option<Duration> {
+        let waits = self.gauges.is_empty() && !self.told;
+        waits.then(|| FIRST_GAUGE.saturating_sub(self.started.elapsed()))
+    }
+
+    /// While there is no room: how long until the next gauge should be looked for.
+    pub fn look_in(&self) -> Duration {
+        let Some(last) = self.last_gauge else { return Duration::ZERO };
+        let doublings = self.full.saturating_sub(EAGER_LOOKS).min(16);
+        let wait = (self.distance() * 2_u32.pow(doublings)).min(RARE_LOOK.max(self.distance()));
+        wait.saturating_sub(last.elapsed())
+    }
+
+    /// Takes notice that input has come, which should have had a gauge in it from time to time.
+    pub fn input_came(&mut self) {
+        let patience = LAST_GAUGE.max(3 * self.distance());
+        if self.last_gauge.is_some_and(|last| last.elapsed() > patience) {
+            self.gauges.clear();
+            self.last_gauge = None;
+            self.told = false;
+        }
+    }
+
+    fn distance(&self) -> Duration {
+        self.distance.unwrap_or(Duration::from_secs(1))
+    }
+
+    fn tell_none(&mut self) {
+        if !std::mem::replace(&mut self.told, true) {
+            log::write(
+                'W',
+                format_args!(
+                    "no flow control: Telegraf does not say how full the buffer of outputs.{output} is; it needs \
+                     [[inputs.internal]] and \"internal_write\" in the namepass of processors.execd, or the name of another \
+                     output in --flow-output",
+                    output = self.output,
+                ),
+            );
+        }
+    }
+}

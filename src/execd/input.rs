@@ -1,0 +1,140 @@
+//! The input: a file, or a pipe. What is in a pipe can be read and yet stay in it, so that nothing is lost with us before
+//! it is in the journal, and so that a sender who is to wait has to.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use super::pipe::{self, PipeCopy, Signals, Waited};
+
+/// Read at most this much at once: what a pipe holds.
+const READ_SIZE: usize = 64 * 1024;
+
+/// The start of a metric, while the rest of it has not come, stays in the pipe up to this many bytes; a larger one needs the
+/// room.
+const MAX_KEPT: usize = READ_SIZE / 2;
+
+/// Between two looks for more behind what stays in the pipe.
+const LONGEST_PAUSE: Duration = Duration::from_millis(10);
+
+pub struct Input {
+    file: File,
+    /// For a pipe that keeps what is read until [`Input::consume`].
+    copy: Option<PipeCopy>,
+    /// How much of what is in the pipe has been read.
+    seen: usize,
+    buffer: Vec<u8>,
+}
+
+/// What a read gave.
+pub enum Chunk<'a> {
+    Bytes(&'a [u8]),
+    /// There is nothing to read now.
+    Empty,
+    /// The input has ended.
+    End,
+}
+
+impl Input {
+    /// An input from which is taken what is read.
+    pub fn new(file: File) -> Self {
+        Input { file, copy: None, seen: 0, buffer: vec![0; READ_SIZE] }
+    }
+
+    /// An input that keeps what is read until it is consumed, where it is a pipe and the platform can do that.
+    pub fn keeping(file: File) -> io::Result<Self> {
+        let copy = PipeCopy::of(file.as_fd())?;
+        Ok(Input { copy, ..Input::new(file) })
+    }
+
+    /// Whether it keeps what is read.
+    pub fn keeps(&self) -> bool {
+        self.copy.is_some()
+    }
+
+    /// Reads what has come, without waiting for it.
+    pub fn read(&mut self) -> io::Result<Chunk<'_>> {
+        let Some(copy) = &mut self.copy else {
+            if !pipe::is_readable(self.file.as_fd())? {
+                return Ok(Chunk::Empty);
+            }
+            return match self.file.read(&mut self.buffer) {
+                Ok(0) => Ok(Chunk::End),
+                Ok(len) => Ok(Chunk::Bytes(&self.buffer[..len])),
+                Err(error) if is_nothing(&error) => Ok(Chunk::Empty),
+                Err(error) => Err(error),
+            };
+        };
+        loop {
+            let len = match copy.read(self.file.as_fd(), &mut self.buffer) {
+                Err(error) if is_nothing(&error) => return Ok(Chunk::Empty),
+                len => len?,
+            };
+            if len > self.seen {
+                let seen = std::mem::replace(&mut self.seen, len);
+                return Ok(Chunk::Bytes(&self.buffer[seen..len]));
+            }
+            if len == 0 {
+                return Ok(Chunk::End);
+            }
+            if !pipe::has_hung_up(self.file.as_fd())? {
+                return Ok(Chunk::Empty);
+            }
+            // Nobody will write any more; behind what was seen may be the end, or more than could be copied at once.
+            take(&mut self.file, self.seen, &mut self.buffer)?;
+            self.seen = 0;
+        }
+    }
+
+    /// Takes out of the pipe what has been read, but for the last `rest` bytes.
+    pub fn consume(&mut self, rest: usize) -> io::Result<()> {
+        let rest = if rest > MAX_KEPT { 0 } else { rest.min(self.seen) };
+        take(&mut self.file, self.seen - rest, &mut self.buffer)?;
+        self.seen = rest;
+        Ok(())
+    }
+
+    /// Waits until there is more to read, or the input has ended. A signal ends the wait where `heed` says so.
+    pub fn wait(&self, signals: &Signals, timeout: Option<Duration>, heed: bool) -> io::Result<Waited> {
+        if self.seen == 0 {
+            return signals.wait(Some(self.file.as_fd()), timeout, heed);
+        }
+        // A poll would see what stays in the pipe.
+        let until = timeout.map(|timeout| Instant::now() + timeout);
+        let mut pause = Duration::from_micros(200);
+        loop {
+            if pipe::readable_bytes(self.file.as_fd())? > self.seen as u64 || pipe::has_hung_up(self.file.as_fd())? {
+                return Ok(Waited::Readable);
+            }
+            let left = until.map_or(pause, |until| until.saturating_duration_since(Instant::now()).min(pause));
+            if left.is_zero() {
+                return Ok(Waited::Timeout);
+            }
+            if signals.wait(None, Some(left), heed)? == Waited::Signal {
+                return Ok(Waited::Signal);
+            }
+            pause = (2 * pause).min(LONGEST_PAUSE);
+        }
+    }
+}
+
+/// Whether an error only says that there is nothing to read now.
+fn is_nothing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock)
+}
+
+/// Takes `len` bytes, which have to be there, out of a pipe.
+fn take(file: &mut File, len: usize, buffer: &mut [u8]) -> io::Result<()> {
+    let mut left = len;
+    while left > 0 {
+        let most = left.min(buffer.len());
+        match file.read(&mut buffer[..most]) {
+            Ok(0) => break,
+            Ok(len) => left -= len,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}

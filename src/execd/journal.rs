@@ -1,0 +1,546 @@
+//! The journal: a folder with all that went out lately, so that what Telegraf loses when it dies goes out again.
+//!
+//! It is a row of numbered files, the segments. A segment is line protocol, and can be written to InfluxDB as it is. It
+//! consists of records: the lines that one read from stdin gave, behind a comment with their checksum, length and number:
+//!
+//! ```text
+//! # journal 1a2b3c4d5e6f7081 230 2
+//! algorithmia,algorithm_name=... 1613780514867231593
+//! algorithmia,algorithm_name=... 1613780515000000217
+//! ```
+//!
+//! A process never appends to a segment of an earlier one, which may be torn at its end. What is damaged is skipped up to
+//! the next record that is whole.
+//!
+//! The same files hold what has not gone out yet, because Telegraf has no room for it: the cursor says from where on.
+
+use std::collections::VecDeque;
+use std::fmt::Write as _;
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, IoSlice, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use memchr::memmem;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use super::log;
+
+/// What is kept, and where.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub folder: PathBuf,
+    /// Lines are kept for this long after they went out, ...
+    pub window: Duration,
+    /// ... but for those that would make the folder larger than this many bytes.
+    pub size: u64,
+    /// Wait for the disk before lines go out.
+    pub sync: bool,
+}
+
+/// A segment is closed when it holds this share of all that the journal may, in bytes or in time: what is deleted is
+/// always a whole segment.
+const SHARE: u32 = 16;
+
+/// As long as the process before us may take to read what Telegraf's death left it.
+const LOCK_PATIENCE: Duration = Duration::from_secs(10);
+
+/// A journal that cannot be written is tried again after this long.
+const RETRY: Duration = Duration::from_secs(10);
+
+/// Begins every record.
+const MARK: &[u8] = b"# journal ";
+
+/// No record's comment is longer.
+const MAX_HEAD: usize = 80;
+
+/// No record is longer: what one read gives, and the 16 MiB of lines that one message may become.
+const MAX_RECORD: usize = 64 * 1024 * 1024;
+
+pub struct Journal {
+    settings: Settings,
+    /// None as long as the folder cannot be used.
+    lock: Option<File>,
+    /// In the order of their numbers. Those from an earlier life, too.
+    segments: VecDeque<Segment>,
+    /// The last segment, if it can still be appended to.
+    active: Option<Active>,
+    next_number: u64,
+    /// Where the lines begin that have not gone out; None where all have.
+    cursor: Option<Cursor>,
+    /// How many bytes are behind the cursor.
+    waiting: u64,
+    retry_at: Option<Instant>,
+    written: u64,
+    head: String,
+}
+
+struct Segment {
+    number: u64,
+    bytes: u64,
+    /// When the last of its lines went out, and how many lines this process had put out then.
+    emitted: Option<(Instant, u64)>,
+}
+
+struct Active {
+    file: File,
+    since: Instant,
+}
+
+struct Cursor {
+    segment: u64,
+    offset: u64,
+    reader: Option<RecordReader>,
+}
+
+impl Journal {
+    /// Opens the folder, and makes it if need be. All that it holds is waiting to go out again. Where it cannot be used, that is
+    /// logged, and the journal is one that takes nothing until it can.
+    ///
+    /// # Errors
+    /// Where another process uses the folder.
+    pub fn open(settings: Settings) -> Result<Self> {
+        let mut journal = Journal {
+            settings,
+            lock: None,
+            segments: VecDeque::new(),
+            active: None,
+            next_number: 1,
+            cursor: None,
+            waiting: 0,
+            retry_at: None,
+            written: 0,
+            head: String::new(),
+        };
+        let started = Instant::now();
+        while let Some(holder) = journal.use_folder() {
+            if started.elapsed() >= LOCK_PATIENCE {
+                let folder = journal.settings.folder.display();
+                bail!(
+                    "the journal {folder} is in use by the process {holder}: give each telegraf-algorithmia a folder of \
+                     its own"
+                );
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(journal)
+    }
+
+    /// Tries to open the folder; who has it where another process does.
+    fn use_folder(&mut self) -> Option<String> {
+        match self.lock_folder() {
+            Ok(Err(holder)) => return Some(holder),
+            Ok(Ok(lock)) => match segments(&self.settings.folder) {
+                Ok(found) => {
+                    self.lock = Some(lock);
+                    self.waiting = found.iter().map(|(_, bytes)| bytes).sum();
+                    self.next_number = found.last().map_or(1, |(number, _)| number + 1);
+                    self.cursor = found.first().map(|(number, _)| Cursor { segment: *number, offset: 0, reader: None });
+                    self.segments =
+                        found.into_iter().map(|(number, bytes)| Segment { number, bytes, emitted: None }).collect();
+                }
+                Err(error) => self.fail(&error),
+            },
+            Err(error) => self.fail(&error),
+        }
+        None
+    }
+
+    fn lock_folder(&self) -> Result<Result<File, String>> {
+        let folder = &self.settings.folder;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .with_context(|| format!("cannot make the folder {}", folder.display()))?;
+        let path = folder.join("lock");
+        let cannot_open = || format!("cannot open {}", path.display());
+        let mut lock = private().read(true).create(true).open(&path).with_context(cannot_open)?;
+        match lock.try_lock() {
+            Ok(()) => {
+                lock.set_len(0)?;
+                write!(lock, "{}", std::process::id())?;
+                Ok(Ok(lock))
+            }
+            Err(TryLockError::WouldBlock) => {
+                let mut holder = String::new();
+                lock.read_to_string(&mut holder)?;
+                Ok(Err(holder))
+            }
+            Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
+        }
+    }
+
+    /// The journal cannot be written: says so, and leaves it alone for a while.
+    fn fail(&mut self, error: &anyhow::Error) {
+        let again = RETRY.as_secs();
+        log::write(
+            'E',
+            format_args!(
+                "no journal, so a kill now loses what is under way: {error:#}; check the folder's owner and the room on \
+                 its disk; it is tried again after {again} s"
+            ),
+        );
+        self.active = None;
+        self.retry_at = Some(Instant::now() + RETRY);
+    }
+
+    /// Appends lines to the journal, and says whether they are in it now. They wait for [`Journal::next`], unless they
+    /// are about to go out: then nothing may be waiting.
+    pub fn append(&mut self, lines: &[u8], count: u64, waits: bool) -> bool {
+        if let Some(retry_at) = self.retry_at {
+            if Instant::now() < retry_at {
+                return false;
+            }
+            self.retry_at = None;
+            if self.lock.is_none() {
+                if let Some(holder) = self.use_folder() {
+                    self.fail(&anyhow::anyhow!("the process {holder} has come to use the folder"));
+                }
+                if self.retry_at.is_some() {
+                    return false;
+                }
+            }
+            log::write('I', "the journal is written again");
+        }
+        match self.write(lines, count) {
+            Ok((segment, offset, bytes)) => {
+                if !self.waits() {
+                    self.cursor = waits.then_some(Cursor { segment, offset, reader: None });
+                }
+                if self.cursor.is_some() {
+                    self.waiting += bytes;
+                }
+                self.written += bytes;
+                true
+            }
+            Err(error) => {
+                self.fail(&error);
+                false
+            }
+        }
+    }
+
+    /// Writes a record; the segment it is in, where it begins there, and its length.
+    fn write(&mut self, lines: &[u8], count: u64) -> Result<(u64, u64, u64)> {
+        let settings = &self.settings;
+        let full = |active: &Active, bytes: u64| {
+            bytes >= settings.size / u64::from(SHARE) || active.since.elapsed() >= settings.window / SHARE
+        };
+        let bytes = self.segments.back().map_or(0, |segment| segment.bytes);
+        if self.active.as_ref().is_none_or(|active| full(active, bytes)) {
+            self.active = None;
+            let path = segment_path(&settings.folder, self.next_number);
+            let open = private().create_new(true).open(&path);
+            let file = open.with_context(|| format!("cannot make {}", path.display()))?;
+            if settings.sync {
+                // A new file is in its folder only when the folder is on the disk.
+                File::open(&settings.folder)?.sync_all().context("cannot sync the journal's folder")?;
+            }
+            self.active = Some(Active { file, since: Instant::now() });
+            self.segments.push_back(Segment { number: self.next_number, bytes: 0, emitted: None });
+            self.next_number += 1;
+        }
+        let (Some(active), Some(segment)) = (&mut self.active, self.segments.back_mut()) else {
+            bail!("there is no segment to write to");
+        };
+        self.head.clear();
+        let (len, hash) = (lines.len(), checksum(lines, count));
+        let _ = writeln!(self.head, "{}{hash:016x} {len} {count}", String::from_utf8_lossy(MARK));
+        let written = write_both(&mut active.file, self.head.as_bytes(), lines);
+        let written = written.and_then(|()| if settings.sync { active.file.sync_data() } else { Ok(()) });
+        if let Err(error) = written {
+            // What is torn would be skipped, but a full disk is glad of the room.
+            let _ = active.file.set_len(segment.bytes);
+            let path = segment_path(&settings.folder, segment.number);
+            return Err(error).with_context(|| format!("cannot write {}", path.display()));
+        }
+        let offset = segment.bytes;
+        let bytes = (self.head.len() + lines.len()) as u64;
+        segment.bytes += bytes;
+        Ok((segment.number, offset, bytes))
+    }
+
+    /// How many bytes wait to go out.
+    pub fn waiting(&self) -> u64 {
+        self.waiting
+    }
+
+    /// Whether lines wait to go out.
+    pub fn waits(&self) -> bool {
+        self.waiting > 0
+    }
+
+    /// How long until something may have to be deleted. None where there is nothing.
+    pub fn due(&self) -> Option<Duration> {
+        (!self.segments.is_empty()).then(|| self.settings.window / SHARE)
+    }
+
+    /// How many bytes this process has written.
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// How many bytes the journal takes.
+    pub fn bytes(&self) -> u64 {
+        self.segments.iter().map(|segment| segment.bytes).sum()
+    }
+
+    /// Replaces `lines` by those of the first record that waits; how many they are. None where none waits any more.
+    pub fn next(&mut self, lines: &mut Vec<u8>) -> Option<u64> {
+        loop {
+            let cursor = self.cursor.as_mut()?;
+            let path = segment_path(&self.settings.folder, cursor.segment);
+            let record = match &mut cursor.reader {
+                Some(reader) => reader.next(lines),
+                None => {
+                    RecordReader::open(&path, cursor.offset).and_then(|reader| cursor.reader.insert(reader).next(lines))
+                }
+            };
+            let offset = cursor.reader.as_ref().map_or(cursor.offset, |reader| reader.offset);
+            self.waiting = self.waiting.saturating_sub(offset - std::mem::replace(&mut cursor.offset, offset));
+            match record {
+                Ok(Some(count)) => return Some(count),
+                Ok(None) => {}
+                Err(error) => log::write('E', format_args!("lost what was in {}: {error}", path.display())),
+            }
+            // On to the next segment; this one has nothing that would have to go out.
+            let done = cursor.segment;
+            if let Some(segment) = self.segments.iter_mut().find(|segment| segment.number == done) {
+                segment.emitted.get_or_insert((Instant::now(), 0));
+            }
+            let next = self.segments.iter().find(|segment| segment.number > done);
+            self.cursor = next.map(|next| Cursor { segment: next.number, offset: 0, reader: None });
+            if self.cursor.is_none() {
+                self.waiting = 0;
+            }
+        }
+    }
+
+    /// Takes notice that the lines last appended, or last given by [`Journal::next`], have gone out; with them, this process
+    /// has put out `total` lines.
+    pub fn emitted(&mut self, total: u64) {
+        let number = self.cursor.as_ref().map(|cursor| cursor.segment);
+        let segment = match number {
+            Some(number) => self.segments.iter_mut().find(|segment| segment.number == number),
+            None => self.segments.back_mut(),
+        };
+        if let Some(segment) = segment {
+            segment.emitted = Some((Instant::now(), total));
+        }
+    }
+
+    /// Deletes what is not needed any more. `stored` says how many of the lines that this process has put out are known to
+    /// have left Telegraf; without it, time has to tell.
+    pub fn tidy(&mut self, stored: Option<u64>) {
+        let mut bytes = self.bytes();
+        while let Some(first) = self.segments.front() {
+            let out = !self.waits() || self.cursor.as_ref().is_some_and(|cursor| first.number < cursor.segment);
+            let (Some((when, lines)), true) = (first.emitted, out) else { break };
+            let old = when.elapsed() > self.settings.window && stored.is_none_or(|stored| lines <= stored);
+            let is_last = self.segments.len() == 1;
+            if !old && (bytes <= self.settings.size || is_last) {
+                break;
+            }
+            if is_last {
+                self.active = None;
+            }
+            let path = segment_path(&self.settings.folder, first.number);
+            if let Err(error) = std::fs::remove_file(&path)
+                && error.kind() != io::ErrorKind::NotFound
+            {
+                log::write('W', format_args!("cannot delete {}: {error}", path.display()));
+            }
+            bytes -= first.bytes;
+            self.segments.pop_front();
+        }
+    }
+}
+
+/// Writes all lines of the journal in `folder` to `out`, oldest first.
+pub fn replay(folder: &Path, out: &mut dyn Write) -> Result<()> {
+    let found = segments(folder)?;
+    if found.is_empty() {
+        log::write('W', format_args!("there is no journal in {}, or nothing in it", folder.display()));
+    }
+    let mut lines = Vec::new();
+    for (number, _) in found {
+        let path = segment_path(folder, number);
+        let read = RecordReader::open(&path, 0).and_then(|mut reader| {
+            while reader.next(&mut lines)?.is_some() {
+                out.write_all(&lines)?;
+            }
+            Ok(())
+        });
+        match read {
+            // A process that writes the journal may just have deleted it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            read => read.with_context(|| format!("cannot copy {}", path.display()))?,
+        }
+    }
+    out.flush().context("cannot write to stdout")
+}
+
+/// The segments' numbers and sizes.
+fn segments(folder: &Path) -> Result<Vec<(u64, u64)>> {
+    let cannot_read = || format!("cannot read the folder {}", folder.display());
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).with_context(cannot_read)? {
+        let entry = entry.with_context(cannot_read)?;
+        let name = entry.file_name();
+        let number = name.to_str().and_then(|name| name.strip_suffix(".lp")).filter(|number| number.len() == 20);
+        if let Some(number) = number.and_then(|number| number.parse().ok()) {
+            found.push((number, entry.metadata().with_context(cannot_read)?.len()));
+        }
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+fn segment_path(folder: &Path, number: u64) -> PathBuf {
+    folder.join(format!("{number:020}.lp"))
+}
+
+/// Files for their owner alone: payloads may hold what others should not read.
+fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.write(true).mode(0o600);
+    options
+}
+
+fn checksum(lines: &[u8], count: u64) -> u64 {
+    xxh3_64_with_seed(lines, count)
+}
+
+fn write_both(file: &mut File, head: &[u8], lines: &[u8]) -> io::Result<()> {
+    let written = file.write_vectored(&[IoSlice::new(head), IoSlice::new(lines)])?;
+    if written < head.len() {
+        file.write_all(&head[written..])?;
+    }
+    file.write_all(&lines[written.saturating_sub(head.len())..])
+}
+
+/// Reads the records of one segment, and skips what is none.
+struct RecordReader {
+    file: File,
+    path: PathBuf,
+    /// Where in the file the next record begins, or what is none.
+    offset: u64,
+    /// What has been read of the file. What is before `at` is done with.
+    buffer: Vec<u8>,
+    at: usize,
+    ended: bool,
+    skipped: u64,
+}
+
+struct Head {
+    checksum: u64,
+    /// Where the lines begin and end, from the start of the comment.
+    start: usize,
+    end: usize,
+    count: u64,
+}
+
+impl RecordReader {
+    const READ_SIZE: usize = 256 * 1024;
+
+    fn open(path: &Path, offset: u64) -> io::Result<Self> {
+        let mut file = File::open(path)?;
+        file.seek(SeekFrom::Start(offset))?;
+        let path = path.to_owned();
+        Ok(RecordReader { file, path, offset, buffer: Vec::new(), at: 0, ended: false, skipped: 0 })
+    }
+
+    /// Replaces `lines` by those of the next record that is whole; how many they are. None at the end.
+    fn next(&mut self, lines: &mut Vec<u8>) -> io::Result<Option<u64>> {
+        loop {
+            if let Some(head) = self.head()? {
+                self.fill(head.end)?;
+                let record = self.buffer.get(self.at + head.start..self.at + head.end);
+                if let Some(record) = record.filter(|record| checksum(record, head.count) == head.checksum) {
+                    lines.clear();
+                    lines.extend_from_slice(record);
+                    self.done(head.end);
+                    self.tell_skipped();
+                    return Ok(Some(head.count));
+                }
+            }
+            if !self.skip()? {
+                self.tell_skipped();
+                return Ok(None);
+            }
+        }
+    }
+
+    /// The comment at the cursor, if there is one.
+    fn head(&mut self) -> io::Result<Option<Head>> {
+        self.fill(MAX_HEAD)?;
+        let text = &self.buffer[self.at..];
+        let text = &text[..text.len().min(MAX_HEAD)];
+        let parse = || {
+            let end = memchr::memchr(b'\n', text)?;
+            let mut words = std::str::from_utf8(text[..end].strip_prefix(MARK)?).ok()?.split(' ');
+            let checksum = u64::from_str_radix(words.next()?, 16).ok()?;
+            let len: usize = words.next()?.parse().ok().filter(|len| *len <= MAX_RECORD)?;
+            let count = words.next()?.parse().ok()?;
+            Some(Head { checksum, start: end + 1, end: end + 1 + len, count })
+        };
+        Ok(parse())
+    }
+
+    /// Moves on to where the next record may begin; false at the end.
+    fn skip(&mut self) -> io::Result<bool> {
+        let mut from = 1;
+        loop {
+            self.fill(from + MARK.len())?;
+            let rest = &self.buffer[self.at..];
+            if let Some(found) = rest.get(from..).and_then(|rest| memmem::find(rest, MARK)) {
+                self.done(from + found);
+                self.skipped += (from + found) as u64;
+                return Ok(true);
+            }
+            // The mark may be cut by the end of what has been read.
+            let done = if self.ended { rest.len() } else { rest.len().saturating_sub(MARK.len()) };
+            self.done(done);
+            self.skipped += done as u64;
+            if self.ended {
+                return Ok(false);
+            }
+            from = 0;
+            self.fill(MARK.len() + 1)?;
+        }
+    }
+
+    fn done(&mut self, len: usize) {
+        self.at += len;
+        self.offset += len as u64;
+    }
+
+    /// Reads on until `len` bytes are there behind the cursor, or the file ends.
+    fn fill(&mut self, len: usize) -> io::Result<()> {
+        if self.buffer.len() - self.at >= len {
+            return Ok(());
+        }
+        self.buffer.drain(..self.at);
+        self.at = 0;
+        self.ended = false;
+        while self.buffer.len() < len {
+            let have = self.buffer.len();
+            let want = (len - have).max(Self::READ_SIZE) as u64;
+            if (&self.file).take(want).read_to_end(&mut self.buffer)? == 0 {
+                self.ended = true;
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn tell_skipped(&mut self) {
+        let skipped = std::mem::take(&mut self.skipped);
+        if skipped > 0 {
+            log::write('W', format_args!("skipped {skipped} bytes of {} that are damaged", self.path.display()));
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! The way out: through the journal, and to stdout as far as flow control lets.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use telegraf_algorithmia::length_of_lines;
+
+use super::flow::Flow;
+use super::journal::Journal;
+use super::{PATIENCE, log, pipe};
+
+/// When this many bytes wait to go out, no more input is taken than has to be.
+const MAX_WAITING: u64 = 8 * 1024 * 1024;
+
+/// When this many bytes wait in memory, because there is no journal, they go out without asking for room.
+const MAX_IN_MEMORY: u64 = 64 * 1024 * 1024;
+
+/// Lines that wait for this long are worth a word in the log.
+const LONG_WAIT: Duration = Duration::from_secs(10);
+
+pub struct Outlet {
+    stdout: File,
+    journal: Option<Journal>,
+    flow: Option<Flow>,
+    /// What is next to go out: the rest of a batch that there was not room enough for.
+    rest: Option<Batch>,
+    /// What waits and is not in the journal.
+    memory: VecDeque<Batch>,
+    in_memory: u64,
+    reader: Reader,
+    /// Lines that went out, those that came from the journal, and the time for which lines waited.
+    lines: u64,
+    replayed: u64,
+    bytes: u64,
+    waited: Duration,
+    waits_since: Option<Instant>,
+    told: bool,
+}
+
+/// Whole lines, as many as `count`.
+struct Batch {
+    lines: Vec<u8>,
+    count: u64,
+    journaled: bool,
+}
+
+/// Who reads stdout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reader {
+    There,
+    Gone,
+    /// It cannot be written to.
+    Broken,
+}
+
+/// What there is to tell of an outlet.
+pub struct Sums {
+    /// Bytes written to stdout.
+    pub bytes: u64,
+    /// Lines that came from the journal: those of an earlier life, and those that had to wait.
+    pub replayed: u64,
+    /// Bytes that were written to the journal, and that it holds now.
+    pub journal_written: u64,
+    pub journal_bytes: u64,
+    /// Bytes that wait to go out.
+    pub waiting: u64,
+    /// For how long lines waited, all in all.
+    pub waited: Duration,
+}
+
+impl Outlet {
+    pub fn new(stdout: File, journal: Option<Journal>, flow: Option<Flow>) -> Self {
+        Outlet {
+            stdout,
+            journal,
+            flow,
+            rest: None,
+            memory: VecDeque::new(),
+            in_memory: 0,
+            reader: Reader::There,
+            lines: 0,
+            replayed: 0,
+            bytes: 0,
+            waited: Duration::ZERO,
+            waits_since: None,
+            told: false,
+        }
+    }
+
+    /// Takes `count` whole lines out of `lines`. Most go out at once; after this, they are in the journal if there is one.
+    pub fn put(&mut self, lines: &mut Vec<u8>, count: u64) -> Result<()> {
+        if lines.is_empty() {
+            return Ok(());
+        }
+        let at_once = !self.waits() && self.takes(count);
+        let journaled = self.journal.as_mut().is_some_and(|journal| journal.append(lines, count, !at_once));
+        if at_once {
+            self.write(lines, count)?;
+        } else if !journaled && self.reader == Reader::There {
+            self.in_memory += lines.len() as u64;
+            self.memory.push_back(Batch { lines: std::mem::take(lines), count, journaled });
+        }
+        lines.clear();
+        self.tidy();
+        Ok(())
+    }
+
+    /// Whether stdout is read, and there is room for so many lines.
+    fn takes(&mut self, count: u64) -> bool {
+        self.reader == Reader::There && self.room() >= count
+    }
+
+    fn room(&mut self) -> u64 {
+        if self.in_memory > MAX_IN_MEMORY { u64::MAX } else { self.flow.as_mut().map_or(u64::MAX, Flow::room) }
+    }
+
+    /// Lets out the next batch of what waits, as far as there is room; whether anything went out.
+    pub fn drain(&mut self) -> Result<bool> {
+        if self.reader != Reader::There || !self.waits() {
+            return Ok(false);
+        }
+        match self.room() {
+            0 => Ok(false),
+            room => self.let_out(room),
+        }
+    }
+
+    /// Lets out at most so many lines, and no more than one batch.
+    fn let_out(&mut self, most: u64) -> Result<bool> {
+        let Some(mut batch) = self.next() else { return Ok(false) };
+        if batch.count > most {
+            let rest = batch.lines.split_off(length_of_lines(&batch.lines, most));
+            self.in_memory += rest.len() as u64;
+            self.rest = Some(Batch { lines: rest, count: batch.count - most, ..batch });
+            batch.count = most;
+        }
+        if batch.journaled {
+            self.replayed += batch.count;
+        }
+        self.write(&batch.lines, batch.count)?;
+        self.tidy();
+        Ok(true)
+    }
+
+    fn next(&mut self) -> Option<Batch> {
+        if let Some(batch) = self.rest.take().or_else(|| self.memory.pop_front()) {
+            self.in_memory -= batch.lines.len() as u64;
+            return Some(batch);
+        }
+        let mut lines = Vec::new();
+        let count = self.journal.as_mut()?.next(&mut lines)?;
+        Some(Batch { lines, count, journaled: true })
+    }
+
+    /// Whether anything waits to go out.
+    pub fn waits(&self) -> bool {
+        self.rest.is_some() || !self.memory.is_empty() || self.journal.as_ref().is_some_and(Journal::waits)
+    }
+
+    fn waiting(&self) -> u64 {
+        self.in_memory + self.journal.as_ref().map_or(0, Journal::waiting)
+    }
+
+    /// Whether so much waits that no more input should be taken, but for what has to be read to find the next gauge.
+    pub fn is_full(&self) -> bool {
+        let Some(flow) = &self.flow else { return false };
+        self.reader == Reader::There && self.waiting() > MAX_WAITING && !flow.look_in().is_zero()
+    }
+
+    /// How long until there is something to do without new input.
+    pub fn due(&self) -> Option<Duration> {
+        if !self.waits() || self.reader != Reader::There {
+            return self.journal.as_ref().and_then(Journal::due);
+        }
+        let flow = self.flow.as_ref()?;
+        let look = Some(flow.look_in()).filter(|wait| !wait.is_zero());
+        look.into_iter().chain(flow.due()).chain(self.journal.as_ref().and_then(Journal::due)).min()
+    }
+
+    /// Flow control, if there is one.
+    pub fn flow(&mut self) -> Option<&mut Flow> {
+        self.flow.as_mut()
+    }
+
+    /// Deletes from the journal what is not needed any more, keeps the time, and says what should be known.
+    pub fn tidy(&mut self) {
+        if let Some(journal) = &mut self.journal {
+            journal.tidy(self.flow.as_ref().and_then(Flow::stored));
+        }
+        let waits = self.reader == Reader::There && self.flow.is_some() && self.waits();
+        match self.waits_since {
+            None if waits => self.waits_since = Some(Instant::now()),
+            Some(since) if !waits => {
+                self.waited += since.elapsed();
+                self.waits_since = None;
+                if std::mem::take(&mut self.told) {
+                    let seconds = since.elapsed().as_secs();
+                    log::write('I', format_args!("InfluxDB has caught up; lines have waited for it for {seconds} s"));
+                }
+            }
+            Some(since) if !self.told && since.elapsed() > LONG_WAIT => {
+                self.told = true;
+                let waiting = self.waiting() / 1024;
+                log::write(
+                    'W',
+                    format_args!(
+                        "lines wait for room in Telegraf's buffer, {waiting} KiB by now; when 8 MiB wait, new messages \
+                         stay in Kafka: InfluxDB does not take them as fast as they come"
+                    ),
+                );
+            }
+            _ => {}
+        }
+    }
+
+    fn write(&mut self, lines: &[u8], count: u64) -> Result<()> {
+        let mut rest = lines;
+        while !rest.is_empty() {
+            match self.stdout.write(rest) {
+                Ok(len) => rest = &rest[len..],
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => pipe::wait_writable(self.stdout.as_fd())?,
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                    self.reader = Reader::Gone;
+                    return Ok(());
+                }
+                Err(error) => {
+                    log::write(
+                        'E',
+                        format_args!("cannot write to stdout: check that there is room where it goes: {error}"),
+                    );
+                    self.reader = Reader::Broken;
+                    return Ok(());
+                }
+            }
+        }
+        self.lines += count;
+        self.bytes += lines.len() as u64;
+        if let Some(flow) = &mut self.flow {
+            flow.wrote(count, lines.len());
+        }
+        if let Some(journal) = &mut self.journal {
+            journal.emitted(self.lines);
+        }
+        Ok(())
+    }
+
+    /// At the end of the input, lets out what still waits: as much as there is room for, if the journal keeps the rest for the
+    /// next life; else all of it.
+    pub fn finish(&mut self) -> Result<()> {
+        let heeds_room = self.flow.as_ref().is_some_and(Flow::has_gauges) && self.memory.is_empty();
+        let started = Instant::now();
+        while self.reader == Reader::There && self.waits() {
+            if self.memory.is_empty() && started.elapsed() > PATIENCE {
+                break;
+            }
+            let room = if heeds_room { self.room() } else { u64::MAX };
+            if room == 0 || !self.let_out(room)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether what comes now would be of no use: stdout cannot be written, and there is no journal.
+    pub fn is_closed(&self) -> bool {
+        self.reader != Reader::There && self.journal.is_none()
+    }
+
+    /// Whether stdout could not be written, for another reason than that nobody reads it.
+    pub fn is_broken(&self) -> bool {
+        self.reader == Reader::Broken
+    }
+
+    /// Whether somebody reads stdout.
+    pub fn is_read(&self) -> bool {
+        self.reader == Reader::There
+    }
+
+    pub fn stdout(&self) -> BorrowedFd<'_> {
+        self.stdout.as_fd()
+    }
+
+    pub fn sums(&self) -> Sums {
+        Sums {
+            bytes: self.bytes,
+            replayed: self.replayed,
+            journal_written: self.journal.as_ref().map_or(0, Journal::written),
+            journal_bytes: self.journal.as_ref().map_or(0, Journal::bytes),
+            waiting: self.waiting(),
+            waited: self.waited + self.waits_since.map_or(Duration::ZERO, |since| since.elapsed()),
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! The supervisor: what Telegraf starts where there is a journal. It starts the process that does the work, the worker, and
+//! keeps the pipes to Telegraf open while it is replaced.
+//!
+//! Telegraf drops what comes while its child is not there. Whoever is killed for the memory it takes or for a bug is the
+//! worker; the next one finds in the pipe what the one before had not put into the journal.
+
+use std::io;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, Command, ExitStatus};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use super::log;
+use super::pipe::{ChildSignals, ask_to_end};
+
+/// The option that makes a process the worker.
+pub const WORKER_OPTION: &str = "--supervised";
+
+/// What a Rust program exits with when it panics.
+const PANICKED: i32 = 101;
+
+/// A worker that dies so many times within so short a time will not do better the next time.
+const MAX_DEATHS: usize = 5;
+const SHORT: Duration = Duration::from_secs(10);
+
+/// Runs workers until one has done its work; what it exits with.
+pub fn run() -> Result<u8> {
+    let mut signals = ChildSignals::new().context("cannot listen for signals")?;
+    let mut deaths: Vec<Instant> = Vec::new();
+    loop {
+        let mut worker = start().context("cannot start another process of the same program")?;
+        let status = wait(&mut worker, &mut signals).context("cannot wait for the worker")?;
+        if let Some(code) = status.code().filter(|code| *code != PANICKED) {
+            return Ok(u8::try_from(code).unwrap_or(u8::MAX));
+        }
+        deaths.retain(|death| death.elapsed() < SHORT);
+        deaths.push(Instant::now());
+        if deaths.len() >= MAX_DEATHS {
+            log::write('E', format_args!("the worker has died {MAX_DEATHS} times in {} s: {status}", SHORT.as_secs()));
+            return Ok(1);
+        }
+        if signals.asked_to_end() {
+            return Ok(status.signal().map_or(1, |signal| 128_u8.saturating_add(signal as u8)));
+        }
+        log::write('W', format_args!("the worker has died ({status}); another one goes on where it was"));
+    }
+}
+
+fn start() -> io::Result<Child> {
+    let spawn = |program: &std::path::Path| {
+        let mut command = Command::new(program);
+        command.args(std::env::args_os().skip(1)).arg(WORKER_OPTION);
+        if let Some(name) = std::env::args_os().next() {
+            command.arg0(name);
+        }
+        command.spawn()
+    };
+    // An upgrade may have put another program in the place of this one, or none yet; what runs is still there.
+    let own = std::path::Path::new("/proc/self/exe");
+    std::env::current_exe().and_then(|program| spawn(&program)).or_else(|_| spawn(own))
+}
+
+/// Waits for the worker's end, and hands it on what asks us to end.
+fn wait(worker: &mut Child, signals: &mut ChildSignals) -> io::Result<ExitStatus> {
+    loop {
+        let asked = signals.wait();
+        if let Some(status) = worker.try_wait()? {
+            return Ok(status);
+        }
+        if asked {
+            ask_to_end(worker)?;
+        }
+    }
+}
