@@ -249,3 +249,106 @@ impl Flow {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLOCK: Duration = Duration::from_secs(1_700_000_000);
+
+    fn reading(time: Duration, size: u64, limit: u64) -> Reading {
+        let time = time.as_nanos() as i64;
+        Reading { series: b"internal_write,output=influxdb_v2".to_vec(), time, size, limit, dropped: 0 }
+    }
+
+    /// Flow control that has put out `lines` lines a while ago.
+    fn flow(lines: u64) -> Flow {
+        let mut flow = Flow::new("influxdb_v2".to_owned());
+        flow.wrote(lines, 300 * lines as usize);
+        flow
+    }
+
+    fn later(seconds: u64) -> Instant {
+        Instant::now() + Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn room_is_four_fifths_of_the_buffer_less_what_is_in_it() {
+        let mut flow = flow(500);
+        assert_eq!(flow.room(), 0, "until a gauge comes");
+        assert_eq!(flow.stored(), None);
+        flow.read_at(reading(CLOCK, 300, 10_000), later(10), CLOCK);
+        assert_eq!(flow.room(), 8000 - 300);
+        assert_eq!(flow.stored(), Some(200));
+        flow.wrote(1000, 300_000);
+        assert_eq!(flow.room(), 8000 - 300 - 1000, "what goes out counts at once");
+        flow.read_at(
+            reading(CLOCK + Duration::from_secs(10), 9000, 10_000),
+            later(20),
+            CLOCK + Duration::from_secs(10),
+        );
+        assert_eq!(flow.room(), 0);
+    }
+
+    #[test]
+    fn what_went_out_after_a_gauge_was_made_is_not_in_it() {
+        let mut flow = flow(0);
+        flow.writes.clear();
+        let start = Instant::now();
+        for second in 0..10 {
+            flow.writes.push_back((start + Duration::from_secs(second), 100 * second));
+        }
+        (flow.lines, flow.bytes) = (1000, 300_000);
+        let now = start + Duration::from_secs(20);
+        // Made in the fifth second, when 500 lines had gone out; the last hundred may still have been under way.
+        let made = CLOCK - Duration::from_millis(14_500);
+        flow.read_at(reading(made, 0, 10_000), now, CLOCK);
+        assert_eq!(flow.room(), 8000 - 600);
+        // An older one does not take back what is known.
+        flow.read_at(reading(made - Duration::from_secs(2), 0, 10_000), now, CLOCK);
+        assert_eq!(flow.room(), 8000 - 600);
+        // Times that Telegraf has rounded to the second may be half a second late.
+        flow.read_at(reading(CLOCK - Duration::from_secs(13), 0, 10_000), now, CLOCK);
+        assert_eq!(flow.room(), 8000 - 500);
+    }
+
+    #[test]
+    fn the_fullest_output_counts() {
+        let mut flow = flow(0);
+        let other = Reading { series: b"internal_write,output=influxdb_v2,_id=2".to_vec(), ..reading(CLOCK, 50, 1000) };
+        flow.read_at(reading(CLOCK, 0, 10_000), Instant::now(), CLOCK);
+        flow.read_at(other.clone(), Instant::now(), CLOCK);
+        assert_eq!(flow.room(), 750);
+        assert_eq!(flow.fullest(), Some(&other));
+    }
+
+    #[test]
+    fn a_buffer_that_is_small_is_used_too() {
+        let mut flow = flow(0);
+        for round in 1..=10 {
+            let room = {
+                flow.read_at(reading(CLOCK, 0, 10), later(10 * round), CLOCK);
+                flow.room()
+            };
+            assert!((4..=8).contains(&room), "{room} lines");
+            flow.wrote(room, 300 * room as usize);
+        }
+    }
+
+    #[test]
+    fn the_next_gauge_is_looked_for_more_rarely_the_longer_there_is_no_room() {
+        let mut flow = flow(0);
+        assert_eq!(flow.look_in(), Duration::ZERO, "as long as there is none");
+        for round in 0..100 {
+            let made = CLOCK + Duration::from_millis(100 * round);
+            flow.read_at(reading(made, 10_000, 10_000), Instant::now(), made);
+            if round == 10 {
+                assert!(flow.look_in() <= Duration::from_millis(100));
+            }
+        }
+        assert!((Duration::from_secs(4)..=RARE_LOOK).contains(&flow.look_in()));
+        let made = CLOCK + Duration::from_secs(100);
+        flow.read_at(reading(made, 0, 10_000), Instant::now(), made);
+        assert!(flow.look_in() <= Duration::from_millis(100));
+    }
+}

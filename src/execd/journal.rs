@@ -247,7 +247,7 @@ impl Journal {
             bail!("there is no segment to write to");
         };
         self.head.clear();
-        let (len, hash) = (lines.len(), checksum(lines, count));
+        let (len, hash) = (lines.len(), checksum(lines, count, segment.bytes));
         let _ = writeln!(self.head, "{}{hash:016x} {len} {count}", String::from_utf8_lossy(MARK));
         let written = write_both(&mut active.file, self.head.as_bytes(), lines);
         let written = written.and_then(|()| if settings.sync { active.file.sync_data() } else { Ok(()) });
@@ -410,8 +410,10 @@ fn private() -> OpenOptions {
     options
 }
 
-fn checksum(lines: &[u8], count: u64) -> u64 {
-    xxh3_64_with_seed(lines, count)
+/// The checksum of a record that begins at `offset` of its segment. A string within a line, which may hold what looks like a
+/// record, cannot know where it will be.
+fn checksum(lines: &[u8], count: u64, offset: u64) -> u64 {
+    xxh3_64_with_seed(lines, offset ^ count.rotate_left(32))
 }
 
 fn write_both(file: &mut File, head: &[u8], lines: &[u8]) -> io::Result<()> {
@@ -459,7 +461,8 @@ impl RecordReader {
             if let Some(head) = self.head()? {
                 self.fill(head.end)?;
                 let record = self.buffer.get(self.at + head.start..self.at + head.end);
-                if let Some(record) = record.filter(|record| checksum(record, head.count) == head.checksum) {
+                if let Some(record) = record.filter(|record| checksum(record, head.count, self.offset) == head.checksum)
+                {
                     lines.clear();
                     lines.extend_from_slice(record);
                     self.done(head.end);
@@ -542,5 +545,246 @@ impl RecordReader {
         if skipped > 0 {
             log::write('W', format_args!("skipped {skipped} bytes of {} that are damaged", self.path.display()));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(3600);
+
+    fn settings(folder: &TempDir, window: Duration, size: u64) -> Settings {
+        Settings { folder: folder.path().join("journal"), window, size, sync: false }
+    }
+
+    fn open(folder: &TempDir) -> Journal {
+        Journal::open(settings(folder, LONG, 1 << 20)).unwrap()
+    }
+
+    fn all(journal: &mut Journal) -> Vec<(String, u64)> {
+        let mut lines = Vec::new();
+        let mut next = || journal.next(&mut lines).map(|count| (String::from_utf8(lines.clone()).unwrap(), count));
+        std::iter::from_fn(&mut next).collect()
+    }
+
+    fn files(journal: &Journal) -> Vec<PathBuf> {
+        let folder = &journal.settings.folder;
+        segments(folder).unwrap().into_iter().map(|(number, _)| segment_path(folder, number)).collect()
+    }
+
+    /// Records with all that a line may hold, even what looks like the start of a record.
+    fn records() -> Vec<(String, u64)> {
+        let mark = String::from_utf8_lossy(MARK);
+        let looks_like = format!("m s=\"\n{mark}{:016x} 4 1\nm=1\" 2\n", checksum(b"m=1\"", 1, 0));
+        ["a f=1 1\nb f=2 2\n", "c f=\"line\nbreak\" 3\n", looks_like.as_str(), "d f=4 4\n"]
+            .map(|lines| (lines.to_owned(), length(lines)))
+            .to_vec()
+    }
+
+    fn length(lines: &str) -> u64 {
+        if lines.starts_with("a ") { 2 } else { 1 }
+    }
+
+    fn fill(journal: &mut Journal, records: &[(String, u64)]) {
+        for (lines, count) in records {
+            assert!(journal.append(lines.as_bytes(), *count, false));
+            journal.emitted(0);
+        }
+    }
+
+    #[test]
+    fn what_went_out_goes_out_again_in_the_next_life_and_in_the_one_after() {
+        let folder = tempfile::tempdir().unwrap();
+        let records = records();
+        let mut first = open(&folder);
+        fill(&mut first, &records[..3]);
+        assert!(!first.waits());
+        assert_eq!(first.next(&mut Vec::new()), None);
+        drop(first);
+
+        let mut second = open(&folder);
+        assert!(second.waits());
+        assert!(second.append(records[3].0.as_bytes(), 1, true), "it waits behind what is there");
+        assert_eq!(second.waiting(), second.bytes());
+        assert_eq!(all(&mut second), records);
+        assert_eq!((second.waiting(), second.waits()), (0, false));
+        drop(second);
+        assert_eq!(all(&mut open(&folder)), records);
+        let mut copy = Vec::new();
+        replay(&folder.path().join("journal"), &mut copy).unwrap();
+        assert_eq!(
+            String::from_utf8(copy).unwrap(),
+            records.iter().map(|(lines, _)| lines.as_str()).collect::<String>()
+        );
+    }
+
+    #[test]
+    fn what_waits_comes_from_the_journal_until_nothing_waits() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut journal = open(&folder);
+        assert!(journal.append(b"a f=1 1\n", 1, false));
+        assert!(journal.append(b"b f=1 1\n", 1, true));
+        assert!(journal.append(b"c f=1 1\n", 1, true));
+        let mut lines = Vec::new();
+        assert_eq!((journal.next(&mut lines), lines.as_slice()), (Some(1), &b"b f=1 1\n"[..]));
+        assert!(journal.append(b"d f=1 1\n", 1, true));
+        assert_eq!(all(&mut journal), [("c f=1 1\n".to_owned(), 1), ("d f=1 1\n".to_owned(), 1)]);
+        assert!(journal.append(b"e f=1 1\n", 1, false));
+        assert!(!journal.waits());
+        assert!(journal.append(b"f f=1 1\n", 1, true));
+        assert_eq!(all(&mut journal), [("f f=1 1\n".to_owned(), 1)]);
+    }
+
+    #[test]
+    fn a_segment_that_is_cut_anywhere_loses_only_the_record_that_is_cut() {
+        let folder = tempfile::tempdir().unwrap();
+        let records = records();
+        let mut journal = open(&folder);
+        let mut ends = Vec::new();
+        for record in &records {
+            fill(&mut journal, std::slice::from_ref(record));
+            ends.push(journal.bytes() as usize);
+        }
+        let file = files(&journal).remove(0);
+        drop(journal);
+        let whole = fs::read(&file).unwrap();
+        for cut in 0..=whole.len() {
+            fs::write(&file, &whole[..cut]).unwrap();
+            let complete = ends.iter().filter(|end| **end <= cut).count();
+            let mut journal = open(&folder);
+            assert_eq!(all(&mut journal), records[..complete], "cut at byte {cut}");
+            assert!(!journal.waits());
+            assert!(journal.append(b"new f=1 1\n", 1, false), "and life goes on");
+            drop(journal);
+            fs::remove_file(segment_path(&folder.path().join("journal"), 2)).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_byte_that_is_not_what_it_was_costs_one_record() {
+        let folder = tempfile::tempdir().unwrap();
+        let records = records();
+        let mut journal = open(&folder);
+        let mut starts = Vec::new();
+        for record in &records {
+            starts.push(journal.bytes() as usize);
+            fill(&mut journal, std::slice::from_ref(record));
+        }
+        let file = files(&journal).remove(0);
+        drop(journal);
+        let whole = fs::read(&file).unwrap();
+        for at in 0..whole.len() {
+            for flip in [0x01, 0x80, 0xff] {
+                let mut damaged = whole.clone();
+                damaged[at] ^= flip;
+                fs::write(&file, &damaged).unwrap();
+                let hit = starts.iter().filter(|start| **start <= at).count() - 1;
+                let others =
+                    records.iter().enumerate().filter(|(index, _)| *index != hit).map(|(_, record)| record.clone());
+                let found = all(&mut open(&folder));
+                // The case of a digit of the checksum says nothing.
+                assert!(found == others.collect::<Vec<_>>() || found == records, "byte {at} ^ {flip}: {found:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_long_record_and_a_long_damage_are_read_in_parts() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut journal = Journal::open(settings(&folder, LONG, 1 << 30)).unwrap();
+        let long = "x".repeat(3 * RecordReader::READ_SIZE);
+        let records: Vec<_> = (0..3).map(|index| (format!("m{index} f=\"{long}\" 1\n"), 1)).collect();
+        fill(&mut journal, &records);
+        let file = files(&journal).remove(0);
+        drop(journal);
+        let mut text = fs::read(&file).unwrap();
+        let middle = text.len() / 2;
+        text[middle] ^= 1;
+        fs::write(&file, text).unwrap();
+        let mut journal = open(&folder);
+        assert_eq!(all(&mut journal), [records[0].clone(), records[2].clone()]);
+        assert!(!journal.waits());
+    }
+
+    #[test]
+    fn what_is_old_goes_once_it_is_stored() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut journal = Journal::open(settings(&folder, Duration::from_millis(1), 1 << 20)).unwrap();
+        let old = |journal: &Journal| {
+            let went_out = journal.segments.front().and_then(|segment| segment.emitted);
+            while went_out.is_some_and(|(when, _)| when.elapsed() <= journal.settings.window) {
+                std::thread::yield_now();
+            }
+        };
+        assert!(journal.append(b"a f=1 1\n", 1, false));
+        journal.emitted(7);
+        old(&journal);
+        journal.tidy(Some(6));
+        assert_eq!(files(&journal).len(), 1, "one of the lines is in Telegraf's buffer");
+        journal.tidy(Some(7));
+        assert_eq!(files(&journal).len(), 0);
+        assert!(journal.append(b"b f=1 1\n", 1, true));
+        journal.tidy(None);
+        assert_eq!(files(&journal).len(), 1, "it has not gone out");
+        assert_eq!(all(&mut journal).len(), 1);
+        journal.emitted(8);
+        old(&journal);
+        journal.tidy(None);
+        assert_eq!(files(&journal).len(), 0);
+        assert_eq!(journal.bytes(), 0);
+    }
+
+    #[test]
+    fn what_is_too_much_goes_oldest_first_but_not_what_waits() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut journal = Journal::open(settings(&folder, LONG, 16 * 100)).unwrap();
+        let line = format!("m f=\"{}\" 1\n", "x".repeat(60));
+        for waits in [false, true] {
+            for _ in 0..50 {
+                assert!(journal.append(line.as_bytes(), 1, waits));
+                if !waits {
+                    journal.emitted(1);
+                }
+                journal.tidy(Some(0));
+                assert!(waits || journal.bytes() <= 16 * 100, "{} bytes", journal.bytes());
+            }
+        }
+        assert_eq!(all(&mut journal).len(), 50);
+        journal.emitted(1);
+        journal.tidy(Some(0));
+        assert!((8 * 100..=16 * 100).contains(&journal.bytes()), "{} bytes", journal.bytes());
+    }
+
+    #[test]
+    fn only_the_owner_can_read_it() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let mut journal = open(&folder);
+        fill(&mut journal, &records());
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&journal.settings.folder), 0o700);
+        assert_eq!(mode(&journal.settings.folder.join("lock")), 0o600);
+        assert_eq!(mode(&files(&journal)[0]), 0o600);
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_used_is_tried_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let obstacle = folder.path().join("journal");
+        fs::write(&obstacle, "").unwrap();
+        let mut journal = open(&folder);
+        assert!(!journal.append(b"a f=1 1\n", 1, false));
+        assert!(!journal.append(b"a f=1 1\n", 1, true));
+        assert_eq!((journal.waits(), journal.bytes()), (false, 0));
+        fs::remove_file(&obstacle).unwrap();
+        assert!(!journal.append(b"a f=1 1\n", 1, false), "it is not yet time");
+        journal.retry_at = Some(Instant::now());
+        assert!(journal.append(b"a f=1 1\n", 1, false));
+        assert_eq!(files(&journal).len(), 1);
     }
 }

@@ -20,24 +20,24 @@ pub const WORKER_OPTION: &str = "--supervised";
 /// What a Rust program exits with when it panics.
 const PANICKED: i32 = 101;
 
-/// A worker that dies so many times within so short a time will not do better the next time.
-const MAX_DEATHS: usize = 5;
-const SHORT: Duration = Duration::from_secs(10);
+/// When so many workers in a row have died so young, the next one will not do better.
+const MAX_DEATHS: u32 = 10;
+const YOUNG: Duration = Duration::from_secs(1);
 
 /// Runs workers until one has done its work; what it exits with.
 pub fn run() -> Result<u8> {
     let mut signals = ChildSignals::new().context("cannot listen for signals")?;
-    let mut deaths: Vec<Instant> = Vec::new();
+    let mut deaths = 0;
     loop {
+        let started = Instant::now();
         let mut worker = start().context("cannot start another process of the same program")?;
         let status = wait(&mut worker, &mut signals).context("cannot wait for the worker")?;
         if let Some(code) = status.code().filter(|code| *code != PANICKED) {
             return Ok(u8::try_from(code).unwrap_or(u8::MAX));
         }
-        deaths.retain(|death| death.elapsed() < SHORT);
-        deaths.push(Instant::now());
-        if deaths.len() >= MAX_DEATHS {
-            log::write('E', format_args!("the worker has died {MAX_DEATHS} times in {} s: {status}", SHORT.as_secs()));
+        deaths = if started.elapsed() < YOUNG { deaths + 1 } else { 1 };
+        if deaths >= MAX_DEATHS {
+            log::write('E', format_args!("{MAX_DEATHS} workers in a row have died at once, the last of {status}"));
             return Ok(1);
         }
         if signals.asked_to_end() {
