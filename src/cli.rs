@@ -116,6 +116,10 @@ struct Cli {
     #[arg(long, hide = true)]
     supervised: bool,
 
+    /// Go on where another process has been killed
+    #[arg(long, hide = true)]
+    restarted: bool,
+
     /// Exit with status 1 if any message was rejected [default: a rejection is no failure]
     #[arg(long, env = "ALGORITHMIA_STRICT", value_parser = BoolishValueParser::new(), help_heading = "Exit status")]
     strict: bool,
@@ -212,6 +216,7 @@ pub fn parse() -> Result<Job, clap::Error> {
         flow_control: cli.flow_control.then_some(cli.flow_output),
         stats: cli.stats.map(|every| (every, report, instance)),
         supervised: cli.supervised,
+        restarted: cli.restarted,
     };
     Ok(Job { settings, inputs: cli.files, service, strict: cli.strict, replay: cli.replay })
 }

@@ -101,6 +101,6 @@ fn copy_journal(folder: &Path) -> Result<ExitCode> {
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    let source = error.downcast_ref::<std::io::Error>();
+    let source = error.root_cause().downcast_ref::<std::io::Error>();
     source.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }

@@ -11,9 +11,9 @@ use super::pipe::{self, PipeCopy, Signals, Waited};
 /// Read at most this much at once: what a pipe holds.
 const READ_SIZE: usize = 64 * 1024;
 
-/// The start of a metric, while the rest of it has not come, stays in the pipe up to this many bytes; a larger one needs the
-/// room.
-const MAX_KEPT: usize = READ_SIZE / 2;
+/// The start of a metric, while the rest of it has not come, stays in the pipe, which grows up to this many bytes: what
+/// Linux lets everybody have. A metric that is larger still is not safe from a kill while it comes.
+const MAX_PIPE: usize = 1024 * 1024;
 
 /// Between two looks for more behind what stays in the pipe.
 const LONGEST_PAUSE: Duration = Duration::from_millis(10);
@@ -89,10 +89,24 @@ impl Input {
 
     /// Takes out of the pipe what has been read, but for the last `rest` bytes.
     pub fn consume(&mut self, rest: usize) -> io::Result<()> {
-        let rest = if rest > MAX_KEPT { 0 } else { rest.min(self.seen) };
+        let rest = if self.has_room_behind(rest) { rest.min(self.seen) } else { 0 };
         take(&mut self.file, self.seen - rest, &mut self.buffer)?;
         self.seen = rest;
         Ok(())
+    }
+
+    /// Whether a sender can write more while `rest` bytes stay in the pipe. Where there is little room left, makes more.
+    fn has_room_behind(&mut self, rest: usize) -> bool {
+        if rest <= self.buffer.len() / 2 {
+            return true;
+        }
+        let size = 2 * self.buffer.len();
+        let Some(copy) = &self.copy else { return false };
+        if size > MAX_PIPE || !copy.grow(self.file.as_fd(), size) {
+            return rest < self.buffer.len();
+        }
+        self.buffer.resize(size, 0);
+        true
     }
 
     /// Waits until there is more to read, or the input has ended. A signal ends the wait where `heed` says so.

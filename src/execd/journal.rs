@@ -68,6 +68,8 @@ pub struct Journal {
     /// The last segment, if it can still be appended to.
     active: Option<Active>,
     next_number: u64,
+    /// Segments with a number below this one are from an earlier life.
+    first_own: u64,
     /// Where the lines begin that have not gone out; None where all have.
     cursor: Option<Cursor>,
     /// How many bytes are behind the cursor.
@@ -108,6 +110,7 @@ impl Journal {
             segments: VecDeque::new(),
             active: None,
             next_number: 1,
+            first_own: 1,
             cursor: None,
             waiting: 0,
             retry_at: None,
@@ -137,6 +140,7 @@ impl Journal {
                     self.lock = Some(lock);
                     self.waiting = found.iter().map(|(_, bytes)| bytes).sum();
                     self.next_number = found.last().map_or(1, |(number, _)| number + 1);
+                    self.first_own = self.next_number;
                     self.cursor = found.first().map(|(number, _)| Cursor { segment: *number, offset: 0, reader: None });
                     self.segments =
                         found.into_iter().map(|(number, bytes)| Segment { number, bytes, emitted: None }).collect();
@@ -276,6 +280,11 @@ impl Journal {
     /// How long until something may have to be deleted. None where there is nothing.
     pub fn due(&self) -> Option<Duration> {
         (!self.segments.is_empty()).then(|| self.settings.window / SHARE)
+    }
+
+    /// Whether the lines that [`Journal::next`] gave last are from an earlier life.
+    pub fn is_earlier(&self) -> bool {
+        self.cursor.as_ref().is_some_and(|cursor| cursor.segment < self.first_own)
     }
 
     /// How many bytes this process has written.

@@ -67,6 +67,8 @@ pub struct Service {
     pub stats: Option<(Duration, String, String)>,
     /// There is a supervisor, which will end our pipes and may hand on a signal that we got too.
     pub supervised: bool,
+    /// A worker before us was killed, and may have left half a line.
+    pub restarted: bool,
 }
 
 /// The way from inputs to stdout.
@@ -116,15 +118,19 @@ impl Stream {
     /// # Errors
     /// Where stdout or signals cannot be used, or another process uses the journal.
     pub fn new(converter: Converter, service: Service) -> Result<Self> {
-        let Service { journal, flow_control, stats, supervised } = service;
+        let Service { journal, flow_control, stats, supervised, restarted } = service;
         let stdout = File::from(io::stdout().as_fd().try_clone_to_owned().context("cannot use stdout")?);
         let has_journal = journal.is_some();
         let journal = journal.map(Journal::open).transpose()?;
+        let mut outlet = Outlet::new(stdout, journal, flow_control.clone().map(Flow::new));
+        if restarted {
+            outlet.spoil_line()?;
+        }
         Ok(Stream {
             converter,
-            observer: Watch { output: flow_control.clone(), ..Watch::default() },
+            observer: Watch { output: flow_control, ..Watch::default() },
             signals: Signals::new(!supervised).context("cannot listen for SIGTERM")?,
-            outlet: Outlet::new(stdout, journal, flow_control.map(Flow::new)),
+            outlet,
             stats: stats.map(|(every, name, instance)| Stats::new(every, &name, &instance)),
             out: Vec::new(),
             has_journal,

@@ -22,6 +22,9 @@ const MAX_IN_MEMORY: u64 = 64 * 1024 * 1024;
 /// Lines that wait for this long are worth a word in the log.
 const LONG_WAIT: Duration = Duration::from_secs(10);
 
+/// Closes a string, or is one where a value should begin. What follows is no field and no time, wherever it stands.
+const SPOILER: &[u8] = b"\"\" !\n";
+
 pub struct Outlet {
     stdout: File,
     journal: Option<Journal>,
@@ -32,10 +35,12 @@ pub struct Outlet {
     memory: VecDeque<Batch>,
     in_memory: u64,
     reader: Reader,
-    /// Lines that went out, those that came from the journal, and the time for which lines waited.
+    /// Lines that went out, and those of them that did so in an earlier life already.
     lines: u64,
     replayed: u64,
+    /// Bytes that went out.
     bytes: u64,
+    /// For how long lines waited, but for the present wait.
     waited: Duration,
     waits_since: Option<Instant>,
     told: bool,
@@ -45,7 +50,8 @@ pub struct Outlet {
 struct Batch {
     lines: Vec<u8>,
     count: u64,
-    journaled: bool,
+    /// From an earlier life.
+    is_replay: bool,
 }
 
 /// Who reads stdout.
@@ -61,7 +67,7 @@ enum Reader {
 pub struct Sums {
     /// Bytes written to stdout.
     pub bytes: u64,
-    /// Lines that came from the journal: those of an earlier life, and those that had to wait.
+    /// Lines of an earlier life that went out again.
     pub replayed: u64,
     /// Bytes that were written to the journal, and that it holds now.
     pub journal_written: u64,
@@ -91,6 +97,12 @@ impl Outlet {
         }
     }
 
+    /// Makes an end to a line that a worker before us may have been killed in: whatever that line holds so far, it is none that
+    /// can be read with this behind it, and the next one can.
+    pub fn spoil_line(&mut self) -> Result<()> {
+        self.write(SPOILER, 0)
+    }
+
     /// Takes `count` whole lines out of `lines`. Most go out at once; after this, they are in the journal if there is one.
     pub fn put(&mut self, lines: &mut Vec<u8>, count: u64) -> Result<()> {
         if lines.is_empty() {
@@ -102,7 +114,7 @@ impl Outlet {
             self.write(lines, count)?;
         } else if !journaled && self.reader == Reader::There {
             self.in_memory += lines.len() as u64;
-            self.memory.push_back(Batch { lines: std::mem::take(lines), count, journaled });
+            self.memory.push_back(Batch { lines: std::mem::take(lines), count, is_replay: false });
         }
         lines.clear();
         self.tidy();
@@ -138,7 +150,7 @@ impl Outlet {
             self.rest = Some(Batch { lines: rest, count: batch.count - most, ..batch });
             batch.count = most;
         }
-        if batch.journaled {
+        if batch.is_replay {
             self.replayed += batch.count;
         }
         self.write(&batch.lines, batch.count)?;
@@ -152,8 +164,9 @@ impl Outlet {
             return Some(batch);
         }
         let mut lines = Vec::new();
-        let count = self.journal.as_mut()?.next(&mut lines)?;
-        Some(Batch { lines, count, journaled: true })
+        let journal = self.journal.as_mut()?;
+        let count = journal.next(&mut lines)?;
+        Some(Batch { lines, count, is_replay: journal.is_earlier() })
     }
 
     /// Whether anything waits to go out.

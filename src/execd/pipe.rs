@@ -198,6 +198,18 @@ impl PipeCopy {
         Ok(None)
     }
 
+    /// Makes both pipes hold `size` bytes; false where the system does not let us.
+    #[cfg(target_os = "linux")]
+    pub fn grow(&self, input: BorrowedFd<'_>, size: usize) -> bool {
+        let mut pipes = [input, self.writer.as_fd()].into_iter();
+        pipes.all(|pipe| rustix::pipe::fcntl_setpipe_size(pipe, size).is_ok())
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    pub fn grow(&self, _: BorrowedFd<'_>, _: usize) -> bool {
+        false
+    }
+
     /// Copies what is in the pipe to the start of `buffer`: how many bytes that are, and 0 if the pipe is empty and nobody can
     /// write to it. The error is of the kind WouldBlock if it is empty for now.
     pub fn read(&mut self, input: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {

@@ -6,6 +6,7 @@
 
 use std::io;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
@@ -14,8 +15,9 @@ use anyhow::{Context, Result};
 use super::log;
 use super::pipe::{ChildSignals, ask_to_end};
 
-/// The option that makes a process the worker.
-pub const WORKER_OPTION: &str = "--supervised";
+/// The options that make a process the worker, and one that goes on where another was killed.
+const WORKER: &str = "--supervised";
+const NEXT_WORKER: &str = "--restarted";
 
 /// What a Rust program exits with when it panics.
 const PANICKED: i32 = 101;
@@ -28,9 +30,10 @@ const YOUNG: Duration = Duration::from_secs(1);
 pub fn run() -> Result<u8> {
     let mut signals = ChildSignals::new().context("cannot listen for signals")?;
     let mut deaths = 0;
+    let mut role = vec![WORKER];
     loop {
         let started = Instant::now();
-        let mut worker = start().context("cannot start another process of the same program")?;
+        let mut worker = start(&role).context("cannot start another process of the same program")?;
         let status = wait(&mut worker, &mut signals).context("cannot wait for the worker")?;
         if let Some(code) = status.code().filter(|code| *code != PANICKED) {
             return Ok(u8::try_from(code).unwrap_or(u8::MAX));
@@ -43,21 +46,23 @@ pub fn run() -> Result<u8> {
         if signals.asked_to_end() {
             return Ok(status.signal().map_or(1, |signal| 128_u8.saturating_add(signal as u8)));
         }
+        role = vec![WORKER, NEXT_WORKER];
         log::write('W', format_args!("the worker has died ({status}); another one goes on where it was"));
     }
 }
 
-fn start() -> io::Result<Child> {
-    let spawn = |program: &std::path::Path| {
+/// Starts this program with its own command line and the options of a worker.
+fn start(role: &[&str]) -> io::Result<Child> {
+    let spawn = |program: &Path| {
         let mut command = Command::new(program);
-        command.args(std::env::args_os().skip(1)).arg(WORKER_OPTION);
+        command.args(role).args(std::env::args_os().skip(1));
         if let Some(name) = std::env::args_os().next() {
             command.arg0(name);
         }
         command.spawn()
     };
     // An upgrade may have put another program in the place of this one, or none yet; what runs is still there.
-    let own = std::path::Path::new("/proc/self/exe");
+    let own = Path::new("/proc/self/exe");
     std::env::current_exe().and_then(|program| spawn(&program)).or_else(|_| spawn(own))
 }
 
