@@ -9,14 +9,16 @@
 //! cargo bench --bench throughput -- cat shipped 'dd=dd bs=4k status=none'
 //! ```
 //!
-//! A round is a new Telegraf that reads the same topic from its beginning as a new consumer group, until the sink has
-//! every message. The sink speaks so much of InfluxDB's API that Telegraf's own output writes to it: its buffer and its
-//! gauges are the real ones, but no database takes a share of the processor. Every processor has its turn in each round,
-//! and only its ratio to the first one's turn in the same round means something: a machine is never the same for long.
+//! In a round there is a new Telegraf for each processor, and each reads the same topic from its beginning. But only one
+//! of them runs at a time: they take turns of a quarter of a second, and all processes of the others are stopped
+//! (SIGSTOP). A machine that does other things too is never the same for long; in this way it is the same for all.
+//!
+//! The sink speaks so much of InfluxDB's API that Telegraf's own output writes to it: its buffer and its gauges are the
+//! real ones, but no database takes a share of the processor.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -25,6 +27,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
 use memchr::memchr_iter;
+use rustix::param::clock_ticks_per_second;
+use rustix::process::{Pid, Signal, kill_process};
 use stack::{BUCKET, Dir, Influxdb, Kafka, ORG, TOKEN, Telegraf, wait_for};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_telegraf-algorithmia");
@@ -33,7 +37,7 @@ const TOPIC: &str = "insights";
 /// How long a condition may take on the slowest machine.
 const LONG: Duration = Duration::from_secs(600);
 
-/// Measured is what lies between these shares of the messages: not Telegraf's start, and not its last, partial batches.
+/// Measured is what lies between these shares of the messages: not Telegraf's start, nor its last, partial batches.
 const WINDOW: [f64; 2] = [0.1, 0.9];
 
 /// Paired rounds of one Telegraf with different processors.
@@ -44,13 +48,17 @@ struct Options {
     #[arg(default_values = ["cat", "plain", "shipped"])]
     processors: Vec<Processor>,
 
-    /// How often each of them has its turn
+    /// How often to begin anew
     #[arg(long, default_value_t = 5)]
     rounds: usize,
 
     /// Messages in the topic
     #[arg(long, default_value_t = 1_000_000)]
     messages: u64,
+
+    /// Milliseconds that each has before the next one comes
+    #[arg(long, default_value_t = 250)]
+    slice: u64,
 
     /// Where Telegraf's output goes
     #[arg(long, value_enum, default_value = "sink")]
@@ -157,11 +165,11 @@ struct Taken {
 }
 
 impl Sink {
-    fn start(influxdb: Option<Influxdb>) -> Result<Self> {
+    fn start(influxdb: Option<Arc<Influxdb>>) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let url = format!("http://{}", listener.local_addr()?);
         let taken = Arc::new(Mutex::new(Taken { lines: 0, at: Instant::now() }));
-        let (counter, influxdb) = (Arc::clone(&taken), influxdb.map(Arc::new));
+        let counter = Arc::clone(&taken);
         thread::spawn(move || {
             for connection in listener.incoming().map_while(Result::ok) {
                 let (counter, influxdb) = (Arc::clone(&counter), influxdb.clone());
@@ -233,81 +241,172 @@ fn read_request(reader: &mut impl BufRead, body: &mut Vec<u8>) -> Result<bool> {
     }
 }
 
-/// What one turn of a processor came to.
+/// What one processor came to in one round.
 #[derive(Clone, Copy)]
-struct Turn {
+struct Outcome {
     per_second: f64,
     /// Processor time a message, in microseconds: Telegraf's own, and that of its children.
     cpu: [f64; 2],
 }
 
-/// The processor time in seconds that Telegraf has taken, and its children.
-fn cpu(telegraf: &Telegraf) -> [f64; 2] {
-    let mut processes = vec![telegraf.pid() as u64];
-    let mut seconds = Vec::new();
-    while let Some(process) = processes.get(seconds.len()) {
-        let folder = format!("/proc/{process}");
-        // A process that ended meanwhile has no more to say.
-        let stat = std::fs::read_to_string(format!("{folder}/stat")).unwrap_or_default();
-        // The second item is the program's name in brackets, which may hold anything.
-        let items: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-        let ticks: u64 = items.iter().skip(11).take(2).filter_map(|item| item.parse::<u64>().ok()).sum();
-        seconds.push(ticks as f64 / rustix::param::clock_ticks_per_second() as f64);
-        for task in std::fs::read_dir(format!("{folder}/task")).into_iter().flatten().flatten() {
-            let children = std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
-            processes.extend(children.split_whitespace().filter_map(|child| child.parse::<u64>().ok()));
-        }
-    }
-    [seconds[0], seconds[1..].iter().sum()]
+/// A Telegraf that reads the whole topic, in slices of time between which all of its processes are stopped.
+struct Runner<'a> {
+    processor: &'a Processor,
+    telegraf: Telegraf,
+    sink: &'a Sink,
+    journal: Option<PathBuf>,
+    /// What the sink had from others.
+    before: u64,
+    running: Duration,
+    /// Telegraf's own processes, itself first.
+    processes: Vec<Pid>,
+    /// When the last line came.
+    last: Mark,
 }
 
-/// Has Telegraf consume the whole topic.
-fn turn(dir: &Dir, kafka: &Kafka, sink: &Sink, processor: &Processor, options: &Options, id: &str) -> Result<Turn> {
-    let config = processor.telegraf_conf(options)?;
-    let journals = config.contains("\"--journal\"");
-    let config = dir.write(&format!("telegraf-{id}.conf"), config)?;
-    let mut environment = vec![
-        ("KAFKA_BROKER", kafka.broker().to_owned()),
-        ("KAFKA_TOPIC", TOPIC.to_owned()),
-        ("KAFKA_CONSUMER_GROUP", id.to_owned()),
-        ("INFLUX_HOST", sink.url.clone()),
-        ("INFLUX_TOKEN", TOKEN.to_owned()),
-        ("INFLUX_ORG", ORG.to_owned()),
-        ("INFLUX_BUCKET", BUCKET.to_owned()),
-    ];
-    let journal = dir.path().join(format!("journal-{id}"));
-    if processor.command.is_none() {
-        environment.push(("TELEGRAF_ALGORITHMIA", BINARY.to_owned()));
-        environment.push(("ALGORITHMIA_JOURNAL", journal.display().to_string()));
+#[derive(Clone, Copy, Default)]
+struct Mark {
+    lines: u64,
+    running: Duration,
+    cpu: [f64; 2],
+}
+
+impl<'a> Runner<'a> {
+    /// Starts Telegraf, waits until something has gone all the way, and stops it.
+    fn start(dir: &Dir, broker: &str, sink: &'a Sink, processor: &'a Processor, conf: &str, id: &str) -> Result<Self> {
+        let mut environment = vec![
+            ("KAFKA_BROKER", broker.to_owned()),
+            ("KAFKA_TOPIC", TOPIC.to_owned()),
+            ("KAFKA_CONSUMER_GROUP", id.to_owned()),
+            ("INFLUX_HOST", sink.url.clone()),
+            ("INFLUX_TOKEN", TOKEN.to_owned()),
+            ("INFLUX_ORG", ORG.to_owned()),
+            ("INFLUX_BUCKET", BUCKET.to_owned()),
+            ("TELEGRAF_ALGORITHMIA", BINARY.to_owned()),
+        ];
+        let journal = conf.contains("\"--journal\"").then(|| dir.path().join(format!("journal-{id}")));
+        environment.extend(journal.iter().map(|folder| ("ALGORITHMIA_JOURNAL", folder.display().to_string())));
+        let config = dir.write(&format!("telegraf-{id}.conf"), conf)?;
+        let before = sink.taken().lines;
+        let telegraf = Telegraf::start(dir, config, environment)?;
+        let running = Duration::ZERO;
+        let mut runner = Runner {
+            processor,
+            telegraf,
+            sink,
+            journal,
+            before,
+            running,
+            processes: Vec::new(),
+            last: Mark::default(),
+        };
+        runner.reach(1)?;
+        runner.processes = processes(&runner.telegraf)?;
+        runner.signal(Signal::STOP)?;
+        Ok(runner)
     }
-    let before = sink.taken().lines;
-    let telegraf = Telegraf::start(dir, config, environment)?;
-    let reached = |share: f64| {
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        self.processes.iter().try_for_each(|process| Ok(kill_process(*process, signal)?))
+    }
+
+    fn run(&mut self, slice: Duration) -> Result<()> {
+        self.telegraf.ensure_running()?;
+        let start = Instant::now();
+        self.signal(Signal::CONT)?;
+        thread::sleep(slice);
+        self.signal(Signal::STOP)?;
+        let slice = start.elapsed();
+        let Taken { lines, at } = self.sink.taken();
+        let lines = lines - self.before;
+        if lines > self.last.lines {
+            // Telegraf writes in batches, and where a slice ends within one should make no difference.
+            let running = self.running + at.saturating_duration_since(start).min(slice);
+            self.last = Mark { lines, running, cpu: cpu(&self.processes) };
+        }
+        self.running += slice;
+        Ok(())
+    }
+
+    fn reach(&self, lines: u64) -> Result<()> {
         wait_for("the messages", LONG, || {
-            telegraf.ensure_running()?;
-            let taken = sink.taken();
-            let reached = (taken.lines - before) as f64 >= share * options.messages as f64;
-            Ok(reached.then(|| (taken, cpu(&telegraf))))
+            self.telegraf.ensure_running()?;
+            Ok((self.sink.taken().lines - self.before >= lines).then_some(()))
         })
-        .with_context(|| format!("{} of {} messages came", sink.taken().lines - before, options.messages))
-    };
-    let (start, cpu_at_start) = reached(WINDOW[0])?;
-    let (end, cpu_at_end) = reached(WINDOW[1])?;
-    reached(1.0)?;
-    // Before the end, at which Telegraf complains of a child that leaves as `cat` does.
-    let log = telegraf.log();
-    telegraf.terminate()?;
-    ensure!(!log.contains(" E! ") && !log.contains("overflow"), "{} did not go well:\n{log}", processor.name);
-    if processor.command.is_none() {
-        ensure!(journal.exists() == journals, "the shipped telegraf.conf has a journal, and there is none");
-        // Or the disk would fill up, and the next one would find the page cache full of it.
-        std::fs::remove_dir_all(&journal).or_else(|error| if journals { Err(error) } else { Ok(()) })?;
+        .with_context(|| format!("{}: {lines} messages should come", self.processor.name))
     }
-    let count = (end.lines - start.lines) as f64;
-    Ok(Turn {
-        per_second: count / (end.at - start.at).as_secs_f64(),
-        cpu: [0, 1].map(|index| (cpu_at_end[index] - cpu_at_start[index]) * 1e6 / count),
-    })
+
+    /// Lets Telegraf come to the topic's end, since a processor that loses messages is fast in vain.
+    fn finish(self, messages: u64) -> Result<()> {
+        self.signal(Signal::CONT)?;
+        self.reach(messages)?;
+        // Before the end, at which Telegraf complains of a child that leaves as `cat` does.
+        let log = self.telegraf.log();
+        self.telegraf.terminate()?;
+        ensure!(!log.contains(" E! ") && !log.contains("overflow"), "{} did not go well:\n{log}", self.processor.name);
+        if let Some(journal) = self.journal {
+            // Or the disk would fill up.
+            std::fs::remove_dir_all(&journal).context("the journal")?;
+        }
+        Ok(())
+    }
+}
+
+/// Telegraf and all that it has started.
+fn processes(telegraf: &Telegraf) -> Result<Vec<Pid>> {
+    let mut processes = vec![telegraf.pid() as i32];
+    for index in 0.. {
+        let Some(process) = processes.get(index) else { break };
+        for task in std::fs::read_dir(format!("/proc/{process}/task"))? {
+            // A thread may end meanwhile.
+            let children = std::fs::read_to_string(task?.path().join("children")).unwrap_or_default();
+            processes.extend(children.split_whitespace().filter_map(|child| child.parse::<i32>().ok()));
+        }
+    }
+    processes.into_iter().map(|process| Pid::from_raw(process).context("a process has a number")).collect()
+}
+
+/// The processor time in seconds of the first one, and of the others.
+fn cpu(processes: &[Pid]) -> [f64; 2] {
+    let seconds = |process: &Pid| {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.as_raw_nonzero())).unwrap_or_default();
+        // The second item is the program's name in brackets, which may hold anything.
+        let items = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+        let ticks: u64 = items.skip(11).take(2).filter_map(|item| item.parse::<u64>().ok()).sum();
+        ticks as f64 / clock_ticks_per_second() as f64
+    };
+    [seconds(&processes[0]), processes[1..].iter().map(seconds).sum()]
+}
+
+/// One Telegraf for each processor, all new, and what each of them came to in turns.
+fn round(dir: &Dir, broker: &str, sinks: &[Sink], options: &Options, number: usize) -> Result<Vec<Outcome>> {
+    let mut runners = Vec::new();
+    for (index, processor) in options.processors.iter().enumerate() {
+        let (conf, id) = (processor.telegraf_conf(options)?, format!("{number}-{index}"));
+        runners.push(Runner::start(dir, broker, &sinks[index], processor, &conf, &id)?);
+    }
+    let count = runners.len();
+    let slice = Duration::from_millis(options.slice);
+    let [from, to] = WINDOW.map(|share| (share * options.messages as f64) as u64);
+    let mut turn = number;
+    let mut turns_until = |done: &dyn Fn(&[Runner]) -> bool| -> Result<Vec<Mark>> {
+        while !done(&runners) {
+            (0..count).try_for_each(|step| runners[(turn + step) % count].run(slice))?;
+            turn += 1;
+        }
+        Ok(runners.iter().map(|runner| runner.last).collect())
+    };
+    let starts = turns_until(&|runners| runners.iter().all(|runner| runner.last.lines >= from))?;
+    let ends = turns_until(&|runners| runners.iter().any(|runner| runner.last.lines >= to))?;
+    runners.into_iter().try_for_each(|runner| runner.finish(options.messages))?;
+    let outcome = |(start, end): (&Mark, &Mark)| {
+        let lines = (end.lines - start.lines) as f64;
+        Outcome {
+            per_second: lines / (end.running - start.running).as_secs_f64(),
+            cpu: [0, 1].map(|index| (end.cpu[index] - start.cpu[index]) * 1e6 / lines),
+        }
+    };
+    Ok(starts.iter().zip(&ends).map(outcome).collect())
 }
 
 /// The least, the middle and the most.
@@ -319,7 +418,7 @@ fn spread(values: impl Iterator<Item = f64>) -> [f64; 3] {
 }
 
 /// Prints what came out, and gives the median ratio of each processor to the first one's turn in the same round.
-fn report(processors: &[Processor], rounds: &[Vec<Turn>]) -> Vec<f64> {
+fn report(processors: &[Processor], rounds: &[Vec<Outcome>]) -> Vec<f64> {
     println!(
         "\n{:<14} {:>26}   {:>7}   {:>20}   {:>17}",
         "", "messages/s", "medians", "paired ratio", "CPU us/message"
@@ -328,13 +427,14 @@ fn report(processors: &[Processor], rounds: &[Vec<Turn>]) -> Vec<f64> {
         "{:<14} {:>8} {:>8} {:>8}   {:>7}   {:>6} {:>6} {:>6}   {:>8} {:>8}",
         "", "min", "median", "max", "ratio", "min", "median", "max", "Telegraf", "children"
     );
-    let column = |index: usize, value: fn(&Turn) -> f64| spread(rounds.iter().map(move |round| value(&round[index])));
-    let [_, reference, _] = column(0, |turn| turn.per_second);
+    let column =
+        |index: usize, value: fn(&Outcome) -> f64| spread(rounds.iter().map(move |round| value(&round[index])));
+    let [_, reference, _] = column(0, |outcome| outcome.per_second);
     let row = |(index, processor): (usize, &Processor)| {
-        let [min, median, max] = column(index, |turn| turn.per_second);
+        let [min, median, max] = column(index, |outcome| outcome.per_second);
         let paired = spread(rounds.iter().map(|round| round[index].per_second / round[0].per_second));
         let [[_, telegraf, _], [_, children, _]] =
-            [column(index, |turn| turn.cpu[0]), column(index, |turn| turn.cpu[1])];
+            [column(index, |outcome| outcome.cpu[0]), column(index, |outcome| outcome.cpu[1])];
         println!(
             "{:<14} {min:>8.0} {median:>8.0} {max:>8.0}   {:>7.3}   {:>6.3} {:>6.3} {:>6.3}   {telegraf:>8.2} {children:>8.2}",
             processor.name,
@@ -360,20 +460,23 @@ fn main() -> Result<ExitCode> {
     kafka.create_topic(TOPIC, 1)?;
     kafka.produce(TOPIC, messages(options.messages))?;
     let influxdb = if options.into == Into::Influxdb { Some(Influxdb::start(&dir)?) } else { None };
-    let sink = Sink::start(influxdb)?;
+    let influxdb = influxdb.map(Arc::new);
+    let sinks = processors.iter().map(|_| Sink::start(influxdb.clone())).collect::<Result<Vec<_>>>()?;
 
-    println!("{} messages a turn", options.messages);
     let mut rounds = Vec::new();
-    for round in 0..options.rounds {
-        let mut turns = vec![None; processors.len()];
-        for step in 0..processors.len() {
-            let index = (round + step) % processors.len();
-            let id = format!("{}-{}", round + 1, index + 1);
-            let turn = turn(&dir, &kafka, &sink, &processors[index], &options, &id)?;
-            println!("round {}: {:<14} {:>8.0} messages/s", round + 1, processors[index].name, turn.per_second);
-            turns[index] = Some(turn);
+    for number in 1..=options.rounds {
+        let outcomes = round(&dir, kafka.broker(), &sinks, &options, number)?;
+        print!("round {number}:");
+        for (processor, outcome) in processors.iter().zip(&outcomes) {
+            print!(
+                "  {} {:.0}/s {:.3}",
+                processor.name,
+                outcome.per_second,
+                outcome.per_second / outcomes[0].per_second
+            );
         }
-        rounds.push(turns.into_iter().flatten().collect());
+        println!();
+        rounds.push(outcomes);
     }
 
     let ratios = report(processors, &rounds);
