@@ -116,8 +116,12 @@ impl Processor {
                 replace(&mut text, "[agent]", "\n  metric_buffer_limit = ", "\n", &limit)?;
             }
         }
-        // Or compression would take a share of the time that depends on what is compressed.
-        Ok(text.replace("[[outputs.influxdb_v2]]\n", "[[outputs.influxdb_v2]]\n  content_encoding = \"identity\"\n"))
+        // Compression would take a share of the time that depends on what is compressed. And a request may take as long
+        // as the others have their turns.
+        Ok(text.replace(
+            "[[outputs.influxdb_v2]]\n",
+            "[[outputs.influxdb_v2]]\n  content_encoding = \"identity\"\n  timeout = \"60s\"\n",
+        ))
     }
 }
 
@@ -272,7 +276,6 @@ struct Mark {
 }
 
 impl<'a> Runner<'a> {
-    /// Starts Telegraf, waits until something has gone all the way, and stops it.
     fn start(dir: &Dir, broker: &str, sink: &'a Sink, processor: &'a Processor, conf: &str, id: &str) -> Result<Self> {
         let mut environment = vec![
             ("KAFKA_BROKER", broker.to_owned()),
@@ -290,20 +293,17 @@ impl<'a> Runner<'a> {
         let before = sink.taken().lines;
         let telegraf = Telegraf::start(dir, config, environment)?;
         let running = Duration::ZERO;
-        let mut runner = Runner {
-            processor,
-            telegraf,
-            sink,
-            journal,
-            before,
-            running,
-            processes: Vec::new(),
-            last: Mark::default(),
-        };
-        runner.reach(1)?;
-        runner.processes = processes(&runner.telegraf)?;
-        runner.signal(Signal::STOP)?;
-        Ok(runner)
+        Ok(Runner { processor, telegraf, sink, journal, before, running, processes: Vec::new(), last: Mark::default() })
+    }
+
+    /// Stops it as soon as something has gone all the way; true then.
+    fn stop_once_started(&mut self) -> Result<bool> {
+        self.telegraf.ensure_running()?;
+        if self.processes.is_empty() && self.sink.taken().lines > self.before {
+            self.processes = processes(&self.telegraf)?;
+            self.signal(Signal::STOP)?;
+        }
+        Ok(!self.processes.is_empty())
     }
 
     fn signal(&self, signal: Signal) -> Result<()> {
@@ -385,6 +385,10 @@ fn round(dir: &Dir, broker: &str, sinks: &[Sink], options: &Options, number: usi
         let (conf, id) = (processor.telegraf_conf(options)?, format!("{number}-{index}"));
         runners.push(Runner::start(dir, broker, &sinks[index], processor, &conf, &id)?);
     }
+    wait_for("the start of all", LONG, || {
+        let started = runners.iter_mut().map(Runner::stop_once_started).collect::<Result<Vec<_>>>()?;
+        Ok(started.into_iter().all(|started| started).then_some(()))
+    })?;
     let count = runners.len();
     let slice = Duration::from_millis(options.slice);
     let [from, to] = WINDOW.map(|share| (share * options.messages as f64) as u64);
@@ -450,22 +454,26 @@ fn report(processors: &[Processor], rounds: &[Vec<Outcome>]) -> Vec<f64> {
 
 fn main() -> Result<ExitCode> {
     let options = Options::parse();
+    let dir = Dir::new("throughput")?;
+    measure(&dir, &options).inspect_err(|_| dir.keep())
+}
+
+fn measure(dir: &Dir, options: &Options) -> Result<ExitCode> {
     let processors = &options.processors;
     let shipped = processors.iter().position(|processor| processor.command.is_none());
     ensure!(options.at_least.is_none() || shipped.is_some(), "--at-least is for `shipped`, which is not among them");
     ensure!(options.rounds > 0, "no rounds, no figures");
 
-    let dir = Dir::new("throughput")?;
-    let kafka = Kafka::start(&dir)?;
+    let kafka = Kafka::start(dir)?;
     kafka.create_topic(TOPIC, 1)?;
     kafka.produce(TOPIC, messages(options.messages))?;
-    let influxdb = if options.into == Into::Influxdb { Some(Influxdb::start(&dir)?) } else { None };
+    let influxdb = if options.into == Into::Influxdb { Some(Influxdb::start(dir)?) } else { None };
     let influxdb = influxdb.map(Arc::new);
     let sinks = processors.iter().map(|_| Sink::start(influxdb.clone())).collect::<Result<Vec<_>>>()?;
 
     let mut rounds = Vec::new();
     for number in 1..=options.rounds {
-        let outcomes = round(&dir, kafka.broker(), &sinks, &options, number)?;
+        let outcomes = round(dir, kafka.broker(), &sinks, options, number)?;
         print!("round {number}:");
         for (processor, outcome) in processors.iter().zip(&outcomes) {
             print!(
