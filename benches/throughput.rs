@@ -40,6 +40,10 @@ const LONG: Duration = Duration::from_secs(600);
 /// Measured is what lies between these shares of the messages: not Telegraf's start, nor its last, partial batches.
 const WINDOW: [f64; 2] = [0.1, 0.9];
 
+/// Kafka takes a consumer for dead after 10 s of silence, and some Telegrafs start slower than others.
+const ALIVE_EVERY: Duration = Duration::from_secs(2);
+const SIGN_OF_LIFE: Duration = Duration::from_millis(100);
+
 /// Paired rounds of one Telegraf with different processors.
 #[derive(Parser)]
 struct Options {
@@ -338,7 +342,6 @@ impl<'a> Runner<'a> {
 
     /// Lets Telegraf come to the topic's end, since a processor that loses messages is fast in vain.
     fn finish(self, messages: u64) -> Result<()> {
-        self.signal(Signal::CONT)?;
         self.reach(messages)?;
         // Before the end, at which Telegraf complains of a child that leaves as `cat` does.
         let log = self.telegraf.log();
@@ -385,8 +388,14 @@ fn round(dir: &Dir, broker: &str, sinks: &[Sink], options: &Options, number: usi
         let (conf, id) = (processor.telegraf_conf(options)?, format!("{number}-{index}"));
         runners.push(Runner::start(dir, broker, &sinks[index], processor, &conf, &id)?);
     }
+    let mut alive = Instant::now();
     wait_for("the start of all", LONG, || {
         let started = runners.iter_mut().map(Runner::stop_once_started).collect::<Result<Vec<_>>>()?;
+        if alive.elapsed() >= ALIVE_EVERY {
+            let mut started = runners.iter_mut().zip(&started).filter(|(_, started)| **started);
+            started.try_for_each(|(runner, _)| runner.run(SIGN_OF_LIFE))?;
+            alive = Instant::now();
+        }
         Ok(started.into_iter().all(|started| started).then_some(()))
     })?;
     let count = runners.len();
@@ -402,6 +411,7 @@ fn round(dir: &Dir, broker: &str, sinks: &[Sink], options: &Options, number: usi
     };
     let starts = turns_until(&|runners| runners.iter().all(|runner| runner.last.lines >= from))?;
     let ends = turns_until(&|runners| runners.iter().any(|runner| runner.last.lines >= to))?;
+    runners.iter().try_for_each(|runner| runner.signal(Signal::CONT))?;
     runners.into_iter().try_for_each(|runner| runner.finish(options.messages))?;
     let outcome = |(start, end): (&Mark, &Mark)| {
         let lines = (end.lines - start.lines) as f64;
