@@ -37,13 +37,13 @@ const WRITE_SIZE: usize = 128 * 1024;
 /// In a flood, wait so long before reading on: what comes meanwhile is read, written and woken up for at once.
 const FLOOD_PAUSE: Duration = Duration::from_micros(150);
 
-/// It is a flood when so many reads in a row each found something within this time, ...
+/// It is a flood when so many more reads found something within this time than did not, ...
 const FLOOD_READS: u32 = 32;
-const FLOOD_WAIT: Duration = Duration::from_micros(20);
+const FLOOD_WAIT: Duration = Duration::from_micros(50);
 
-/// ... and no longer when a pause has brought less than this. The next flood then has to be longer before it counts: somebody
-/// who waits for each answer before the next question must not pay for pauses.
-const FLOOD_SIZE: usize = 2048;
+/// ... and no longer when a pause has brought fewer lines than this. The next flood then has to be longer before it counts:
+/// somebody who waits for each answer before the next question must not pay for pauses.
+const FLOOD_LINES: u64 = 4;
 const MAX_FLOOD_READS: u32 = 32 * 1024;
 
 /// After a signal: how long without input until nothing more is expected. When the whole service is stopped, Telegraf
@@ -128,45 +128,45 @@ impl Observer for Watch {
 
 /// Tells a flood of input from single messages.
 struct Flood {
-    /// Reads in a row that did not have to wait for long, and how many of them make a flood.
+    /// How many more reads found something at once than did not.
     reads: u32,
+    /// How many of them make a flood.
     needed: u32,
-    /// When the wait for the last read began. None after a pause.
+    /// When the wait for input began. None if there was none.
     wait: Option<Instant>,
-    /// What has come since the last pause.
-    len: usize,
+    /// In a flood, the lines that have come since the last pause.
+    lines: Option<u64>,
 }
 
 impl Default for Flood {
     fn default() -> Self {
-        Flood { reads: 0, needed: FLOOD_READS, wait: None, len: 0 }
+        Flood { reads: 0, needed: FLOOD_READS, wait: None, lines: None }
     }
 }
 
 impl Flood {
-    /// Something has come.
-    fn came(&mut self, len: usize) {
-        self.len += len;
+    /// So many lines have come.
+    fn came(&mut self, lines: u64) {
+        if let Some(sum) = &mut self.lines {
+            *sum += lines;
+        }
         if let Some(wait) = self.wait.take() {
-            self.reads = if wait.elapsed() < FLOOD_WAIT { self.reads + 1 } else { 0 };
+            self.reads = if wait.elapsed() < FLOOD_WAIT { self.reads + 1 } else { self.reads / 2 };
         }
     }
 
     /// There is nothing to read: makes a pause if this is a flood, and says so.
     fn pause(&mut self) -> bool {
-        if self.reads < self.needed {
-            return false;
-        }
-        let is_first = self.reads == self.needed;
-        if !is_first {
-            if self.len < FLOOD_SIZE {
-                (self.reads, self.needed) = (0, (4 * self.needed).min(MAX_FLOOD_READS));
+        match self.lines {
+            None if self.reads < self.needed => return false,
+            None => {}
+            Some(lines) if lines < FLOOD_LINES => {
+                *self = Flood { needed: (4 * self.needed).min(MAX_FLOOD_READS), ..Flood::default() };
                 return false;
             }
-            self.needed = FLOOD_READS;
+            Some(_) => self.needed = FLOOD_READS,
         }
-        self.reads = self.needed + 1;
-        self.len = 0;
+        self.lines = Some(0);
         std::thread::sleep(FLOOD_PAUSE);
         true
     }
@@ -252,9 +252,10 @@ impl Stream {
             match chunk {
                 Ok(Chunk::Bytes(bytes)) => {
                     let len = bytes.len();
-                    flood.came(len);
+                    let lines = self.observer.lines;
                     self.received += len as u64;
                     self.converter.push(bytes, &mut self.out, &mut self.observer);
+                    flood.came(self.observer.lines - lines);
                     self.heed_gauges(len);
                     // What the input does not keep for us has to be in the journal before anything else.
                     if self.has_journal || self.out.len() >= WRITE_SIZE {
