@@ -11,8 +11,9 @@ use telegraf_algorithmia::Metric;
 
 use super::log;
 
-/// As long after the start, lines wait for a first gauge.
-const FIRST_GAUGE: Duration = Duration::from_secs(5);
+/// Lines wait for a first gauge for so long after the first input, or after the start if there is no input.
+const FIRST_GAUGE: Duration = Duration::from_secs(10);
+const FIRST_INPUT: Duration = Duration::from_secs(30);
 
 /// A gauge that did not come for this long, while input came, comes no more.
 const LAST_GAUGE: Duration = Duration::from_secs(30);
@@ -24,6 +25,9 @@ const EAGER_LOOKS: u32 = 20;
 /// ... but at least this often, because Telegraf cannot stop before its last message has been read, and has room for few
 /// gauges that wait.
 const RARE_LOOK: Duration = Duration::from_secs(3);
+
+/// A look that has found no gauge in so many bytes of input goes on after the time between two gauges.
+const LOOK_SIZE: usize = 256 * 1024;
 
 /// What is written may be this many bytes and lines away from the buffer: in the pipe, in Telegraf's reader, and in the
 /// queues between its parts, which hold 100 metrics each.
@@ -70,6 +74,7 @@ impl Reading {
 pub struct Flow {
     output: String,
     started: Instant,
+    first_input: Option<Instant>,
     gauges: Vec<Gauge>,
     /// When the last gauge of any output was read.
     last_gauge: Option<Instant>,
@@ -77,6 +82,9 @@ pub struct Flow {
     distance: Option<Duration>,
     /// How many gauges in a row have left no room.
     full: u32,
+    /// When to look for the next gauge, and how much input has been taken since.
+    look_at: Instant,
+    looked: usize,
     /// How many lines had gone out before each of the last writes.
     writes: VecDeque<(Instant, u64)>,
     /// How many lines, and bytes, have gone out.
@@ -95,13 +103,17 @@ struct Gauge {
 impl Flow {
     /// Heeds the gauges of the outputs of this name.
     pub fn new(output: String) -> Self {
+        let now = Instant::now();
         Flow {
             output,
-            started: Instant::now(),
+            started: now,
+            first_input: None,
             gauges: Vec::new(),
             last_gauge: None,
             distance: None,
             full: 0,
+            look_at: now,
+            looked: 0,
             writes: VecDeque::new(),
             lines: 0,
             bytes: 0,
@@ -138,8 +150,14 @@ impl Flow {
         }
         // An output that is no longer there says nothing any more.
         self.gauges.retain(|gauge| now.duration_since(gauge.seen) < 2 * LAST_GAUGE);
+        if std::mem::take(&mut self.told) {
+            log::write('I', "flow control again: Telegraf says how full its buffer is");
+        }
         self.last_gauge = Some(now);
         self.full = if self.room_by_gauges() == Some(0) { self.full.saturating_add(1) } else { 0 };
+        let doublings = self.full.saturating_sub(EAGER_LOOKS).min(16);
+        let wait = (self.distance() * 2_u32.pow(doublings)).min(RARE_LOOK.max(self.distance()));
+        (self.look_at, self.looked) = (now + wait, 0);
     }
 
     /// How many lines had gone out at that time, or less.
@@ -174,7 +192,7 @@ impl Flow {
     pub fn room(&mut self) -> u64 {
         match self.room_by_gauges() {
             Some(room) => room,
-            None if self.started.elapsed() < FIRST_GAUGE => 0,
+            None if !self.first_wait().is_zero() => 0,
             None => {
                 self.tell_none();
                 u64::MAX
@@ -208,27 +226,35 @@ impl Flow {
         self.gauges.iter().map(|gauge| &gauge.reading).min_by_key(|reading| free(reading))
     }
 
-    /// When there may be room without another gauge: how long until then.
+    /// How long until there may be room without another gauge.
     pub fn due(&self) -> Option<Duration> {
-        let waits = self.gauges.is_empty() && !self.told;
-        waits.then(|| FIRST_GAUGE.saturating_sub(self.started.elapsed()))
+        (self.gauges.is_empty() && !self.told).then(|| self.first_wait())
+    }
+
+    /// For how long lines still wait for a first gauge.
+    fn first_wait(&self) -> Duration {
+        let without_input = self.started + FIRST_INPUT;
+        let until = self.first_input.map_or(without_input, |first| (first + FIRST_GAUGE).min(without_input));
+        until.saturating_duration_since(Instant::now())
     }
 
     /// While there is no room: how long until the next gauge should be looked for.
     pub fn look_in(&self) -> Duration {
-        let Some(last) = self.last_gauge else { return Duration::ZERO };
-        let doublings = self.full.saturating_sub(EAGER_LOOKS).min(16);
-        let wait = (self.distance() * 2_u32.pow(doublings)).min(RARE_LOOK.max(self.distance()));
-        wait.saturating_sub(last.elapsed())
+        self.look_at.saturating_duration_since(Instant::now())
     }
 
-    /// Takes notice that input has come, which should have had a gauge in it from time to time.
-    pub fn input_came(&mut self) {
+    /// Takes notice that input has come, which should have a gauge in it from time to time.
+    pub fn input_came(&mut self, len: usize) {
+        let now = Instant::now();
+        self.first_input.get_or_insert(now);
+        self.looked += len;
+        if self.looked >= LOOK_SIZE {
+            (self.look_at, self.looked) = (self.look_at.max(now + self.distance()), 0);
+        }
         let patience = LAST_GAUGE.max(3 * self.distance());
-        if self.last_gauge.is_some_and(|last| last.elapsed() > patience) {
+        if self.last_gauge.is_some_and(|last| now.duration_since(last) > patience) {
             self.gauges.clear();
             self.last_gauge = None;
-            self.told = false;
         }
     }
 
@@ -340,6 +366,10 @@ mod tests {
     fn the_next_gauge_is_looked_for_more_rarely_the_longer_there_is_no_room() {
         let mut flow = flow(0);
         assert_eq!(flow.look_in(), Duration::ZERO, "as long as there is none");
+        flow.input_came(LOOK_SIZE - 1);
+        assert_eq!(flow.look_in(), Duration::ZERO);
+        flow.input_came(1);
+        assert!(flow.look_in() > Duration::ZERO, "but not all that comes is taken for that");
         for round in 0..100 {
             let made = CLOCK + Duration::from_millis(100 * round);
             flow.read_at(reading(made, 10_000, 10_000), Instant::now(), made);

@@ -187,9 +187,10 @@ impl Stream {
             };
             match chunk {
                 Ok(Chunk::Bytes(bytes)) => {
-                    self.received += bytes.len() as u64;
+                    let len = bytes.len();
+                    self.received += len as u64;
                     self.converter.push(bytes, &mut self.out, &mut self.observer);
-                    self.read_gauges();
+                    self.heed_gauges(len);
                     // What the input does not keep for us has to be in the journal before anything else.
                     if self.has_journal || self.out.len() >= WRITE_SIZE {
                         self.put()?;
@@ -252,10 +253,11 @@ impl Stream {
         self.put()
     }
 
-    fn read_gauges(&mut self) {
+    /// Heeds the gauges that were among the last `len` bytes of input.
+    fn heed_gauges(&mut self, len: usize) {
         let Some(flow) = self.outlet.flow() else { return };
+        flow.input_came(len);
         self.observer.gauges.drain(..).for_each(|reading| flow.read(reading));
-        flow.input_came();
     }
 
     /// Hands over the lines that there are.
