@@ -203,8 +203,8 @@ impl Flow {
     /// None without gauges.
     fn room_by_gauges(&self) -> Option<u64> {
         let room = |gauge: &Gauge| {
-            // A fifth is for metrics of other inputs, which ask nobody.
-            let usable = gauge.reading.limit * 4 / 5;
+            // A tenth is for metrics of other inputs, which ask nobody.
+            let usable = gauge.reading.limit * 9 / 10;
             usable.saturating_sub(gauge.reading.size + (self.lines - gauge.counted))
         };
         self.gauges.iter().map(room).min()
@@ -300,15 +300,15 @@ mod tests {
     }
 
     #[test]
-    fn room_is_four_fifths_of_the_buffer_less_what_is_in_it() {
+    fn room_is_nine_tenths_of_the_buffer_less_what_is_in_it() {
         let mut flow = flow(500);
         assert_eq!(flow.room(), 0, "until a gauge comes");
         assert_eq!(flow.stored(), None);
         flow.read_at(reading(CLOCK, 300, 10_000), later(10), CLOCK);
-        assert_eq!(flow.room(), 8000 - 300);
+        assert_eq!(flow.room(), 9000 - 300);
         assert_eq!(flow.stored(), Some(200));
         flow.wrote(1000, 300_000);
-        assert_eq!(flow.room(), 8000 - 300 - 1000, "what goes out counts at once");
+        assert_eq!(flow.room(), 9000 - 300 - 1000, "what goes out counts at once");
         flow.read_at(
             reading(CLOCK + Duration::from_secs(10), 9000, 10_000),
             later(20),
@@ -330,13 +330,13 @@ mod tests {
         // Made in the fifth second, when 500 lines had gone out; the last hundred may still have been under way.
         let made = CLOCK - Duration::from_millis(14_500);
         flow.read_at(reading(made, 0, 10_000), now, CLOCK);
-        assert_eq!(flow.room(), 8000 - 600);
+        assert_eq!(flow.room(), 9000 - 600);
         // An older one does not take back what is known.
         flow.read_at(reading(made - Duration::from_secs(2), 0, 10_000), now, CLOCK);
-        assert_eq!(flow.room(), 8000 - 600);
+        assert_eq!(flow.room(), 9000 - 600);
         // Times that Telegraf has rounded to the second may be half a second late.
         flow.read_at(reading(CLOCK - Duration::from_secs(13), 0, 10_000), now, CLOCK);
-        assert_eq!(flow.room(), 8000 - 500);
+        assert_eq!(flow.room(), 9000 - 500);
     }
 
     #[test]
@@ -345,7 +345,7 @@ mod tests {
         let other = Reading { series: b"internal_write,output=influxdb_v2,_id=2".to_vec(), ..reading(CLOCK, 50, 1000) };
         flow.read_at(reading(CLOCK, 0, 10_000), Instant::now(), CLOCK);
         flow.read_at(other.clone(), Instant::now(), CLOCK);
-        assert_eq!(flow.room(), 750);
+        assert_eq!(flow.room(), 850);
         assert_eq!(flow.fullest(), Some(&other));
     }
 
@@ -357,7 +357,7 @@ mod tests {
                 flow.read_at(reading(CLOCK, 0, 10), later(10 * round), CLOCK);
                 flow.room()
             };
-            assert!((4..=8).contains(&room), "{room} lines");
+            assert!((5..=9).contains(&room), "{room} lines");
             flow.wrote(room, 300 * room as usize);
         }
     }

@@ -34,6 +34,18 @@ use self::stats::Stats;
 /// Write when this much is there, even if more input is waiting.
 const WRITE_SIZE: usize = 128 * 1024;
 
+/// In a flood, wait so long before reading on: what comes meanwhile is read, written and woken up for at once.
+const FLOOD_PAUSE: Duration = Duration::from_micros(150);
+
+/// It is a flood when so many reads in a row each found something within this time, ...
+const FLOOD_READS: u32 = 32;
+const FLOOD_WAIT: Duration = Duration::from_micros(20);
+
+/// ... and no longer when a pause has brought less than this. The next flood then has to be longer before it counts: somebody
+/// who waits for each answer before the next question must not pay for pauses.
+const FLOOD_SIZE: usize = 2048;
+const MAX_FLOOD_READS: u32 = 32 * 1024;
+
 /// After a signal: how long without input until nothing more is expected. When the whole service is stopped, Telegraf
 /// gets the signal together with us, and still has to hand over what it has read from Kafka.
 const QUIET: Duration = Duration::from_secs(1);
@@ -114,6 +126,57 @@ impl Observer for Watch {
     }
 }
 
+/// Tells a flood of input from single messages.
+struct Flood {
+    /// Reads in a row that did not have to wait for long, and how many of them make a flood.
+    reads: u32,
+    needed: u32,
+    /// When the wait for the last read began. None after a pause.
+    wait: Option<Instant>,
+    /// What has come since the last pause.
+    len: usize,
+}
+
+impl Default for Flood {
+    fn default() -> Self {
+        Flood { reads: 0, needed: FLOOD_READS, wait: None, len: 0 }
+    }
+}
+
+impl Flood {
+    /// Something has come.
+    fn came(&mut self, len: usize) {
+        self.len += len;
+        if let Some(wait) = self.wait.take() {
+            self.reads = if wait.elapsed() < FLOOD_WAIT { self.reads + 1 } else { 0 };
+        }
+    }
+
+    /// There is nothing to read: makes a pause if this is a flood, and says so.
+    fn pause(&mut self) -> bool {
+        if self.reads < self.needed {
+            return false;
+        }
+        let is_first = self.reads == self.needed;
+        if !is_first {
+            if self.len < FLOOD_SIZE {
+                (self.reads, self.needed) = (0, (4 * self.needed).min(MAX_FLOOD_READS));
+                return false;
+            }
+            self.needed = FLOOD_READS;
+        }
+        self.reads = self.needed + 1;
+        self.len = 0;
+        std::thread::sleep(FLOOD_PAUSE);
+        true
+    }
+
+    /// A wait for input begins.
+    fn waits(&mut self) {
+        self.wait = Some(Instant::now());
+    }
+}
+
 impl Stream {
     /// # Errors
     /// Where stdout or signals cannot be used, or another process uses the journal.
@@ -161,6 +224,7 @@ impl Stream {
     fn read(&mut self, mut input: Input, quiet: Option<Duration>, unreadable: impl Fn() -> String) -> Result<Ended> {
         let mut failure = Ok(());
         let mut stop_at = None;
+        let mut flood = Flood::default();
         let ended = loop {
             let drained = self.outlet.drain()?;
             if self.outlet.is_closed() {
@@ -188,6 +252,7 @@ impl Stream {
             match chunk {
                 Ok(Chunk::Bytes(bytes)) => {
                     let len = bytes.len();
+                    flood.came(len);
                     self.received += len as u64;
                     self.converter.push(bytes, &mut self.out, &mut self.observer);
                     self.heed_gauges(len);
@@ -205,13 +270,14 @@ impl Stream {
                     break Ended::Input;
                 }
             }
-            if drained {
+            if drained || stop_at.is_none() && flood.pause() {
                 continue;
             }
             let timeout = match stop_at {
                 Some(stop_at) => Some(quiet.unwrap_or_default().min(stop_at.saturating_duration_since(Instant::now()))),
                 None => self.due(),
             };
+            flood.waits();
             let waited = if full && !input.keeps() {
                 self.signals.wait(None, timeout, stop_at.is_none())?
             } else {
