@@ -1,65 +1,21 @@
 //! The command as people and Telegraf run it: what it reads, how it ends, and when its output leaves.
 
+mod child;
+
 use std::fs;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Child, ChildStdin, ChildStdout, Output, Stdio};
+use std::time::Duration;
 
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, recv, socketpair};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
+
+use child::{command, exit_code, metric, run, signal, spawn, text, wait_until};
 
 const MESSAGE: &str = r#"{"algorithm_name":"a","x":1,"time":"2021-02-20T00:21:54.867231","request_id":"r"}"#;
 const POINT: &str = "algorithmia,algorithm_name=a x=1,request_id=\"r\" 1613780514867231";
-
-/// Everything is over in far less; this only keeps a failing test from waiting for ever.
-const LONG: Duration = Duration::from_secs(60);
-
-fn command() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_telegraf-algorithmia"))
-}
-
-/// Runs the command to its end with `input` on stdin.
-fn run(args: &[&str], input: &[u8]) -> Output {
-    let mut child = spawn(command().args(args));
-    let mut stdin = child.stdin.take().unwrap();
-    let input = input.to_vec();
-    let writer = std::thread::spawn(move || drop(stdin.write_all(&input)));
-    let output = child.wait_with_output().unwrap();
-    writer.join().unwrap();
-    output
-}
-
-fn spawn(command: &mut Command) -> Child {
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
-}
-
-/// The message as Telegraf hands it over.
-fn metric(message: &str, time: i64) -> String {
-    format!("kafka_consumer value=\"{}\" {time}\n", message.replace('\\', "\\\\").replace('"', "\\\""))
-}
-
-fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !condition() {
-        assert!(start.elapsed() < LONG, "waited in vain until {what}");
-        std::thread::sleep(Duration::from_millis(2));
-    }
-}
-
-fn exit_code(child: &mut Child) -> i32 {
-    let mut status = None;
-    wait_until("the command ends", || {
-        status = child.try_wait().unwrap();
-        status.is_some()
-    });
-    status.unwrap().code().expect("it was not killed")
-}
 
 struct TempFile(tempfile::TempDir);
 
@@ -262,10 +218,6 @@ fn a_flood_leaves_in_large_writes() {
     assert_eq!(exit_code(&mut child), 0);
     assert_eq!(lines, messages);
     assert!(writes * 200 < messages, "{writes} writes for {messages} messages");
-}
-
-fn signal(child: &Child, signal: Signal) {
-    kill_process(Pid::from_child(child), signal).unwrap();
 }
 
 fn feed(stdin: &mut ChildStdin, count: usize) {
