@@ -1,53 +1,22 @@
 //! The whole road on real servers: Kafka, a Telegraf that runs the shipped telegraf.conf and our binary, InfluxDB.
 
 mod reference;
+mod support;
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 use influxdb_line_protocol::{FieldValue, parse_lines};
 use reference::{Line, Metric, Options, Reference, generate, lines};
-use rustix::process::{Pid, Signal, kill_process};
-use stack::{BUCKET, Dir, Influxdb, Kafka, ORG, Point, TOKEN, Telegraf, Value, wait_for};
-
-const BINARY: &str = env!("CARGO_BIN_EXE_telegraf-algorithmia");
-const TOPIC: &str = "insights";
-
-/// How long a condition may take on the slowest machine.
-const LONG: Duration = Duration::from_secs(300);
-
-/// One at a time: side by side the servers of several tests would slow each other down.
-static TURN: Mutex<()> = Mutex::new(());
-
-fn turn() -> MutexGuard<'static, ()> {
-    TURN.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn repository(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
-}
-
-/// What the shipped telegraf.conf wants to know.
-fn environment(kafka: &str, influxdb: &str) -> Vec<(&'static str, String)> {
-    vec![
-        ("KAFKA_BROKER", kafka.to_owned()),
-        ("KAFKA_TOPIC", TOPIC.to_owned()),
-        ("KAFKA_CONSUMER_GROUP", "telegraf".to_owned()),
-        ("INFLUX_HOST", influxdb.to_owned()),
-        ("INFLUX_TOKEN", TOKEN.to_owned()),
-        ("INFLUX_ORG", ORG.to_owned()),
-        ("INFLUX_BUCKET", BUCKET.to_owned()),
-        ("TELEGRAF_ALGORITHMIA", BINARY.to_owned()),
-    ]
-}
+use stack::{BUCKET, Dir, Influxdb, Kafka, Point, Telegraf, Value, wait_for};
+use support::{BINARY, LONG, TOPIC, environment, measurements, repository, shipped_configuration, turn};
 
 /// Kafka, InfluxDB, and a Telegraf between them that runs the shipped telegraf.conf.
 struct Pipeline {
-    kafka: Kafka,
+    _kafka: Kafka,
     influxdb: Influxdb,
     telegraf: Telegraf,
 }
@@ -59,9 +28,9 @@ impl Pipeline {
         kafka.create_topic(TOPIC, 1)?;
         kafka.produce(TOPIC, messages)?;
         let influxdb = Influxdb::start(dir)?;
-        let config = repository("telegraf/telegraf.conf");
-        let telegraf = Telegraf::start(dir, config, environment(kafka.broker(), influxdb.url()))?;
-        Ok(Pipeline { kafka, influxdb, telegraf })
+        let config = shipped_configuration();
+        let telegraf = Telegraf::start(dir, config, environment(dir, kafka.broker(), influxdb.url()))?;
+        Ok(Pipeline { _kafka: kafka, influxdb, telegraf })
     }
 
     /// Waits until InfluxDB has as many points and rejections, stops Telegraf, and gives them.
@@ -119,17 +88,6 @@ fn promised() -> Vec<Point> {
     points.collect()
 }
 
-/// The names of all measurements in the bucket.
-fn measurements(influxdb: &Influxdb) -> Result<BTreeSet<String>> {
-    let flux = format!("import \"influxdata/influxdb/schema\" schema.measurements(bucket: \"{BUCKET}\", start: 0)");
-    let rows = influxdb.query(&flux)?;
-    let names = rows.iter().filter_map(|row| match row.get("_value") {
-        Some(Value::String(name)) => Some(name.clone()),
-        _ => None,
-    });
-    Ok(names.collect())
-}
-
 /// Points in an order of their own, for comparison.
 fn sorted(mut points: Vec<Point>) -> Vec<Point> {
     points.sort_by_cached_key(|point| format!("{:?}{:?}{:?}", point.measurement, point.tags, point.fields));
@@ -162,84 +120,16 @@ fn insights_become_the_promised_points() {
     });
 }
 
-/// 200,000 calls of one algorithm in a day, each at a random microsecond.
-fn distinct_messages() -> impl Iterator<Item = String> {
-    const DAY: u64 = 86_400_000_000;
-    let mut random = 20_210_220_u64;
-    (0..200_000).map(move |index| {
-        // splitmix64
-        random = random.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mixed = (random ^ (random >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let micros = (mixed ^ (mixed >> 31)) % DAY;
-        let (second, micro) = (micros / 1_000_000, micros % 1_000_000);
-        format!(
-            r#"{{"risk_score":0.{},"duration_milliseconds":{},"algorithm_version":"1.0.6","session_id":"rses-{index}","time":"2021-02-20T{:02}:{:02}:{:02}.{micro:06}","algorithm_name":"credit_card_approval","request_id":"req-{index}","algorithm_owner":"asli"}}"#,
-            1 + index % 9,
-            index % 50,
-            second / 3600,
-            second / 60 % 60,
-            second % 60,
-        )
-    })
-}
-
-/// Stops Telegraf as systemd stops a service: SIGTERM to all of its processes, our binary among them. A child that ends
-/// at the signal, as `cat` does, loses what is in the pipes: some hundred messages each time.
-fn stop_service(telegraf: &Telegraf) -> Result<()> {
-    let child = wait_for("Telegraf's child", LONG, || {
-        telegraf.ensure_running()?;
-        let mut children = String::new();
-        for task in std::fs::read_dir(format!("/proc/{}/task", telegraf.pid()))? {
-            children += &std::fs::read_to_string(task?.path().join("children")).unwrap_or_default();
-        }
-        Ok(children.split_whitespace().next().map(str::parse::<i32>))
-    })?;
-    let child = Pid::from_raw(child?).context("a process has a number")?;
-    kill_process(child, Signal::TERM)?;
-    telegraf.terminate()?;
-    Ok(())
-}
-
-#[test]
-fn three_restarts_amid_200000_messages_lose_none_and_none_overwrites_another() {
-    let _turn = turn();
-    stack::test("restarts", |dir| {
-        let messages = distinct_messages().collect::<Vec<_>>();
-        let Pipeline { kafka, influxdb, telegraf } = Pipeline::start(dir, &messages)?;
-        let consumed = |at_least: usize| {
-            wait_for("Telegraf's consumption", LONG, || {
-                telegraf.ensure_running()?;
-                let left = kafka.lag("telegraf", TOPIC)? as usize;
-                Ok((messages.len() - left >= at_least).then_some(left))
-            })
-        };
-        for restart in 1..=3 {
-            let left = consumed(restart * messages.len() / 5)?;
-            ensure!(left > 0, "all messages were consumed before restart {restart}, so it proved nothing");
-            stop_service(&telegraf)?;
-            telegraf.restart()?;
-        }
-        consumed(messages.len())?;
-        telegraf.terminate()?;
-
-        let points = influxdb.points(BUCKET, "algorithmia")?;
-        let stored = points.iter().filter_map(|point| point.fields.get("request_id"));
-        let stored: BTreeSet<String> = stored.map(|id| format!("{id:?}")).collect();
-        assert_eq!(stored.len(), messages.len(), "every call is there");
-        assert_eq!(points.len(), messages.len(), "once");
-        let names = BTreeSet::from(["algorithmia".to_owned()]);
-        assert_eq!(measurements(&influxdb)?, names, "and nothing that should not be there");
-        Ok(())
-    });
-}
-
-/// The shipped telegraf.conf, with its output in a file as line protocol.
+/// The shipped telegraf.conf, with its output in a file as line protocol: that of the messages alone.
 fn telegraf_conf_into_file(output: &Path) -> Result<String> {
-    let shipped = std::fs::read_to_string(repository("telegraf/telegraf.conf"))?;
+    let shipped = std::fs::read_to_string(shipped_configuration())?;
     let (rest, _) =
         shipped.split_once("[[outputs.influxdb_v2]]").context("telegraf.conf has no outputs.influxdb_v2")?;
     let file = output.display();
-    Ok(format!("{rest}[[outputs.file]]\n  files = [\"{file}\"]\n  data_format = \"influx\"\n"))
+    Ok(format!(
+        "{rest}[[outputs.file]]\n  namepass = [\"algorithmia\", \"algorithmia_rejected\"]\n  files = [\"{file}\"]\n  \
+         data_format = \"influx\"\n"
+    ))
 }
 
 /// The lines of a line protocol text, decoded, in an order of their own, and without the times that a clock gave since
@@ -273,7 +163,7 @@ fn all_roads_give_the_same_lines() {
 
         let output = dir.path().join("points.lp");
         let config = dir.write("telegraf.conf", telegraf_conf_into_file(&output)?)?;
-        let telegraf = Telegraf::start(dir, config, environment(kafka.broker(), "http://127.0.0.1:1"))?;
+        let telegraf = Telegraf::start(dir, config, environment(dir, kafka.broker(), "http://127.0.0.1:1"))?;
         let expected = promised().len();
         let by_telegraf = wait_for("all points in the file", LONG, || {
             telegraf.ensure_running()?;
@@ -430,7 +320,7 @@ fn hard_messages_are_stored_as_documented() {
 /// The shipped file with some of its commented settings in force: each line that starts with one of `settings`, the first
 /// time that it comes behind `section`.
 fn with_settings(section: &str, settings: &[&str]) -> String {
-    let shipped = std::fs::read_to_string(repository("telegraf/telegraf.conf")).unwrap();
+    let shipped = std::fs::read_to_string(shipped_configuration()).unwrap();
     let (mut done, mut rest) = shipped.split_at(shipped.find(section).unwrap());
     let mut text = std::mem::take(&mut done).to_owned();
     for setting in settings {
@@ -446,7 +336,7 @@ fn with_settings(section: &str, settings: &[&str]) -> String {
 #[test]
 fn the_shipped_configuration_passes_telegrafs_check() {
     stack::test("config-check", |dir| {
-        let shipped = std::fs::read_to_string(repository("telegraf/telegraf.conf"))?;
+        let shipped = std::fs::read_to_string(shipped_configuration())?;
         let scram = ["sasl_mechanism", "sasl_username", "sasl_password"];
         let variants = [
             shipped.clone(),
@@ -458,7 +348,7 @@ fn the_shipped_configuration_passes_telegrafs_check() {
             ),
             with_settings("## TLS", &["enable_tls"]),
         ];
-        let mut variables = environment("127.0.0.1:1", "http://127.0.0.1:1");
+        let mut variables = environment(dir, "127.0.0.1:1", "http://127.0.0.1:1");
         variables.extend([
             ("KAFKA_TLS_CA", repository("tests/ca.pem").display().to_string()),
             ("KAFKA_USERNAME", "user".to_owned()),
@@ -473,7 +363,7 @@ fn the_shipped_configuration_passes_telegrafs_check() {
         // What has to be set is asked for, with what to set it to.
         for needed in ["KAFKA_BROKER", "KAFKA_TOPIC", "INFLUX_TOKEN", "INFLUX_ORG"] {
             let others: Vec<_> = variables.iter().filter(|(name, _)| *name != needed).cloned().collect();
-            let output = check(&repository("telegraf/telegraf.conf"), &others)?;
+            let output = check(&shipped_configuration(), &others)?;
             let log = String::from_utf8_lossy(&output.stderr).into_owned();
             ensure!(
                 !output.status.success() && log.contains(&format!("{needed} is missing a value: set it to ")),
@@ -500,7 +390,7 @@ fn several_brokers_and_topics_are_named_by_variables() {
     stack::test("topics", |dir| {
         let kafka = Kafka::start(dir)?;
         let influxdb = Influxdb::start(dir)?;
-        let mut variables = environment(kafka.broker(), influxdb.url());
+        let mut variables = environment(dir, kafka.broker(), influxdb.url());
         // The first broker is down, and only the second answers.
         variables[0].1 = "127.0.0.1:1".to_owned();
         variables.extend([
@@ -518,7 +408,7 @@ fn several_brokers_and_topics_are_named_by_variables() {
             kafka.create_topic(topic, 2)?;
             kafka.produce(topic, (0..100).map(|index| message(topic, index)))?;
         }
-        let telegraf = Telegraf::start(dir, repository("telegraf/telegraf.conf"), variables)?;
+        let telegraf = Telegraf::start(dir, shipped_configuration(), variables)?;
         let stored = stored(&telegraf, &influxdb, 300)?;
         for topic in topics {
             assert_eq!(stored.iter().filter(|point| point.tags["algorithm_name"] == topic).count(), 100);

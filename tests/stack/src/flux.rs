@@ -58,6 +58,23 @@ pub(crate) fn rows(csv: impl Read) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
+/// The column `_value` of an annotated CSV text in which all values are strings.
+pub(crate) fn strings(csv: impl Read) -> Result<Vec<String>> {
+    let mut strings = Vec::new();
+    let mut value = (0, 0);
+    read(csv, |columns, record| {
+        if value.0 != columns.block {
+            value = (columns.block, columns.position("_value")?);
+        }
+        match columns.value(value.1, record)? {
+            Some(Value::String(text)) => strings.push(text),
+            other => bail!("{other:?} is not a string"),
+        }
+        Ok(())
+    })?;
+    Ok(strings)
+}
+
 /// Puts the points of one measurement together again from the annotated CSV text
 /// of an unprocessed `from |> range |> filter`, in which every field of a point
 /// is a row in a table of its own. Ordered by time, then tags.
@@ -262,6 +279,14 @@ mod tests {
         assert_eq!(rows[0]["_time"], Value::Time(1_600_000_000_000_000_001));
         assert_eq!(rows[0]["_value"], Value::Float(0.5));
         assert_eq!(rows[3]["_value"], Value::String("two\nlines, \"quoted\"".into()));
+    }
+
+    #[test]
+    fn strings_are_found_in_every_block() {
+        let (first, second) = TWO_BLOCKS.split_at(TWO_BLOCKS.rfind("#datatype").unwrap());
+        assert_eq!(strings(second.as_bytes()).unwrap(), ["two\nlines, \"quoted\"", ""]);
+        assert_eq!(strings(format!("{second}{second}").as_bytes()).unwrap().len(), 4);
+        assert!(strings(first.as_bytes()).is_err());
     }
 
     #[test]

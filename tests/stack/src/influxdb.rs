@@ -125,6 +125,19 @@ impl Influxdb {
         flux::points(self.query_csv(&flux)?, measurement).with_context(|| format!("the query was: {flux}"))
     }
 
+    /// The values of a string field of a measurement, one for each point that has
+    /// it, in no order. Much faster than [`Influxdb::points`].
+    pub fn strings(&self, bucket: &str, measurement: &str, field: &str) -> Result<Vec<String>> {
+        let flux = format!(
+            "from(bucket: {}) |> range({ALL_TIME}) \
+             |> filter(fn: (r) => r._measurement == {} and r._field == {}) |> keep(columns: [\"_value\"])",
+            literal(bucket),
+            literal(measurement),
+            literal(field)
+        );
+        flux::strings(self.query_csv(&flux)?).with_context(|| format!("the query was: {flux}"))
+    }
+
     /// How many points of a measurement have a certain field.
     pub fn count(&self, bucket: &str, measurement: &str, field: &str) -> Result<u64> {
         let rows = self.query(&format!(
@@ -140,6 +153,17 @@ impl Influxdb {
             Some(Value::Integer(count)) => Ok((*count).try_into()?),
             Some(other) => bail!("InfluxDB counted {other:?}"),
         }
+    }
+
+    /// How many bytes of writes it has taken since it started. They grow with points
+    /// that are there already, too.
+    pub fn bytes_taken(&self) -> Result<u64> {
+        let response = self.http.get(format!("{}/metrics", self.url)).call()?;
+        let text = succeed(response)?.body_mut().read_to_string()?;
+        let taken =
+            text.lines().filter(|line| line.starts_with("http_write_request_bytes") && line.contains("\"204\""));
+        let numbers = taken.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+        Ok(numbers.sum::<f64>() as u64)
     }
 
     /// The `influx` command-line client with these arguments, set to this server

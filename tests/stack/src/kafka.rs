@@ -129,6 +129,15 @@ impl Kafka {
         Ok(end.iter().zip(committed).map(|(end, committed)| end - committed).sum())
     }
 
+    /// How many partitions of a topic each member of a consumer group reads, in
+    /// order of the number. None while the group is about to share them out anew.
+    pub fn shares(&self, group: &str, topic: &str) -> Result<Vec<usize>> {
+        let mut shares = coordinator::shares(&self.broker, group, topic)
+            .with_context(|| format!("cannot get the members of {group}"))?;
+        shares.sort_unstable();
+        Ok(shares)
+    }
+
     /// A command that prints every message's value and a newline, from the
     /// topic's beginning to its present end: kcat where it is installed, else
     /// Kafka's own console consumer.

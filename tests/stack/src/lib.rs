@@ -47,20 +47,24 @@ Unix only.
 
 #![deny(missing_docs)]
 
+mod descendant;
 mod dir;
 mod flux;
 mod influxdb;
 mod install;
 mod kafka;
 mod process;
+mod proxy;
 mod telegraf;
 mod wait;
 
+pub use descendant::Descendant;
 pub use dir::{Dir, test};
 pub use flux::{Point, Row, Value};
 pub use influxdb::{BUCKET, Influxdb, ORG, TOKEN};
 pub use install::{influx_binary, influxd_binary, kafka_libs, telegraf_binary};
 pub use kafka::Kafka;
 pub use process::Process;
+pub use proxy::Proxy;
 pub use telegraf::Telegraf;
 pub use wait::wait_for;

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Error, Result, anyhow, bail};
 use rustix::process::{Pid, Signal};
 
+use crate::descendant::{self, Descendant};
 use crate::dir::{Dir, Shared};
 use crate::wait::wait_for;
 
@@ -145,6 +146,17 @@ impl Process {
     /// The process's number.
     pub fn pid(&self) -> u32 {
         self.state().child.id()
+    }
+
+    /// The processes that it has started itself and that run; their own are in
+    /// [`Descendant::children`].
+    pub fn children(&self) -> Result<Vec<Descendant>> {
+        let mut state = self.state();
+        // Once reaped, its number may be another's.
+        match state.child.try_wait()? {
+            None => descendant::children(Pid::from_child(&state.child)),
+            Some(_) => Ok(Vec::new()),
+        }
     }
 
     /// Whether it runs.

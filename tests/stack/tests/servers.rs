@@ -84,6 +84,13 @@ fn influxdb() {
         assert_eq!(influxdb.points(BUCKET, "m")?, expected);
         assert_eq!(influxdb.count(BUCKET, "m", "f")?, 3);
 
+        influxdb
+            .write("ids,t=a id=\"1\" 1\nids,t=a id=\"2\" 2\nids,t=b id=\"1\" 1600000000000000000\nids other=0 1\n")?;
+        let mut ids = influxdb.strings(BUCKET, "ids", "id")?;
+        ids.sort();
+        assert_eq!(ids, ["1", "1", "2"]);
+        assert!(influxdb.strings(BUCKET, "ids", "none")?.is_empty());
+
         influxdb.terminate()?;
         influxdb.restart()?;
         influxdb.kill()?;
@@ -196,11 +203,19 @@ fn from_kafka_through_telegraf_to_influxdb() {
             ("INFLUX_TOKEN", stack::TOKEN),
             ("INFLUX_ORG", stack::ORG),
         ]);
-        let telegraf = Telegraf::start(dir, &config, env)?;
+        let telegraf = Telegraf::start(dir, &config, env.clone())?;
         stack::wait_for("all messages to be committed", A_WHILE, || {
             telegraf.ensure_running()?;
             Ok((kafka.lag("telegraf", "insights")? == 0).then_some(()))
         })?;
+        assert!(kafka.shares("nobody", "insights")?.is_empty());
+        assert_eq!(kafka.shares("telegraf", "insights")?, [2]);
+        let second = Telegraf::start(dir, &config, env)?;
+        stack::wait_for("both to have their share", A_WHILE, || {
+            second.ensure_running()?;
+            Ok((kafka.shares("telegraf", "insights")? == [1, 1]).then_some(()))
+        })?;
+        second.terminate()?;
         assert_eq!(influxdb.count(BUCKET, "m", "f")?, MESSAGES as u64);
         assert_eq!(influxdb.points(BUCKET, "m")?.len(), MESSAGES);
         Ok(())

@@ -1,5 +1,5 @@
-//! The two requests about consumer groups that rskafka does not know, written
-//! by hand. Their layout is in the protocol guide of Kafka's documentation.
+//! The requests about consumer groups that rskafka does not know, written by
+//! hand. Their layout is in the protocol guide of Kafka's documentation.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -52,6 +52,54 @@ pub(super) fn committed(broker: &str, group: &str, topic: &str, partitions: usiz
     Ok(offsets)
 }
 
+/// How many partitions of a topic each member of a group reads. None while the
+/// group is not stable.
+pub(super) fn shares(broker: &str, group: &str, topic: &str) -> Result<Vec<usize>> {
+    let mut body = Vec::new();
+    body.extend(1i32.to_be_bytes()); // groups
+    put_string(&mut body, group);
+    let answer = request(broker, 15, 0, &body)?;
+    let mut answer = answer.as_slice();
+
+    let mut shares = Vec::new();
+    for _ in 0..i32::from_be_bytes(take(&mut answer)?) {
+        check_error_code(&mut answer)?;
+        let _group = take_string(&mut answer)?;
+        let stable = take_string(&mut answer)? == b"Stable";
+        let _protocol_type = take_string(&mut answer)?;
+        let _protocol = take_string(&mut answer)?;
+        for _ in 0..i32::from_be_bytes(take(&mut answer)?) {
+            let _member_id = take_string(&mut answer)?;
+            let _client_id = take_string(&mut answer)?;
+            let _client_host = take_string(&mut answer)?;
+            let _metadata = take_bytes(&mut answer)?;
+            let assignment = take_bytes(&mut answer)?;
+            if stable {
+                shares.push(assigned(assignment, topic)?);
+            }
+        }
+    }
+    Ok(shares)
+}
+
+/// How many partitions of a topic are in a member's assignment, which is written
+/// by the clients themselves.
+fn assigned(mut assignment: &[u8], topic: &str) -> Result<usize> {
+    if assignment.is_empty() {
+        return Ok(0);
+    }
+    let mut count = 0;
+    let _version = take::<2>(&mut assignment)?;
+    for _ in 0..i32::from_be_bytes(take(&mut assignment)?) {
+        let counts = take_string(&mut assignment)? == topic.as_bytes();
+        for _ in 0..i32::from_be_bytes(take(&mut assignment)?) {
+            let _partition = take::<4>(&mut assignment)?;
+            count += usize::from(counts);
+        }
+    }
+    Ok(count)
+}
+
 /// Sends one request on a connection of its own and gives the body of the answer.
 fn request(broker: &str, key: i16, version: i16, body: &[u8]) -> Result<Vec<u8>> {
     let mut request = Vec::new();
@@ -91,6 +139,16 @@ fn take<const N: usize>(answer: &mut &[u8]) -> Result<[u8; N]> {
 /// A string that may be null, which its length of -1 says.
 fn take_string<'a>(answer: &mut &'a [u8]) -> Result<&'a [u8]> {
     let length = i16::from_be_bytes(take(answer)?).max(0) as usize;
+    take_length(answer, length)
+}
+
+/// Bytes that may be null, which their length of -1 says.
+fn take_bytes<'a>(answer: &mut &'a [u8]) -> Result<&'a [u8]> {
+    let length = i32::from_be_bytes(take(answer)?).max(0) as usize;
+    take_length(answer, length)
+}
+
+fn take_length<'a>(answer: &mut &'a [u8], length: usize) -> Result<&'a [u8]> {
     let (taken, rest) = answer.split_at_checked(length).context("the answer is too short")?;
     *answer = rest;
     Ok(taken)
