@@ -109,7 +109,7 @@ struct Cli {
     instance: Option<String>,
 
     /// Write what the journal in this folder holds to stdout, and do nothing else
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["files", "journal"], help_heading = "Lose nothing")]
+    #[arg(long, value_name = "DIR", conflicts_with = "files", help_heading = "Lose nothing")]
     replay: Option<PathBuf>,
 
     /// Do the work: another process of this program waits for the end of this one
@@ -119,6 +119,10 @@ struct Cli {
     /// Go on where another process has been killed
     #[arg(long, hide = true)]
     restarted: bool,
+
+    /// End as after a signal, which came for that process
+    #[arg(long, hide = true)]
+    ending: bool,
 
     /// Exit with status 1 if any message was rejected [default: a rejection is no failure]
     #[arg(long, env = "ALGORITHMIA_STRICT", value_parser = BoolishValueParser::new(), help_heading = "Exit status")]
@@ -217,6 +221,7 @@ pub fn parse() -> Result<Job, clap::Error> {
         stats: cli.stats.map(|every| (every, report, instance)),
         supervised: cli.supervised,
         restarted: cli.restarted,
+        ending: cli.ending,
     };
     Ok(Job { settings, inputs: cli.files, service, strict: cli.strict, replay: cli.replay })
 }

@@ -1104,7 +1104,8 @@ fn sigterm_while_it_starts_loses_nothing_that_was_written() {
         signal(&service.child, Signal::TERM);
         let _ = kill_process(worker, Signal::TERM);
         assert_eq!(service.wait(), 0, "{}", service.log());
-        assert!(service.output().lines().eq(converted(&messages(0..100))), "round {round}");
+        // A worker that was killed before it could listen has another take its place.
+        assert!(service.points() == converted(&messages(0..100)), "round {round}");
     }
 }
 

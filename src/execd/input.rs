@@ -44,8 +44,13 @@ impl Input {
 
     /// An input that keeps what is read until it is consumed, where it is a pipe and the platform can do that.
     pub fn keeping(file: File) -> io::Result<Self> {
-        let copy = PipeCopy::of(file.as_fd())?;
-        Ok(Input { copy, ..Input::new(file) })
+        let mut input = Input::new(file);
+        if let Some(copy) = PipeCopy::of(input.file.as_fd())? {
+            // It may have grown under a worker before us.
+            input.buffer.resize(copy.size()?, 0);
+            input.copy = Some(copy);
+        }
+        Ok(input)
     }
 
     /// Whether it keeps what is read.
@@ -97,16 +102,26 @@ impl Input {
 
     /// Whether a sender can write more while `rest` bytes stay in the pipe. Where there is little room left, makes more.
     fn has_room_behind(&mut self, rest: usize) -> bool {
-        if rest <= self.buffer.len() / 2 {
+        // Each write may leave nearly half of a page unused.
+        if rest <= self.buffer.len() / 4 {
             return true;
         }
         let size = 2 * self.buffer.len();
-        let Some(copy) = &self.copy else { return false };
-        if size > MAX_PIPE || !copy.grow(self.file.as_fd(), size) {
-            return rest < self.buffer.len();
+        let grown = size <= MAX_PIPE && self.copy.as_ref().is_some_and(|copy| copy.grow(self.file.as_fd(), size));
+        if grown {
+            self.buffer.resize(size, 0);
         }
-        self.buffer.resize(size, 0);
-        true
+        grown
+    }
+
+    /// Whether nobody will write any more.
+    pub fn has_hung_up(&self) -> io::Result<bool> {
+        pipe::has_hung_up(self.file.as_fd())
+    }
+
+    /// Waits until nobody will write any more, whatever there may be to read.
+    pub fn wait_for_hang_up(&self, signals: &Signals, timeout: Option<Duration>) -> io::Result<Waited> {
+        signals.wait_for_hang_up(self.file.as_fd(), timeout)
     }
 
     /// Waits until there is more to read, or the input has ended. A signal ends the wait where `heed` says so.
@@ -118,7 +133,8 @@ impl Input {
         let until = timeout.map(|timeout| Instant::now() + timeout);
         let mut pause = Duration::from_micros(200);
         loop {
-            if pipe::readable_bytes(self.file.as_fd())? > self.seen as u64 || pipe::has_hung_up(self.file.as_fd())? {
+            let readable = pipe::readable_bytes(self.file.as_fd())?.min(self.buffer.len() as u64);
+            if readable > self.seen as u64 || self.has_hung_up()? {
                 return Ok(Waited::Readable);
             }
             let left = until.map_or(pause, |until| until.saturating_duration_since(Instant::now()).min(pause));

@@ -256,9 +256,14 @@ impl Journal {
         let written = write_both(&mut active.file, self.head.as_bytes(), lines);
         let written = written.and_then(|()| if settings.sync { active.file.sync_data() } else { Ok(()) });
         if let Err(error) = written {
-            // What is torn would be skipped, but a full disk is glad of the room.
-            let _ = active.file.set_len(segment.bytes);
             let path = segment_path(&settings.folder, segment.number);
+            // What is torn would be skipped, but a full disk is glad of the room.
+            if segment.bytes > 0 {
+                let _ = active.file.set_len(segment.bytes);
+            } else {
+                let _ = std::fs::remove_file(&path);
+                self.segments.pop_back();
+            }
             return Err(error).with_context(|| format!("cannot write {}", path.display()));
         }
         let offset = segment.bytes;

@@ -81,6 +81,8 @@ pub struct Service {
     pub supervised: bool,
     /// A worker before us was killed, and may have left half a line.
     pub restarted: bool,
+    /// It was killed by the signal that asked us both to end.
+    pub ending: bool,
 }
 
 /// The way from inputs to stdout.
@@ -181,7 +183,9 @@ impl Stream {
     /// # Errors
     /// Where stdout or signals cannot be used, or another process uses the journal.
     pub fn new(converter: Converter, service: Service) -> Result<Self> {
-        let Service { journal, flow_control, stats, supervised, restarted } = service;
+        let Service { journal, flow_control, stats, supervised, restarted, ending } = service;
+        // Before the journal, which may have to be waited for.
+        let signals = Signals::new(!supervised, ending).context("cannot listen for SIGTERM")?;
         let stdout = File::from(io::stdout().as_fd().try_clone_to_owned().context("cannot use stdout")?);
         let has_journal = journal.is_some();
         let journal = journal.map(Journal::open).transpose()?;
@@ -192,7 +196,7 @@ impl Stream {
         Ok(Stream {
             converter,
             observer: Watch { output: flow_control, ..Watch::default() },
-            signals: Signals::new(!supervised).context("cannot listen for SIGTERM")?,
+            signals,
             outlet,
             stats: stats.map(|(every, name, instance)| Stats::new(every, &name, &instance)),
             out: Vec::new(),
@@ -240,7 +244,7 @@ impl Stream {
             if stop_at.is_some_and(|stop_at| Instant::now() >= stop_at) {
                 break Ended::Signal;
             }
-            let full = stop_at.is_none() && self.outlet.is_full();
+            let full = stop_at.is_none() && self.outlet.is_full() && !input.has_hung_up()?;
             let chunk = if full && !input.keeps() {
                 Ok(Chunk::Empty)
             } else {
@@ -280,7 +284,7 @@ impl Stream {
             };
             flood.waits();
             let waited = if full && !input.keeps() {
-                self.signals.wait(None, timeout, stop_at.is_none())?
+                input.wait_for_hang_up(&self.signals, timeout)?
             } else {
                 input.wait(&self.signals, timeout, stop_at.is_none())?
             };

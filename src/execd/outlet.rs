@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use telegraf_algorithmia::length_of_lines;
 
-use super::flow::Flow;
+use super::flow::{self, Flow};
 use super::journal::Journal;
 use super::{PATIENCE, log, pipe};
 
@@ -35,8 +35,9 @@ pub struct Outlet {
     memory: VecDeque<Batch>,
     in_memory: u64,
     reader: Reader,
-    /// Lines that went out, and those of them that did so in an earlier life already.
+    /// Lines that went out under flow control, but for gauges.
     lines: u64,
+    /// Lines that went out, and had done so in an earlier life already.
     replayed: u64,
     /// Bytes that went out.
     bytes: u64,
@@ -50,6 +51,7 @@ pub struct Outlet {
 struct Batch {
     lines: Vec<u8>,
     count: u64,
+    in_journal: bool,
     /// From an earlier life.
     is_replay: bool,
 }
@@ -114,7 +116,7 @@ impl Outlet {
             self.write(lines, count)?;
         } else if !journaled && self.reader == Reader::There {
             self.in_memory += lines.len() as u64;
-            self.memory.push_back(Batch { lines: std::mem::take(lines), count, is_replay: false });
+            self.memory.push_back(Batch { lines: std::mem::take(lines), count, in_journal: false, is_replay: false });
         }
         lines.clear();
         self.tidy();
@@ -166,7 +168,7 @@ impl Outlet {
         let mut lines = Vec::new();
         let journal = self.journal.as_mut()?;
         let count = journal.next(&mut lines)?;
-        Some(Batch { lines, count, is_replay: journal.is_earlier() })
+        Some(Batch { lines, count, in_journal: true, is_replay: journal.is_earlier() })
     }
 
     /// Whether anything waits to go out.
@@ -194,6 +196,10 @@ impl Outlet {
         look.into_iter().chain(flow.due()).chain(self.journal.as_ref().and_then(Journal::due)).min()
     }
 
+    fn has_gauges(&self) -> bool {
+        self.flow.as_ref().is_some_and(Flow::has_gauges)
+    }
+
     /// Flow control, if there is one.
     pub fn flow(&mut self) -> Option<&mut Flow> {
         self.flow.as_mut()
@@ -215,7 +221,7 @@ impl Outlet {
                     log::write('I', format_args!("InfluxDB has caught up; lines have waited for it for {seconds} s"));
                 }
             }
-            Some(since) if !self.told && since.elapsed() > LONG_WAIT => {
+            Some(since) if !self.told && since.elapsed() > LONG_WAIT && self.has_gauges() => {
                 self.told = true;
                 let waiting = self.waiting() / 1024;
                 log::write(
@@ -251,9 +257,10 @@ impl Outlet {
                 }
             }
         }
-        self.lines += count;
         self.bytes += lines.len() as u64;
         if let Some(flow) = &mut self.flow {
+            let count = count.saturating_sub(flow::gauges_in(lines));
+            self.lines += count;
             flow.wrote(count, lines.len());
         }
         if let Some(journal) = &mut self.journal {
@@ -265,10 +272,11 @@ impl Outlet {
     /// At the end of the input, lets out what still waits: as much as there is room for, if the journal keeps the rest for the
     /// next life; else all of it.
     pub fn finish(&mut self) -> Result<()> {
-        let heeds_room = self.flow.as_ref().is_some_and(Flow::has_gauges) && self.memory.is_empty();
+        let kept = self.memory.is_empty() && self.rest.as_ref().is_none_or(|rest| rest.in_journal);
+        let heeds_room = kept && self.has_gauges();
         let started = Instant::now();
         while self.reader == Reader::There && self.waits() {
-            if self.memory.is_empty() && started.elapsed() > PATIENCE {
+            if kept && started.elapsed() > PATIENCE {
                 break;
             }
             let room = if heeds_room { self.room() } else { u64::MAX };

@@ -32,9 +32,10 @@ pub enum Waited {
 }
 
 impl Signals {
-    /// Listens. The second signal ends us at once, where `impatient` says so.
-    pub fn new(impatient: bool) -> io::Result<Self> {
-        let arrived = Arc::new(AtomicBool::new(false));
+    /// Listens. The second signal ends us at once, where `impatient` says so. One has `arrived` already if it was for a process
+    /// whose place we take.
+    pub fn new(impatient: bool, arrived: bool) -> io::Result<Self> {
+        let arrived = Arc::new(AtomicBool::new(arrived));
         let (wake, sender) = UnixStream::pair()?;
         for signal in [SIGTERM, SIGINT] {
             if impatient {
@@ -52,14 +53,24 @@ impl Signals {
 
     /// Waits for input where there is one to wait for; for a signal too, where `heed` says so.
     pub fn wait(&self, input: Option<BorrowedFd<'_>>, timeout: Option<Duration>, heed: bool) -> io::Result<Waited> {
+        self.poll(input.as_ref().map(|input| PollFd::new(input, PollFlags::IN)), timeout, heed)
+    }
+
+    /// Waits until the other end of a pipe is closed, or for a signal.
+    pub fn wait_for_hang_up(&self, input: BorrowedFd<'_>, timeout: Option<Duration>) -> io::Result<Waited> {
+        self.poll(Some(PollFd::new(&input, PollFlags::empty())), timeout, true)
+    }
+
+    fn poll(&self, input: Option<PollFd<'_>>, timeout: Option<Duration>, heed: bool) -> io::Result<Waited> {
+        let has_input = input.is_some();
         let mut fds = Vec::with_capacity(2);
-        fds.extend(input.as_ref().map(|input| PollFd::new(input, PollFlags::IN)));
+        fds.extend(input);
         if heed {
             fds.push(PollFd::new(&self.wake, PollFlags::IN));
         }
         match poll(&mut fds, timeout.map(timespec).as_ref()) {
             Ok(0) => Ok(Waited::Timeout),
-            Ok(_) if input.is_some() && !fds[0].revents().is_empty() => Ok(Waited::Readable),
+            Ok(_) if has_input && !fds[0].revents().is_empty() => Ok(Waited::Readable),
             Ok(_) | Err(Errno::INTR) => Ok(Waited::Signal),
             Err(error) => Err(error.into()),
         }
@@ -190,7 +201,20 @@ impl PipeCopy {
             return Ok(None);
         }
         let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+        // Should ours stay smaller, less can be read at once.
+        let _ = rustix::pipe::fcntl_setpipe_size(&writer, rustix::pipe::fcntl_getpipe_size(input)?);
         Ok(Some(PipeCopy { reader: File::from(reader), writer }))
+    }
+
+    /// How much can be copied at once.
+    #[cfg(target_os = "linux")]
+    pub fn size(&self) -> io::Result<usize> {
+        Ok(rustix::pipe::fcntl_getpipe_size(&self.writer)?)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    pub fn size(&self) -> io::Result<usize> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     #[cfg(not(target_os = "linux"))]
@@ -201,7 +225,7 @@ impl PipeCopy {
     /// Makes both pipes hold `size` bytes; false where the system does not let us.
     #[cfg(target_os = "linux")]
     pub fn grow(&self, input: BorrowedFd<'_>, size: usize) -> bool {
-        let mut pipes = [input, self.writer.as_fd()].into_iter();
+        let mut pipes = [self.writer.as_fd(), input].into_iter();
         pipes.all(|pipe| rustix::pipe::fcntl_setpipe_size(pipe, size).is_ok())
     }
 

@@ -5,7 +5,7 @@
 //! worker; the next one finds in the pipe what the one before had not put into the journal.
 
 use std::io;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
@@ -15,9 +15,11 @@ use anyhow::{Context, Result};
 use super::log;
 use super::pipe::{ChildSignals, ask_to_end};
 
-/// The options that make a process the worker, and one that goes on where another was killed.
+/// The options that make a process the worker; one that goes on where another was killed; and one that does so to come to
+/// an end.
 const WORKER: &str = "--supervised";
 const NEXT_WORKER: &str = "--restarted";
+const LAST_WORKER: &str = "--ending";
 
 /// What a Rust program exits with when it panics.
 const PANICKED: i32 = 101;
@@ -43,11 +45,13 @@ pub fn run() -> Result<u8> {
             log::write('E', format_args!("{MAX_DEATHS} workers in a row have died at once, the last of {status}"));
             return Ok(1);
         }
-        if signals.asked_to_end() {
-            return Ok(status.signal().map_or(1, |signal| 128_u8.saturating_add(signal as u8)));
-        }
+        // What asked us to end may have killed the worker before it could listen; there is still what it had to read.
         role = vec![WORKER, NEXT_WORKER];
-        log::write('W', format_args!("the worker has died ({status}); another one goes on where it was"));
+        if signals.asked_to_end() {
+            role.push(LAST_WORKER);
+        } else {
+            log::write('W', format_args!("the worker has died ({status}); another one goes on where it was"));
+        }
     }
 }
 
