@@ -230,6 +230,54 @@ fn telegraf_reads_what_is_meant() {
     });
 }
 
+#[test]
+fn telegraf_reads_on_behind_half_a_line() {
+    let _turn = turn();
+    stack::test("half-lines", |dir| {
+        // What a worker writes first that goes on where another was killed.
+        let spoiler = Command::new(BINARY).args(["--supervised", "--restarted"]).stdin(Stdio::null()).output()?.stdout;
+        ensure!(!spoiler.is_empty(), "nothing ends half a line");
+        let mut text = Vec::new();
+        let mut count = 0;
+        for line in [
+            r#"algorithmia,algorithm_name=a\ b\,c\=d\e risk\ score=0.25,s="x \" y\\ , = z",e="" 1613780514867231593"#,
+            "m t=\"line\nbreak\",f=t,i=5i 16",
+            r#"algorithmia_rejected,reason=invalid_json error="e\\",payload="{\"a\":1" 16"#,
+        ] {
+            for end in 0..=line.len() {
+                text.extend_from_slice(&line.as_bytes()[..end]);
+                text.extend_from_slice(&spoiler);
+                text.extend_from_slice(format!("next,index={count} f=1 {count}\n").as_bytes());
+                count += 1;
+            }
+        }
+        let input = dir.write("half-lines.lp", text)?;
+        let output = dir.path().join("telegraf.lp");
+        // As processors.execd reads its child, metric by metric.
+        let config = format!(
+            "[agent]\n  omit_hostname = true\n  precision = \"1ns\"\n  skip_processors_after_aggregators = true\n  \
+             flush_interval = \"1s\"\n\
+             [[inputs.execd]]\n  command = [\"sh\", \"-c\", \"cat {}; read -r _\"]\n  signal = \"STDIN\"\n  interval = \"1h\"\n  \
+             data_format = \"influx\"\n\
+             [[outputs.file]]\n  files = [\"{}\"]\n  data_format = \"influx\"\n",
+            input.display(),
+            output.display(),
+        );
+        let config = dir.write("telegraf.conf", config)?;
+        let telegraf = Telegraf::start(dir, config, [] as [(&str, &str); 0])?;
+        let last = format!("next,index={} ", count - 1);
+        let read = wait_for("the last line", LONG, || {
+            telegraf.ensure_running()?;
+            let read = std::fs::read_to_string(&output).unwrap_or_default();
+            Ok((read.contains(&last) && read.ends_with('\n')).then_some(read))
+        })?;
+        telegraf.terminate()?;
+        let expected = (0..count).map(|index| format!("next,index={index} f=1 {index}"));
+        ensure!(read.lines().eq(expected), "Telegraf has read\n{read}");
+        Ok(())
+    });
+}
+
 /// Messages that are hard to bear. All but the first few are rejected.
 fn hard_messages() -> Vec<Vec<u8>> {
     let payload = |rest: &str| format!(r#"{{"algorithm_name":"hard","time":"2021-02-20T00:21:54.867231",{rest}}}"#);
