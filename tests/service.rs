@@ -845,6 +845,7 @@ fn a_second_process_on_a_folder_is_refused_and_the_first_goes_on() {
     first.wait_for_lines(10);
     let mut by_hand = Service::with_journal(&folder, &[]);
     let mut by_telegraf = spawn(command().args(["--journal", &folder.journal()]));
+    by_telegraf.stdin.as_mut().unwrap().write_all(messages(100..110).as_bytes()).unwrap();
     first.send(&messages(10..20));
 
     let holder = first.worker().as_raw_nonzero().get().to_string();
@@ -853,7 +854,11 @@ fn a_second_process_on_a_folder_is_refused_and_the_first_goes_on() {
     assert!(line.starts_with(&refused), "{line}");
     assert!(stays(&mut by_telegraf));
     by_telegraf.stdin = None;
-    assert_eq!(exit_code(&mut by_telegraf), 1);
+    // It has no journal, but Telegraf still reads what it writes.
+    let mut output = String::new();
+    by_telegraf.stdout.take().unwrap().read_to_string(&mut output).unwrap();
+    assert!(output.lines().eq(converted(&messages(100..110))), "{output}");
+    assert_eq!(exit_code(&mut by_telegraf), 0);
     assert_eq!(by_hand.wait(), 1);
     assert!(by_hand.log().starts_with(&refused), "{}", by_hand.log());
 
@@ -863,6 +868,27 @@ fn a_second_process_on_a_folder_is_refused_and_the_first_goes_on() {
     assert_eq!(first.log(), "");
     assert!(first.output().lines().eq(converted(&messages(0..30))));
     assert!(folder.replay().lines().eq(converted(&messages(0..30))));
+}
+
+#[test]
+fn a_second_process_under_telegraf_goes_on_when_the_first_has_gone() {
+    let folder = Folder::new();
+    let mut first = Service::with_journal(&folder, &[]);
+    first.send(&messages(0..10));
+    first.wait_for_lines(10);
+    let mut second = spawn(command().args(["--journal", &folder.journal()]));
+    second.stdin.as_mut().unwrap().write_all(messages(10..20).as_bytes()).unwrap();
+    let mut log = BufReader::new(second.stderr.take().unwrap());
+    let mut line = String::new();
+    log.read_line(&mut line).unwrap();
+    assert!(line.starts_with("E! the journal "), "{line}");
+    assert_eq!(first.end(), 0);
+    second.stdin = None;
+    let mut output = String::new();
+    second.stdout.take().unwrap().read_to_string(&mut output).unwrap();
+    assert!(output.lines().eq(converted(&messages(0..20))), "{output}");
+    assert_eq!(exit_code(&mut second), 0);
+    assert!(folder.replay().lines().eq(converted(&messages(0..20))));
 }
 
 #[test]
@@ -969,10 +995,15 @@ fn a_journal_that_could_not_be_written_while_there_was_no_room_is_deleted_as_usu
         // Small records, so that it stays at the one failure.
         service.wait_for("all is out", |service| service.points().len() == count);
     }
+    // What has gone out just now may still be on its way to Telegraf's buffer.
+    service.wait_for("what is too much is deleted", |service| {
+        service.send(&gauge(now(), 0, 100_000));
+        std::thread::sleep(Duration::from_millis(50));
+        folder.journal_size() <= 40 << 10
+    });
     assert_eq!(service.log().matches("E! no journal").count(), 1, "{}", service.log());
     assert_eq!(service.end(), 0);
     check_points(&(service.points().join("\n") + "\n"), &converted(&messages(0..count)));
-    assert!(folder.journal_size() <= 40 << 10, "it holds {} bytes", folder.journal_size());
 }
 
 #[test]
@@ -1093,6 +1124,24 @@ fn after_sigterm_it_takes_what_comes_within_a_second() {
         assert!(service.output().lines().eq(converted(&messages(0..110))));
         assert_eq!(service.log(), "");
     });
+}
+
+#[test]
+fn after_sigterm_it_takes_what_telegraf_still_hands_over_however_long_that_takes() {
+    let folder = Folder::new();
+    let mut service = Service::with_journal(&folder, &[]);
+    service.send(&messages(0..10));
+    service.wait_for_lines(10);
+    let worker = service.worker();
+    signal(&service.child, Signal::TERM);
+    kill_process(worker, Signal::TERM).unwrap();
+    // Longer than it would wait without Telegraf.
+    for index in 1..61 {
+        std::thread::sleep(Duration::from_millis(100));
+        service.send(&messages(10 * index..10 * (index + 1)));
+    }
+    assert_eq!(service.end(), 0);
+    assert!(service.output().lines().eq(converted(&messages(0..610))));
 }
 
 #[test]

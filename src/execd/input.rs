@@ -12,7 +12,7 @@ use super::pipe::{self, PipeCopy, Signals, Waited};
 const READ_SIZE: usize = 64 * 1024;
 
 /// The start of a metric, while the rest of it has not come, stays in the pipe, which grows up to this many bytes: what
-/// Linux lets everybody have. A metric that is larger still is not safe from a kill while it comes.
+/// Linux lets everybody have. A metric that takes more than half of that is not safe from a kill while it comes.
 const MAX_PIPE: usize = 1024 * 1024;
 
 /// Between two looks for more behind what stays in the pipe.
@@ -107,6 +107,10 @@ impl Input {
             return true;
         }
         let size = 2 * self.buffer.len();
+        if size > MAX_PIPE && rest <= self.buffer.len() / 2 {
+            // It has come in large pieces, which fill their pages.
+            return true;
+        }
         let grown = size <= MAX_PIPE && self.copy.as_ref().is_some_and(|copy| copy.grow(self.file.as_fd(), size));
         if grown {
             self.buffer.resize(size, 0);

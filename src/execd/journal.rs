@@ -14,19 +14,21 @@
 //!
 //! The same files hold what has not gone out yet, because Telegraf has no room for it: the cursor says from where on.
 
+use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, IoSlice, Read, Seek, SeekFrom, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use memchr::memmem;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::log;
+use super::{log, pipe};
 
 /// What is kept, and where.
 #[derive(Clone, Debug)]
@@ -47,6 +49,9 @@ const SHARE: u32 = 16;
 /// As long as the process before us may take to read what Telegraf's death left it.
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 
+/// A folder that is in use is told of again after this long.
+const TELL: Duration = Duration::from_secs(60);
+
 /// A journal that cannot be written is tried again after this long.
 const RETRY: Duration = Duration::from_secs(10);
 
@@ -56,8 +61,8 @@ const MARK: &[u8] = b"# journal ";
 /// No record's comment is longer.
 const MAX_HEAD: usize = 80;
 
-/// No record is longer: what one read gives, and the 16 MiB of lines that one message may become.
-const MAX_RECORD: usize = 64 * 1024 * 1024;
+/// No record is longer.
+const MAX_RECORD: usize = 1 << 30;
 
 pub struct Journal {
     settings: Settings,
@@ -72,8 +77,8 @@ pub struct Journal {
     first_own: u64,
     /// Where the lines begin that have not gone out; None where all have.
     cursor: Option<Cursor>,
-    /// How many bytes are behind the cursor.
-    waiting: u64,
+    /// The segment of the lines that went out last, or are about to.
+    latest: u64,
     retry_at: Option<Instant>,
     written: u64,
     head: String,
@@ -102,7 +107,7 @@ impl Journal {
     /// logged, and the journal is one that takes nothing until it can.
     ///
     /// # Errors
-    /// Where another process uses the folder.
+    /// Where another process uses the folder and keeps it. As a child of Telegraf, waits for it instead, until Telegraf ends.
     pub fn open(settings: Settings) -> Result<Self> {
         let mut journal = Journal {
             settings,
@@ -112,19 +117,32 @@ impl Journal {
             next_number: 1,
             first_own: 1,
             cursor: None,
-            waiting: 0,
+            latest: 0,
             retry_at: None,
             written: 0,
             head: String::new(),
         };
         let started = Instant::now();
+        let mut told: Option<Instant> = None;
         while let Some(holder) = journal.use_folder() {
             if started.elapsed() >= LOCK_PATIENCE {
-                let folder = journal.settings.folder.display();
-                bail!(
+                let error = anyhow!(
                     "the journal {folder} is in use by the process {holder}: give each telegraf-algorithmia a folder of \
-                     its own"
+                     its own",
+                    folder = journal.settings.folder.display(),
                 );
+                if !pipe::has_only_pipes() {
+                    return Err(error);
+                }
+                // To end would be to lose what Telegraf hands over, and to read on, what it then loses.
+                if told.is_none_or(|told| told.elapsed() >= TELL) {
+                    log::write('E', format_args!("{error:#}; until then, messages wait in Kafka"));
+                    told = Some(Instant::now());
+                }
+                if pipe::has_hung_up(std::io::stdin().as_fd())? {
+                    journal.fail(&error);
+                    break;
+                }
             }
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -138,7 +156,11 @@ impl Journal {
             Ok(Ok(lock)) => match segments(&self.settings.folder) {
                 Ok(found) => {
                     self.lock = Some(lock);
-                    self.waiting = found.iter().map(|(_, bytes)| bytes).sum();
+                    // A process was killed, or the power cut, before anything was in them.
+                    let (empty, found): (Vec<_>, Vec<_>) = found.into_iter().partition(|(_, bytes)| *bytes == 0);
+                    for (number, _) in empty {
+                        let _ = std::fs::remove_file(segment_path(&self.settings.folder, number));
+                    }
                     self.next_number = found.last().map_or(1, |(number, _)| number + 1);
                     self.first_own = self.next_number;
                     self.cursor = found.first().map(|(number, _)| Cursor { segment: *number, offset: 0, reader: None });
@@ -189,11 +211,17 @@ impl Journal {
         );
         self.active = None;
         self.retry_at = Some(Instant::now() + RETRY);
+        if !self.settings.folder.join("lock").exists() {
+            // Somebody has deleted the folder. The next try makes another one.
+            (self.lock, self.cursor) = (None, None);
+            self.segments.clear();
+        }
     }
 
     /// Appends lines to the journal, and says whether they are in it now. They wait for [`Journal::next`], unless they
     /// are about to go out: then nothing may be waiting.
     pub fn append(&mut self, lines: &[u8], count: u64, waits: bool) -> bool {
+        let is_again = self.retry_at.is_some();
         if let Some(retry_at) = self.retry_at {
             if Instant::now() < retry_at {
                 return false;
@@ -207,15 +235,18 @@ impl Journal {
                     return false;
                 }
             }
-            log::write('I', "the journal is written again");
         }
+        let waited = self.waits();
         match self.write(lines, count) {
             Ok((segment, offset, bytes)) => {
-                if !self.waits() {
+                if is_again {
+                    log::write('I', "the journal is written again");
+                }
+                if !waited {
                     self.cursor = waits.then_some(Cursor { segment, offset, reader: None });
                 }
-                if self.cursor.is_some() {
-                    self.waiting += bytes;
+                if !self.waits() {
+                    self.latest = segment;
                 }
                 self.written += bytes;
                 true
@@ -239,13 +270,14 @@ impl Journal {
             let path = segment_path(&settings.folder, self.next_number);
             let open = private().create_new(true).open(&path);
             let file = open.with_context(|| format!("cannot make {}", path.display()))?;
-            if settings.sync {
-                // A new file is in its folder only when the folder is on the disk.
-                File::open(&settings.folder)?.sync_all().context("cannot sync the journal's folder")?;
-            }
             self.active = Some(Active { file, since: Instant::now() });
             self.segments.push_back(Segment { number: self.next_number, bytes: 0, emitted: None });
             self.next_number += 1;
+            if settings.sync {
+                // A new file is in its folder only when the folder is on the disk.
+                let synced = File::open(&settings.folder).and_then(|folder| folder.sync_all());
+                synced.context("cannot sync the journal's folder")?;
+            }
         }
         let (Some(active), Some(segment)) = (&mut self.active, self.segments.back_mut()) else {
             bail!("there is no segment to write to");
@@ -274,12 +306,19 @@ impl Journal {
 
     /// How many bytes wait to go out.
     pub fn waiting(&self) -> u64 {
-        self.waiting
+        let Some(cursor) = &self.cursor else { return 0 };
+        let behind = |segment: &Segment| match segment.number.cmp(&cursor.segment) {
+            Ordering::Less => 0,
+            Ordering::Equal => segment.bytes.saturating_sub(cursor.offset),
+            Ordering::Greater => segment.bytes,
+        };
+        self.segments.iter().map(behind).sum()
     }
 
-    /// Whether lines wait to go out.
+    /// Whether lines wait to go out, or it has to be seen that none does.
     pub fn waits(&self) -> bool {
-        self.waiting > 0
+        let (Some(cursor), Some(last)) = (&self.cursor, self.segments.back()) else { return false };
+        (cursor.segment, cursor.offset) < (last.number, last.bytes)
     }
 
     /// How long until something may have to be deleted. None where there is nothing.
@@ -313,12 +352,21 @@ impl Journal {
                     RecordReader::open(&path, cursor.offset).and_then(|reader| cursor.reader.insert(reader).next(lines))
                 }
             };
-            let offset = cursor.reader.as_ref().map_or(cursor.offset, |reader| reader.offset);
-            self.waiting = self.waiting.saturating_sub(offset - std::mem::replace(&mut cursor.offset, offset));
+            cursor.offset = cursor.reader.as_ref().map_or(cursor.offset, |reader| reader.offset);
+            self.latest = cursor.segment;
             match record {
                 Ok(Some(count)) => return Some(count),
                 Ok(None) => {}
-                Err(error) => log::write('E', format_args!("lost what was in {}: {error}", path.display())),
+                Err(error) => {
+                    // It may be whole, and readable for somebody else; so it is not to be deleted with the others.
+                    let aside = path.with_extension("unread");
+                    let _ = std::fs::rename(&path, &aside);
+                    let (path, aside) = (path.display(), aside.display());
+                    log::write(
+                        'E',
+                        format_args!("cannot read {path}: {error}; it is now {aside}, for --replay by hand"),
+                    );
+                }
             }
             // On to the next segment; this one has nothing that would have to go out.
             let done = cursor.segment;
@@ -327,35 +375,29 @@ impl Journal {
             }
             let next = self.segments.iter().find(|segment| segment.number > done);
             self.cursor = next.map(|next| Cursor { segment: next.number, offset: 0, reader: None });
-            if self.cursor.is_none() {
-                self.waiting = 0;
-            }
         }
     }
 
     /// Takes notice that the lines last appended, or last given by [`Journal::next`], have gone out; with them, this process
     /// has put out `total` lines.
     pub fn emitted(&mut self, total: u64) {
-        let number = self.cursor.as_ref().map(|cursor| cursor.segment);
-        let segment = match number {
-            Some(number) => self.segments.iter_mut().find(|segment| segment.number == number),
-            None => self.segments.back_mut(),
-        };
+        let segment = self.segments.iter_mut().rfind(|segment| segment.number == self.latest);
         if let Some(segment) = segment {
             segment.emitted = Some((Instant::now(), total));
         }
     }
 
-    /// Deletes what is not needed any more. `stored` says how many of the lines that this process has put out are known to
-    /// have left Telegraf; without it, time has to tell.
+    /// Deletes what is not needed any more: what is too old or too much, and not in Telegraf's buffer. `stored` says how many of
+    /// the lines that this process has put out are known to have left that; without it, nothing is known to be there.
     pub fn tidy(&mut self, stored: Option<u64>) {
         let mut bytes = self.bytes();
         while let Some(first) = self.segments.front() {
             let out = !self.waits() || self.cursor.as_ref().is_some_and(|cursor| first.number < cursor.segment);
             let (Some((when, lines)), true) = (first.emitted, out) else { break };
-            let old = when.elapsed() > self.settings.window && stored.is_none_or(|stored| lines <= stored);
+            let is_stored = stored.is_none_or(|stored| lines <= stored);
+            let is_old = when.elapsed() > self.settings.window;
             let is_last = self.segments.len() == 1;
-            if !old && (bytes <= self.settings.size || is_last) {
+            if !is_stored || !is_old && (bytes <= self.settings.size || is_last) {
                 break;
             }
             if is_last {
@@ -675,7 +717,8 @@ mod tests {
             assert!(!journal.waits());
             assert!(journal.append(b"new f=1 1\n", 1, false), "and life goes on");
             drop(journal);
-            fs::remove_file(segment_path(&folder.path().join("journal"), 2)).unwrap();
+            // Its segment; one that is cut to nothing gives up its number.
+            let _ = fs::remove_file(segment_path(&folder.path().join("journal"), 2));
         }
     }
 
@@ -764,14 +807,54 @@ mod tests {
                 if !waits {
                     journal.emitted(1);
                 }
-                journal.tidy(Some(0));
+                journal.tidy(Some(1));
                 assert!(waits || journal.bytes() <= 16 * 100, "{} bytes", journal.bytes());
             }
         }
-        assert_eq!(all(&mut journal).len(), 50);
-        journal.emitted(1);
-        journal.tidy(Some(0));
+        let mut lines = Vec::new();
+        let mut count = 0;
+        while journal.next(&mut lines).is_some() {
+            journal.emitted(2);
+            count += 1;
+        }
+        assert_eq!(count, 50);
+        journal.tidy(Some(1));
+        assert!(journal.bytes() > 16 * 100, "the last ones are in Telegraf's buffer");
+        journal.tidy(Some(2));
         assert!((8 * 100..=16 * 100).contains(&journal.bytes()), "{} bytes", journal.bytes());
+    }
+
+    #[test]
+    fn an_empty_segment_of_an_earlier_life_is_in_nobodys_way() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut journal = open(&folder);
+        fill(&mut journal, &records());
+        for number in [2, 3] {
+            fs::write(segment_path(&journal.settings.folder, number), "").unwrap();
+        }
+        drop(journal);
+        let mut journal = Journal::open(settings(&folder, LONG, 1)).unwrap();
+        assert_eq!(all(&mut journal), records());
+        journal.emitted(1);
+        assert!(journal.append(b"a f=1 1\n", 1, false));
+        journal.emitted(2);
+        journal.tidy(None);
+        assert_eq!(files(&journal).len(), 1);
+    }
+
+    #[test]
+    fn a_folder_that_was_deleted_is_made_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut journal = open(&folder);
+        fill(&mut journal, &records());
+        fs::remove_dir_all(&journal.settings.folder).unwrap();
+        // Until the next segment, nobody notices.
+        journal.active = None;
+        assert!(!journal.append(b"a f=1 1\n", 1, false));
+        journal.retry_at = Some(Instant::now());
+        assert!(journal.append(b"a f=1 1\n", 1, false));
+        assert_eq!(files(&journal).len(), 1);
+        assert!(!journal.waits());
     }
 
     #[test]

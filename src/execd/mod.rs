@@ -50,7 +50,8 @@ const MAX_FLOOD_READS: u32 = 32 * 1024;
 /// gets the signal together with us, and still has to hand over what it has read from Kafka.
 const QUIET: Duration = Duration::from_secs(1);
 
-/// After a signal, and again at the end of the output: the longest to go on, as long as somebody reads what is written.
+/// After a signal, unless there is a supervisor, and again at the end of the output: the longest to go on, as long as somebody
+/// reads what is written.
 /// Telegraf kills a child 10 s after it has closed the child's stdin.
 const PATIENCE: Duration = Duration::from_secs(4);
 
@@ -239,7 +240,10 @@ impl Stream {
                     self.put()?;
                     return Ok(Ended::Signal);
                 }
-                stop_at = Some(Instant::now() + PATIENCE);
+                // Telegraf sends a signal only when it has ended our input. When it got one together with us, it may take its
+                // time, and what it still hands over is not to be lost.
+                let patience = if self.supervised { Duration::from_secs(3600) } else { PATIENCE };
+                stop_at = Some(Instant::now() + patience);
             }
             if stop_at.is_some_and(|stop_at| Instant::now() >= stop_at) {
                 break Ended::Signal;

@@ -207,7 +207,8 @@ impl Outlet {
 
     /// Deletes from the journal what is not needed any more, keeps the time, and says what should be known.
     pub fn tidy(&mut self) {
-        if let Some(journal) = &mut self.journal {
+        // The rest of a batch that is split is still in the journal.
+        if let Some(journal) = self.journal.as_mut().filter(|_| self.rest.is_none()) {
             journal.tidy(self.flow.as_ref().and_then(Flow::stored));
         }
         let waits = self.reader == Reader::There && self.flow.is_some() && self.waits();

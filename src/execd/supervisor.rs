@@ -5,6 +5,7 @@
 //! worker; the next one finds in the pipe what the one before had not put into the journal.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus};
@@ -13,7 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use super::log;
-use super::pipe::{ChildSignals, ask_to_end};
+use super::pipe::{self, ChildSignals, ask_to_end};
 
 /// The options that make a process the worker; one that goes on where another was killed; and one that does so to come to
 /// an end.
@@ -35,7 +36,7 @@ pub fn run() -> Result<u8> {
     let mut role = vec![WORKER];
     loop {
         let started = Instant::now();
-        let mut worker = start(&role).context("cannot start another process of the same program")?;
+        let mut worker = start_somehow(&role)?;
         let status = wait(&mut worker, &mut signals).context("cannot wait for the worker")?;
         if let Some(code) = status.code().filter(|code| *code != PANICKED) {
             return Ok(u8::try_from(code).unwrap_or(u8::MAX));
@@ -51,6 +52,28 @@ pub fn run() -> Result<u8> {
             role.push(LAST_WORKER);
         } else {
             log::write('W', format_args!("the worker has died ({status}); another one goes on where it was"));
+        }
+    }
+}
+
+/// Starts a worker, as soon as the system has the means for it: whoever was killed for want of memory has another take their
+/// place. Meanwhile Telegraf waits.
+fn start_somehow(role: &[&str]) -> Result<Child> {
+    const PAUSE: Duration = Duration::from_millis(100);
+    let mut told = false;
+    loop {
+        let error = match start(role) {
+            Ok(worker) => return Ok(worker),
+            Err(error) => error,
+        };
+        if pipe::wait_for_hang_up(io::stdin().as_fd(), PAUSE)? || !pipe::has_only_pipes() {
+            return Err(error).context("cannot start another process of the same program");
+        }
+        if !std::mem::replace(&mut told, true) {
+            log::write(
+                'E',
+                format_args!("cannot start another process of the same program, but go on trying: {error}"),
+            );
         }
     }
 }
