@@ -122,10 +122,9 @@ impl Processor {
         }
         // Compression would take a share of the time that depends on what is compressed. And a request may take as long
         // as the others have their turns.
-        Ok(text.replace(
-            "[[outputs.influxdb_v2]]\n",
-            "[[outputs.influxdb_v2]]\n  content_encoding = \"identity\"\n  timeout = \"60s\"\n",
-        ))
+        replace(&mut text, "[[outputs.influxdb_v2]]", "\n  timeout = ", "\n", "\n  timeout = \"60s\"\n")?;
+        let output = "[[outputs.influxdb_v2]]\n";
+        Ok(text.replace(output, &format!("{output}  content_encoding = \"identity\"\n")))
     }
 }
 

@@ -104,7 +104,7 @@ struct Cli {
     #[arg(long, value_name = "TIME", env = "ALGORITHMIA_STATS", value_parser = duration, help_heading = "Self-report")]
     stats: Option<Duration>,
 
-    /// What tells this process from others on the host, in that report [default: the journal's folder, or \"default\"]
+    /// What tells this process from others on the host, in that report [default: the journal's folder, or "default"]
     #[arg(long, value_name = "NAME", env = "ALGORITHMIA_INSTANCE", help_heading = "Self-report")]
     instance: Option<String>,
 
