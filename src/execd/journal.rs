@@ -273,11 +273,6 @@ impl Journal {
             self.active = Some(Active { file, since: Instant::now() });
             self.segments.push_back(Segment { number: self.next_number, bytes: 0, emitted: None });
             self.next_number += 1;
-            if settings.sync {
-                // A new file is in its folder only when the folder is on the disk.
-                let synced = File::open(&settings.folder).and_then(|folder| folder.sync_all());
-                synced.context("cannot sync the journal's folder")?;
-            }
         }
         let (Some(active), Some(segment)) = (&mut self.active, self.segments.back_mut()) else {
             bail!("there is no segment to write to");
@@ -286,7 +281,7 @@ impl Journal {
         let (len, hash) = (lines.len(), checksum(lines, count, segment.bytes));
         let _ = writeln!(self.head, "{}{hash:016x} {len} {count}", String::from_utf8_lossy(MARK));
         let written = write_both(&mut active.file, self.head.as_bytes(), lines);
-        let written = written.and_then(|()| if settings.sync { active.file.sync_data() } else { Ok(()) });
+        let written = written.and_then(|()| if settings.sync { sync(settings, &active.file, segment) } else { Ok(()) });
         if let Err(error) = written {
             let path = segment_path(&settings.folder, segment.number);
             // What is torn would be skipped, but a full disk is glad of the room.
@@ -357,6 +352,9 @@ impl Journal {
             match record {
                 Ok(Some(count)) => return Some(count),
                 Ok(None) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    log::write('E', format_args!("{} is gone, and what it held", path.display()));
+                }
                 Err(error) => {
                     // It may be whole, and readable for somebody else; so it is not to be deleted with the others.
                     let aside = path.with_extension("unread");
@@ -470,6 +468,15 @@ fn private() -> OpenOptions {
 /// record, cannot know where it will be.
 fn checksum(lines: &[u8], count: u64, offset: u64) -> u64 {
     xxh3_64_with_seed(lines, offset ^ count.rotate_left(32))
+}
+
+/// Waits until what was appended to the segment is on the disk.
+fn sync(settings: &Settings, file: &File, segment: &Segment) -> io::Result<()> {
+    if segment.bytes == 0 {
+        // A new file is in its folder only when the folder is on the disk.
+        File::open(&settings.folder)?.sync_all()?;
+    }
+    file.sync_data()
 }
 
 fn write_both(file: &mut File, head: &[u8], lines: &[u8]) -> io::Result<()> {
