@@ -381,7 +381,7 @@ impl Buffer {
 
 #[test]
 fn no_more_comes_out_than_there_is_room_for_and_all_of_it_in_the_end() {
-    for journal in [true, false] {
+    at_once([true, false], |journal| {
         let folder = Folder::new();
         let mut service = match journal {
             true => Service::with_journal(&folder, &["--flow-control"]),
@@ -428,7 +428,7 @@ fn no_more_comes_out_than_there_is_room_for_and_all_of_it_in_the_end() {
         assert!(buffer.fullest > 500, "the room was used, up to {} of 5000 lines", buffer.fullest);
         assert_eq!(service.end(), 0, "{}", service.log());
         assert!(service.points() == expected, "in order");
-    }
+    });
 }
 
 /// A message that gives so many lines.
@@ -1146,7 +1146,7 @@ fn after_sigterm_it_takes_what_telegraf_still_hands_over_however_long_that_takes
 
 #[test]
 fn sigterm_while_it_starts_loses_nothing_that_was_written() {
-    for round in 0..20 {
+    at_once(0..20, |round| {
         let folder = Folder::new();
         let mut service = Service::with_journal(&folder, &[]);
         service.send(&messages(0..100));
@@ -1158,7 +1158,7 @@ fn sigterm_while_it_starts_loses_nothing_that_was_written() {
         assert_eq!(service.wait(), 0, "{}", service.log());
         // A worker that was killed before it could listen has another take its place.
         assert!(service.points() == converted(&messages(0..100)), "round {round}");
-    }
+    });
 }
 
 #[test]
