@@ -361,6 +361,8 @@ impl Stream {
     /// the output could not be written.
     pub fn finish(mut self, ended: Ended) -> Result<Option<Counts>> {
         if ended != Ended::Output {
+            self.outlet.finish()?;
+            // The last report counts what has just gone out.
             self.report();
             self.put()?;
             self.outlet.finish()?;
