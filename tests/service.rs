@@ -383,10 +383,7 @@ impl Buffer {
 fn no_more_comes_out_than_there_is_room_for_and_all_of_it_in_the_end() {
     at_once([true, false], |journal| {
         let folder = Folder::new();
-        let mut service = match journal {
-            true => Service::with_journal(&folder, &["--flow-control"]),
-            false => Service::start(&folder, &["--flow-control"]),
-        };
+        let mut service = Service::maybe_with_journal(&folder, journal, &["--flow-control"]);
         // More than may wait in memory, and many times the buffer.
         let note = "n".repeat(300);
         let input: String = (0..40_000).map(|index| long_message(index, &note)).collect();
@@ -441,10 +438,7 @@ fn array(count: usize) -> String {
 fn a_message_of_more_lines_than_there_is_room_for_goes_out_in_parts() {
     at_once([true, false], |journal| {
         let folder = Folder::new();
-        let mut service = match journal {
-            true => Service::with_journal(&folder, &["--flow-control"]),
-            false => Service::start(&folder, &["--flow-control"]),
-        };
+        let mut service = Service::maybe_with_journal(&folder, journal, &["--flow-control"]);
         let input = array(5000);
         let expected = converted(&input);
         assert_eq!(expected.len(), 5000);
@@ -507,10 +501,7 @@ fn the_gauges_of_the_fullest_output_of_the_name_count() {
 fn without_gauges_all_comes_out_and_that_is_said_once() {
     at_once([true, false], |journal| {
         let folder = Folder::new();
-        let mut service = match journal {
-            true => Service::with_journal(&folder, &["--flow-control"]),
-            false => Service::start(&folder, &["--flow-control"]),
-        };
+        let mut service = Service::maybe_with_journal(&folder, journal, &["--flow-control"]);
         // Metrics that only look like gauges.
         let others =
             "internal_write,output=influxdb_v2 errors=0i 1\ninternal_gather buffer_size=1i,buffer_limit=1i 2\n";
@@ -544,10 +535,7 @@ fn the_input_ends_before_the_first_gauge_and_all_comes_out() {
 fn while_there_is_no_room_for_long_input_is_taken_for_the_next_gauge_only() {
     at_once([true, false], |journal| {
         let folder = Folder::new();
-        let mut service = match journal {
-            true => Service::with_journal(&folder, &["--flow-control"]),
-            false => Service::start(&folder, &["--flow-control"]),
-        };
+        let mut service = Service::maybe_with_journal(&folder, journal, &["--flow-control"]);
         let note = "n".repeat(300);
         let mut input = String::new();
         // Messages with a gauge behind every fiftieth, and how many bytes of all that were taken.
@@ -605,10 +593,7 @@ fn while_there_is_no_room_for_long_input_is_taken_for_the_next_gauge_only() {
 fn it_ends_while_there_is_no_room_and_loses_nothing() {
     at_once([(true, true), (true, false), (false, true), (false, false)], |(journal, signal_first)| {
         let folder = Folder::new();
-        let mut service = match journal {
-            true => Service::with_journal(&folder, &["--flow-control"]),
-            false => Service::start(&folder, &["--flow-control"]),
-        };
+        let mut service = Service::maybe_with_journal(&folder, journal, &["--flow-control"]);
         service.send(&no_room());
         let taken = fill(&mut service, &folder);
         let started = Instant::now();

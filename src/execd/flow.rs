@@ -195,6 +195,11 @@ impl Flow {
         self.bytes += bytes as u64;
     }
 
+    /// How many lines have gone out.
+    pub fn lines(&self) -> u64 {
+        self.lines
+    }
+
     /// How many lines may go out now.
     pub fn room(&mut self) -> u64 {
         match self.room_by_gauges() {

@@ -362,7 +362,9 @@ impl Journal {
                     let (path, aside) = (path.display(), aside.display());
                     log::write(
                         'E',
-                        format_args!("cannot read {path}: {error}; it is now {aside}, for --replay by hand"),
+                        format_args!(
+                            "cannot read {path}: {error}; it is kept as {aside}: give it its name again when it can be read"
+                        ),
                     );
                 }
             }

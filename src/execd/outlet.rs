@@ -35,8 +35,6 @@ pub struct Outlet {
     memory: VecDeque<Batch>,
     in_memory: u64,
     reader: Reader,
-    /// Lines that went out under flow control, but for gauges.
-    lines: u64,
     /// Lines that went out, and had done so in an earlier life already.
     replayed: u64,
     /// Bytes that went out.
@@ -90,7 +88,6 @@ impl Outlet {
             memory: VecDeque::new(),
             in_memory: 0,
             reader: Reader::There,
-            lines: 0,
             replayed: 0,
             bytes: 0,
             waited: Duration::ZERO,
@@ -260,12 +257,10 @@ impl Outlet {
         }
         self.bytes += lines.len() as u64;
         if let Some(flow) = &mut self.flow {
-            let count = count.saturating_sub(flow::gauges_in(lines));
-            self.lines += count;
-            flow.wrote(count, lines.len());
+            flow.wrote(count.saturating_sub(flow::gauges_in(lines)), lines.len());
         }
         if let Some(journal) = &mut self.journal {
-            journal.emitted(self.lines);
+            journal.emitted(self.flow.as_ref().map_or(0, Flow::lines));
         }
         Ok(())
     }

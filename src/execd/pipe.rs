@@ -63,12 +63,10 @@ impl Signals {
 
     fn poll(&self, input: Option<PollFd<'_>>, timeout: Option<Duration>, heed: bool) -> io::Result<Waited> {
         let has_input = input.is_some();
-        let mut fds = Vec::with_capacity(2);
-        fds.extend(input);
-        if heed {
-            fds.push(PollFd::new(&self.wake, PollFlags::IN));
-        }
-        match poll(&mut fds, timeout.map(timespec).as_ref()) {
+        let wake = PollFd::new(&self.wake, PollFlags::IN);
+        let mut fds = [input.unwrap_or_else(|| wake.clone()), wake];
+        let watched = usize::from(!has_input)..if heed { 2 } else { 1 };
+        match poll(&mut fds[watched], timeout.map(timespec).as_ref()) {
             Ok(0) => Ok(Waited::Timeout),
             Ok(_) if has_input && !fds[0].revents().is_empty() => Ok(Waited::Readable),
             Ok(_) | Err(Errno::INTR) => Ok(Waited::Signal),

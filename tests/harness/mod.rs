@@ -72,6 +72,11 @@ impl Service {
         Self::start(folder, &[&["--journal", &folder.journal()], args].concat())
     }
 
+    /// With a journal in `folder`, or without one.
+    pub fn maybe_with_journal(folder: &Folder, journal: bool, args: &[&str]) -> Self {
+        if journal { Self::with_journal(folder, args) } else { Self::start(folder, args) }
+    }
+
     pub fn spawn(folder: &Folder, command: &mut Command) -> Self {
         let logs = fs::read_dir(folder.path()).unwrap().count();
         let log = folder.path().join(format!("log-{logs}"));
