@@ -489,13 +489,16 @@ impl Engine {
             let error = format!("tags and a field's key take {} bytes, and InfluxDB at most 65535", long.0);
             return fail(Reason::TooLarge, error);
         }
-        write_time(self.time(&payload, text, origin, sink.observer), sink.out);
-        sink.observer.observe(Event::Converted);
+        let own_time = self.own_time(&payload, text, sink.observer);
+        let metric_time = || origin.time.and_then(|time| timestamp::of_metric(time, origin.index));
+        let time = own_time.or_else(metric_time).unwrap_or_else(|| self.now());
+        write_time(time, sink.out);
+        sink.observer.observe(Event::Converted { time: own_time });
         Ok(())
     }
 
-    /// The point's time: the payload's own, else the metric's, else the clock's.
-    fn time(&mut self, payload: &Payload<'_>, text: &str, origin: Origin, observer: &mut dyn Observer) -> i64 {
+    /// The time that the payload gives its point.
+    fn own_time(&self, payload: &Payload<'_>, text: &str, observer: &mut dyn Observer) -> Option<i64> {
         let mut given = None;
         let mut unreadable = None;
         for time in payload.times.iter().flatten() {
@@ -513,11 +516,8 @@ impl Engine {
         if let Some(text) = unreadable {
             observer.observe(Event::TimeDefaulted { text: &text });
         }
-        match given {
-            Some(given) if self.settings.exact_time => given.nanoseconds,
-            Some(given) => given.filled(call_hash(payload, text)),
-            None => origin.time.and_then(|time| timestamp::of_metric(time, origin.index)).unwrap_or_else(|| self.now()),
-        }
+        let exact = self.settings.exact_time;
+        given.map(|given| if exact { given.nanoseconds } else { given.filled(call_hash(payload, text)) })
     }
 
     /// The clock's time, never the same twice.
@@ -573,4 +573,45 @@ fn trim(text: &[u8]) -> &[u8] {
     let start = text.iter().take_while(|byte| is_blank(byte)).count();
     let end = text[start..].iter().rev().take_while(|byte| is_blank(byte)).count();
     &text[start..text.len() - end]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The times that points have from their payloads.
+    struct Times(Vec<Option<i64>>);
+
+    impl Observer for Times {
+        fn observe(&mut self, event: Event<'_>) {
+            if let Event::Converted { time } = event {
+                self.0.push(time);
+            }
+        }
+    }
+
+    #[test]
+    fn a_converted_point_tells_of_a_time_that_is_its_payloads() {
+        for (exact_time, filled) in [(true, 1_613_780_514_867_231_000), (false, 1_613_780_514_867_231_593)] {
+            let mut converter = Converter::new(Settings { exact_time, ..Settings::default() }).unwrap();
+            let (mut out, mut times) = (Vec::new(), Times(Vec::new()));
+            let id = "req-9f5345b4-a1cd-431c-a43a-bd2a06f4a6f4";
+            for time in [
+                r#""time":"2021-02-20T00:21:54.867231""#,
+                r#""timestamp":1613780514867231"#,
+                r#""time":"yesterday","timestamp":1613780514867231"#,
+                r#""time":"yesterday""#,
+                r#""time":null"#,
+                r#""x":2"#,
+            ] {
+                let message = format!(r#"{{"algorithm_name":"a","x":1,"request_id":"{id}",{time}}}"#);
+                let escaped = message.replace('"', "\\\"");
+                let metric = format!("kafka_consumer value=\"{escaped}\" 1613780514867231999\n");
+                converter.push(metric.as_bytes(), &mut out, &mut times);
+            }
+            assert_eq!(times.0, [Some(filled), Some(filled), Some(filled), None, None, None]);
+            let written = String::from_utf8(out).unwrap();
+            assert_eq!(written.matches(&format!(" {filled}\n")).count(), 3, "{written}");
+        }
+    }
 }

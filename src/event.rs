@@ -55,7 +55,10 @@ impl fmt::Display for Reason {
 #[derive(Clone, Copy, Debug)]
 pub enum Event<'a> {
     /// A payload became a point.
-    Converted,
+    Converted {
+        /// The point's time in nanoseconds since the epoch, where it is the payload's own.
+        time: Option<i64>,
+    },
     /// A metric of another kind was passed through.
     Passed {
         /// The metric.
@@ -129,7 +132,7 @@ impl Counts {
 impl Observer for Counts {
     fn observe(&mut self, event: Event<'_>) {
         let count = match event {
-            Event::Converted => &mut self.converted,
+            Event::Converted { .. } => &mut self.converted,
             Event::Passed { .. } | Event::NoMessage => &mut self.passed,
             Event::Rejected { reason, .. } => &mut self.rejected[reason as usize],
             Event::LeftOut { .. } => &mut self.left_out,

@@ -713,11 +713,15 @@ fn the_report_counts_what_became_of_the_input() {
     }
     assert!(last["journal_bytes"] > 0 && last["journal_written_bytes"] == last["journal_bytes"]);
     assert!(last["journal_bytes"] < folder.journal_size() as i64, "the last report is in it too");
+    let lags: Vec<_> = all.iter().filter_map(|report| lag(report)).collect();
+    let since_2021 = (now() - 1_613_780_514_000_000_000) / 1_000_000;
+    assert!(lags[..] == [(lags[0].1, lags[0].1)] && (since_2021 - LATE..=since_2021).contains(&lags[0].1), "{lags:?}");
     let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
     assert_eq!(*tags, HashMap::from([("host", host.trim()), ("instance", &folder.journal())].map(owned)));
     for two in all.windows(2) {
         assert_eq!(two[0].tags, two[1].tags);
-        let of_counters = |field: &&String| !["journal_bytes", "queue_bytes"].contains(&field.as_str());
+        let gauges = ["journal_bytes", "queue_bytes", "lag_mean_ms", "lag_max_ms"];
+        let of_counters = |field: &&String| !gauges.contains(&field.as_str());
         assert!(two[0].fields.keys().filter(of_counters).all(|field| two[0].fields[field] <= two[1].fields[field]));
     }
 
@@ -729,6 +733,73 @@ fn the_report_counts_what_became_of_the_input() {
     let all = reports(&second.output().replace("two\nlines", "two lines"), "algorithmia_processor");
     let last = &all.last().unwrap().fields;
     assert_eq!((last["replayed"], last["received"]), (lines, 0));
+    // The reports of the first life are replayed too.
+    let mut own = all.iter().filter(|report| report.fields["received"] == 0);
+    assert!(own.all(|report| lag(report).is_none()), "what is replayed does not come late");
+}
+
+/// How long this machine may take for a test, in milliseconds.
+const LATE: i64 = 600_000;
+
+/// The mean and the longest lag that a report gives, in milliseconds.
+fn lag(report: &Report) -> Option<(i64, i64)> {
+    let fields = ["lag_mean_ms", "lag_max_ms"].map(|field| report.fields.get(field).copied());
+    assert_eq!(fields[0].is_some(), fields[1].is_some(), "both or none");
+    fields[0].zip(fields[1])
+}
+
+/// The metric with a call that was made so many seconds before `now`.
+fn call(now: i64, seconds_ago: i64) -> String {
+    metric(&format!(r#"{{"algorithm_name":"a","x":1,"time":{}}}"#, now - seconds_ago * 1_000_000_000), 7)
+}
+
+#[test]
+fn the_report_tells_how_late_calls_come() {
+    for (ages, mean, max) in [(&[10, 40][..], 25, 40), (&[0], 0, 0), (&[-3600], -3600, -3600), (&[-90, 30], -30, 30)] {
+        let before = now();
+        let others = [
+            metric(r#"{"algorithm_name":"a","x":1}"#, 7),
+            metric(r#"{"algorithm_name":"a","x":1,"time":"yesterday","timestamp":null}"#, 7),
+            metric(r#"{"time":"2021-02-20T00:21:54","x":1}"#, 7),
+            "m x=1 7\n".to_owned(),
+        ];
+        let calls: String = ages.iter().map(|age| call(before, *age)).collect();
+        let output = run(&["--stats", "1h"], (calls + &others.concat()).as_bytes());
+        let took = (now() - before) / 1_000_000 + 1;
+        let all = reports(&text(&output.stdout), "algorithmia_processor");
+        assert_eq!((all.len(), all[0].fields["received"]), (1, ages.len() as i64 + 4));
+        let (told_mean, told_max) = lag(&all[0]).unwrap();
+        assert!((1000 * mean..1000 * mean + took).contains(&told_mean), "{ages:?}: {told_mean}");
+        assert!((1000 * max..1000 * max + took).contains(&told_max), "{ages:?}: {told_max}");
+    }
+    let output = run(&["--stats", "1h"], metric(r#"{"algorithm_name":"a","x":1}"#, 7).as_bytes());
+    assert_eq!(lag(&reports(&text(&output.stdout), "algorithmia_processor")[0]), None);
+}
+
+#[test]
+fn the_lag_is_that_of_the_calls_since_the_last_report() {
+    let folder = Folder::new();
+    let mut service = Service::start(&folder, &["--stats", "50ms"]);
+    let before = now();
+    let lags = |service: &Service| -> Vec<Option<(i64, i64)>> {
+        let whole = service.output().rfind('\n').map_or(0, |end| end + 1);
+        reports(&service.output()[..whole], "algorithmia_processor").iter().map(lag).collect()
+    };
+    let ages = [5000, 50];
+    for (index, age) in ages.into_iter().enumerate() {
+        service.send(&call(before, age));
+        service.wait_for("a report tells of the call, and the next one of none", |service| {
+            let lags = lags(service);
+            lags.iter().flatten().count() == index + 1 && lags.last() == Some(&None)
+        });
+    }
+    assert_eq!(service.end(), 0);
+    let told: Vec<_> = lags(&service).into_iter().flatten().collect();
+    assert_eq!(told.len(), ages.len());
+    for ((mean, max), age) in told.into_iter().zip(ages) {
+        assert_eq!(mean, max, "of one call");
+        assert!((1000 * age..1000 * age + LATE).contains(&max), "{max} for a call {age} s before");
+    }
 }
 
 /// How many metrics there are, one of which has a line break in it.

@@ -63,7 +63,7 @@ struct Period {
 impl Log {
     pub fn observe(&mut self, event: Event<'_>) {
         match event {
-            Event::Converted | Event::Passed { .. } => {}
+            Event::Converted { .. } | Event::Passed { .. } => {}
             Event::Rejected { reason, error } => {
                 self.line(reason as usize, || format!("rejected a message, {reason}: {error}"));
             }

@@ -29,7 +29,7 @@ pub use self::journal::{Settings as JournalSettings, replay};
 use self::log::Log;
 use self::outlet::Outlet;
 use self::pipe::{Signals, Waited};
-use self::stats::Stats;
+use self::stats::{Lag, Stats};
 
 /// Write when this much is there, even if more input is waiting.
 const WRITE_SIZE: usize = 128 * 1024;
@@ -100,13 +100,15 @@ pub struct Stream {
     received: u64,
 }
 
-/// Counts, logs what an operator should know, and picks out the gauges.
+/// Counts, logs what an operator should know, measures the lag, and picks out the gauges.
 #[derive(Default)]
 struct Watch {
     counts: Counts,
     log: Log,
     /// Lines in `Stream::out`.
     lines: u64,
+    /// For the self-report.
+    lag: Lag,
     /// The output whose gauges count.
     output: Option<String>,
     gauges: Vec<Reading>,
@@ -117,7 +119,13 @@ impl Observer for Watch {
         self.counts.observe(event);
         self.log.observe(event);
         match event {
-            Event::Converted | Event::Rejected { .. } | Event::NoMessage => self.lines += 1,
+            Event::Converted { time } => {
+                self.lines += 1;
+                if let Some(time) = time {
+                    self.lag.came(time);
+                }
+            }
+            Event::Rejected { .. } | Event::NoMessage => self.lines += 1,
             Event::Passed { metric } => {
                 self.lines += 1;
                 if let Some(output) = &self.output {
@@ -262,6 +270,7 @@ impl Stream {
                     let len = bytes.len();
                     let lines = self.observer.lines;
                     self.received += len as u64;
+                    self.observer.lag.read_now();
                     self.converter.push(bytes, &mut self.out, &mut self.observer);
                     flood.came(self.observer.lines - lines);
                     self.heed_gauges(len);
@@ -352,7 +361,7 @@ impl Stream {
         if let Some(stats) = &mut self.stats {
             let sums = self.outlet.sums();
             let fullest = self.outlet.flow().and_then(|flow| flow.fullest());
-            stats.write(&self.observer.counts, self.received, &sums, fullest, &mut self.out);
+            stats.write(&self.observer.counts, &mut self.observer.lag, self.received, &sums, fullest, &mut self.out);
             self.observer.lines += 1;
         }
     }

@@ -1,4 +1,4 @@
-//! The self-report: a metric with what has become of all input since the start.
+//! The self-report: a metric with what has become of all input since the start, and how late calls came since the last one.
 
 use std::io::Write;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -7,6 +7,45 @@ use telegraf_algorithmia::{Counts, Reason, escape_key};
 
 use super::flow::Reading;
 use super::outlet::Sums;
+
+/// How late calls come: from the time that their payload gives to the moment in which they are read. In nanoseconds; negative
+/// where the clock that gave the time is ahead of ours.
+#[derive(Default)]
+pub struct Lag {
+    /// When what is looked at now was read.
+    now: i64,
+    sum: i128,
+    count: i128,
+    max: Option<i64>,
+}
+
+impl Lag {
+    /// What comes from here on was read now.
+    pub fn read_now(&mut self) {
+        self.now = now();
+    }
+
+    /// A call that was made at this time has come.
+    pub fn came(&mut self, time: i64) {
+        let lag = self.now.saturating_sub(time);
+        self.sum += i128::from(lag);
+        self.count += 1;
+        self.max = self.max.max(Some(lag));
+    }
+
+    /// The mean and the longest since the last call of this, if any came.
+    fn take(&mut self) -> Option<(i64, i64)> {
+        let Lag { sum, count, max, .. } = std::mem::replace(self, Lag { now: self.now, ..Lag::default() });
+        // Between numbers of 64 bits, so it is one.
+        max.map(|max| (sum.div_euclid(count) as i64, max))
+    }
+}
+
+/// Nanoseconds since the epoch by this machine's clock.
+fn now() -> i64 {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since_1970.as_nanos()).unwrap_or(i64::MAX)
+}
 
 pub struct Stats {
     every: Duration,
@@ -36,17 +75,25 @@ impl Stats {
         self.next.saturating_duration_since(Instant::now())
     }
 
-    /// Appends the report to `out`. The next one is due after the usual time.
-    pub fn write(&mut self, counts: &Counts, received: u64, sums: &Sums, fullest: Option<&Reading>, out: &mut Vec<u8>) {
+    /// Appends the report to `out`. The next one is due after the usual time, and tells of calls that come until then.
+    pub fn write(
+        &mut self,
+        counts: &Counts,
+        lag: &mut Lag,
+        received: u64,
+        sums: &Sums,
+        fullest: Option<&Reading>,
+        out: &mut Vec<u8>,
+    ) {
         self.next = Instant::now() + self.every;
         let Counts { converted, passed, rejected, left_out, time_defaulted, strings_cut } = *counts;
         out.extend_from_slice(&self.series);
         let mut separator = ' ';
-        let mut field = |key: &str, value: u64| {
-            let value = i64::try_from(value).unwrap_or(i64::MAX);
+        let mut integer = |key: &str, value: i64| {
             let _ = write!(out, "{separator}{key}={value}i");
             separator = ',';
         };
+        let mut field = |key: &str, value: u64| integer(key, i64::try_from(value).unwrap_or(i64::MAX));
         field("received", converted + passed + counts.all_rejected());
         field("received_bytes", received);
         field("converted", converted);
@@ -69,7 +116,37 @@ impl Stats {
             field("telegraf_buffer_limit", fullest.limit);
             field("telegraf_dropped", fullest.dropped);
         }
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let _ = writeln!(out, " {}", now.as_nanos());
+        if let Some((mean, max)) = lag.take() {
+            for (key, nanoseconds) in [("lag_mean_ms", mean), ("lag_max_ms", max)] {
+                integer(key, nanoseconds.div_euclid(1_000_000));
+            }
+        }
+        let _ = writeln!(out, " {}", now());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lag_of_each_interval_is_its_own() {
+        let mut lag = Lag { now: 1000, ..Lag::default() };
+        assert_eq!(lag.take(), None);
+        [900, 400, 300].into_iter().for_each(|time| lag.came(time));
+        assert_eq!(lag.take(), Some((466, 700)));
+        assert_eq!(lag.take(), None);
+        [1005, 1002].into_iter().for_each(|time| lag.came(time));
+        assert_eq!(lag.take(), Some((-4, -2)), "rounded down");
+    }
+
+    #[test]
+    fn times_at_the_ends_of_what_is_stored_do_no_harm() {
+        let mut lag = Lag { now: i64::MAX, ..Lag::default() };
+        (0..3).for_each(|_| lag.came(i64::MIN));
+        assert_eq!(lag.take(), Some((i64::MAX, i64::MAX)));
+        lag.now = i64::MIN;
+        (0..3).for_each(|_| lag.came(i64::MAX));
+        assert_eq!(lag.take(), Some((i64::MIN, i64::MIN)));
     }
 }
