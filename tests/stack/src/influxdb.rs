@@ -40,6 +40,7 @@ pub struct Influxdb {
     process: Process,
     http: Agent,
     url: String,
+    org_id: String,
     cli_configs: PathBuf,
     dir: Arc<Shared>,
 }
@@ -68,7 +69,7 @@ impl Influxdb {
         let binary = influxd_binary()?;
         let data = dir.path().join(dir.unique("influxdb-data"));
         let envs = envs.into_iter().collect::<Vec<_>>();
-        let influxdb = on_free_ports(|| {
+        let mut influxdb = on_free_ports(|| {
             let address = format!("127.0.0.1:{}", free_port()?);
             let mut command = Command::new(&binary);
             command
@@ -84,13 +85,14 @@ impl Influxdb {
                 process: Process::spawn(dir, "influxd", command)?,
                 http: agent(),
                 url: format!("http://{address}"),
+                org_id: String::new(),
                 cli_configs: data.join("cli-configs"),
                 dir: Arc::clone(&dir.0),
             };
             influxdb.wait_until_healthy()?;
             Ok(influxdb)
         })?;
-        influxdb.post_json(
+        let answer = influxdb.post_json(
             "/api/v2/setup",
             &json!({
                 "username": USER,
@@ -101,6 +103,7 @@ impl Influxdb {
                 "retentionPeriodSeconds": 0,
             }),
         )?;
+        influxdb.org_id = answer["org"]["id"].as_str().context("the setup gives no organization")?.to_owned();
         Ok(influxdb)
     }
 
@@ -113,6 +116,11 @@ impl Influxdb {
     /// `http://127.0.0.1:PORT`.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// The id of [`ORG`], which some paths of the HTTP API take in place of its name.
+    pub fn org_id(&self) -> &str {
+        &self.org_id
     }
 
     /// Writes line protocol with times in nanoseconds to [`BUCKET`].
@@ -213,10 +221,10 @@ impl Influxdb {
 
     /// All that [`ORG`] has of a kind: `buckets`, `checks`, `dashboards`, `labels`,
     /// `notificationEndpoints`, `notificationRules`, `stacks`, `tasks`, `telegrafs`,
-    /// `variables`. InfluxDB's own bucket `_monitoring` and the like are among them.
+    /// `variables`. InfluxDB's own are among them, such as the bucket `_monitoring`.
     pub fn list(&self, kind: &str) -> Result<Vec<serde_json::Value>> {
         const PAGE: usize = 100;
-        let answer = self.get(&format!("/api/v2/{kind}?org={ORG}&limit={PAGE}"))?;
+        let answer = self.get(&format!("/api/v2/{kind}?orgID={}&limit={PAGE}", self.org_id))?;
         // One list and links; the list has the name of the kind, but for telegrafs.
         let list = answer.as_object().and_then(|answer| answer.values().find_map(|value| value.as_array()));
         let list = list.with_context(|| format!("InfluxDB's {kind} are no list: {answer}"))?;
