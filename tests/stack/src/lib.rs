@@ -47,6 +47,7 @@ Unix only.
 
 #![deny(missing_docs)]
 
+mod dashboard;
 mod descendant;
 mod dir;
 mod flux;
@@ -55,16 +56,21 @@ mod install;
 mod kafka;
 mod process;
 mod proxy;
+mod receiver;
 mod telegraf;
+mod variables;
 mod wait;
 
+pub use dashboard::{Cell, Dashboard};
 pub use descendant::Descendant;
 pub use dir::{Dir, test};
 pub use flux::{Point, Row, Value};
-pub use influxdb::{BUCKET, Influxdb, ORG, TOKEN};
+pub use influxdb::{BUCKET, Influxdb, ORG, PASSWORD, TOKEN, USER};
 pub use install::{influx_binary, influxd_binary, kafka_libs, telegraf_binary};
 pub use kafka::Kafka;
 pub use process::Process;
 pub use proxy::Proxy;
+pub use receiver::{Receiver, Request};
 pub use telegraf::Telegraf;
+pub use variables::{Arguments, Moment, Variable, Variables};
 pub use wait::wait_for;
