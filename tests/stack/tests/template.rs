@@ -127,9 +127,9 @@ spec:
           scale: linear
     - kind: Markdown
       name: Notes
-      xPos: 0
+      xPos: 1
       yPos: 0
-      width: 12
+      width: 11
       height: 1
       note: "# What is seen"
 "##;
