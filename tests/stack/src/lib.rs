@@ -26,6 +26,31 @@ stack::test("kafka-to-influxdb", |dir| {
 });
 ```
 
+Templates are applied, and what is in them is read and run as InfluxDB's own UI
+does it; a [`Receiver`] takes what InfluxDB sends to Slack and the like:
+
+```no_run
+use std::path::Path;
+
+stack::test("template", |dir| {
+    let influxdb = stack::Influxdb::start_empty(dir)?;
+    let slack = stack::Receiver::start()?;
+    influxdb.apply(Path::new("template.yml"), &["--secret=slack=token"])?;
+
+    let mut v = stack::Variables::new("-1h", "now()")?;
+    v.set("algorithm", "credit_card_approval");
+    influxdb.resolve_variables(&mut v)?;
+    for cell in &influxdb.dashboards()?[0].cells {
+        for query in &cell.queries {
+            let rows = influxdb.query_with(query, &v)?;
+            println!("{}: {} rows", cell.name, rows.len());
+        }
+    }
+    println!("{} calls of the webhook", slack.requests().len());
+    Ok(())
+});
+```
+
 # Where the servers come from
 
 The environment variables `TELEGRAF`, `INFLUXD`, `INFLUX` (paths of binaries)

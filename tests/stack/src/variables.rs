@@ -39,6 +39,9 @@ const WINDOWS: f64 = 360.0;
 /// The window period where that comes to nothing, in milliseconds.
 const FALLBACK_WINDOW_PERIOD: i64 = 15_000;
 
+/// The moment at which a query runs, in Flux.
+const NOW: &str = "now()";
+
 /// Units of Flux durations that always take the same time, in milliseconds.
 const UNITS: [(&str, i64); 6] =
     [("ms", 1), ("s", 1_000), ("m", MINUTE), ("h", HOUR), ("d", 24 * HOUR), ("w", 7 * 24 * HOUR)];
@@ -79,21 +82,16 @@ pub enum Arguments {
 /// An end of the range of time that a dashboard shows.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Moment {
-    /// The time at which the query runs.
-    Now,
-    /// A Flux duration before that, such as `1h`.
-    Ago(String),
+    /// Relative to the time of the query, in Flux: `-1h`, or `now()`.
+    Relative(String),
     /// A time in nanoseconds since 1970.
     At(i64),
 }
 
-/// `-1h` is an hour ago, `now()` is now.
+/// Relative, in Flux.
 impl From<&str> for Moment {
     fn from(text: &str) -> Moment {
-        match text {
-            "now()" => Moment::Now,
-            _ => Moment::Ago(text.trim_start_matches('-').to_owned()),
-        }
+        Moment::Relative(text.to_owned())
     }
 }
 
@@ -180,25 +178,25 @@ impl Variables {
 impl Moment {
     fn milliseconds(&self, now: i64) -> Result<i64> {
         Ok(match self {
-            Moment::Now => now,
-            Moment::Ago(text) => {
-                let (count, _, length) = parse_duration(text)?;
+            Moment::At(time_ns) => time_ns.div_euclid(1_000_000),
+            Moment::Relative(text) if text == NOW => now,
+            Moment::Relative(text) => {
+                let (count, _, length) = ago(text)?;
                 now.saturating_sub(count.saturating_mul(length))
             }
-            Moment::At(time_ns) => time_ns.div_euclid(1_000_000),
         })
     }
 
     fn syntax(&self) -> Result<serde_json::Value> {
         Ok(match self {
-            Moment::Now => json!({"type": "CallExpression", "callee": identifier("now")}),
-            Moment::Ago(text) => {
-                let (count, unit, _) = parse_duration(text)?;
-                json!({"type": "UnaryExpression", "operator": "-", "argument": duration(count, unit)})
-            }
             Moment::At(time_ns) => {
                 let time = Timestamp::from_nanosecond((*time_ns).into())?;
                 json!({"type": "DateTimeLiteral", "value": time.to_string()})
+            }
+            Moment::Relative(text) if text == NOW => json!({"type": "CallExpression", "callee": identifier("now")}),
+            Moment::Relative(text) => {
+                let (count, unit, _) = ago(text)?;
+                json!({"type": "UnaryExpression", "operator": "-", "argument": duration(count, unit)})
             }
         })
     }
@@ -322,14 +320,15 @@ fn duration(count: i64, unit: &str) -> serde_json::Value {
     json!({"type": "DurationLiteral", "values": [{"magnitude": count, "unit": unit}]})
 }
 
-/// The count of a Flux duration such as `1h`, its unit, and how long that is in
-/// milliseconds.
-fn parse_duration(text: &str) -> Result<(i64, &'static str, i64)> {
-    let (count, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+/// The count in a negative Flux duration such as `-1h`, its unit, and how long
+/// that is in milliseconds.
+fn ago(text: &str) -> Result<(i64, &'static str, i64)> {
+    let digits = text.strip_prefix('-').unwrap_or_default();
+    let (count, unit) = digits.split_at(digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len()));
     let unit = UNITS.iter().find(|(name, _)| *name == unit);
     match (count.parse(), unit) {
         (Ok(count), Some(&(unit, length))) => Ok((count, unit, length)),
-        _ => bail!("{text:?} is not a number and one of the units ms, s, m, h, d and w, like 1h"),
+        _ => bail!("{text:?} is neither {NOW} nor a time before it such as -1h, in ms, s, m, h, d or w"),
     }
 }
 

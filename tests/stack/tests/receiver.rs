@@ -1,6 +1,6 @@
 //! The receiver of webhooks.
 
-use stack::Receiver;
+use stack::{Influxdb, Receiver, Value};
 use ureq::Agent;
 
 /// As a client that holds on to its connections.
@@ -56,4 +56,30 @@ fn answers_as_it_is_told() -> anyhow::Result<()> {
     drop(receiver);
     assert!(agent.put(&url).send("").is_err(), "also on the connection that was open");
     Ok(())
+}
+
+#[test]
+fn takes_what_influxdb_sends() {
+    stack::test("receiver", |dir| {
+        let influxdb = Influxdb::start(dir)?;
+        let receiver = Receiver::start()?;
+        let post = format!(
+            "import \"array\" import \"http\" import \"json\" \
+             status = http.post(url: \"{}/hook\", headers: {{Authorization: \"Bearer x\"}}, data: json.encode(v: {{a: 1}})) \
+             array.from(rows: [{{_value: status}}])",
+            receiver.url()
+        );
+        for status in [200, 202, 500] {
+            receiver.answer_with(status)?;
+            assert_eq!(influxdb.query(&post)?[0]["_value"], Value::Integer(status.into()));
+        }
+        let requests = receiver.requests();
+        assert_eq!(requests.len(), 3);
+        assert_eq!(requests[2].header("authorization"), Some("Bearer x"));
+        assert_eq!(requests[2].json()?, serde_json::json!({"a": 1}));
+        drop(receiver);
+        let error = format!("{:#}", influxdb.query(&post).unwrap_err());
+        assert!(error.contains("connection refused"), "{error}");
+        Ok(())
+    });
 }

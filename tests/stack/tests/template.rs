@@ -127,9 +127,9 @@ spec:
           scale: linear
     - kind: Markdown
       name: Notes
-      xPos: 0
+      xPos: 1
       yPos: 0
-      width: 12
+      width: 11
       height: 1
       note: "# What is seen"
 "##;
@@ -159,9 +159,13 @@ fn template() {
         let again = influxdb.apply(&template, &[&stack])?;
         assert_eq!(again["diff"]["buckets"][0]["stateStatus"], "exists", "{again}");
         assert_eq!(again["stackID"], applied["stackID"]);
-        for (kind, count) in [("labels", 1), ("telegrafs", 0), ("checks", 0), ("stacks", 1)] {
-            assert_eq!(influxdb.list(kind)?.len(), count, "{kind}");
+        for kind in ["labels", "dashboards", "stacks"] {
+            assert_eq!(influxdb.list(kind)?.len(), 1, "{kind}");
         }
+        for kind in ["checks", "notificationEndpoints", "notificationRules", "tasks", "telegrafs"] {
+            assert_eq!(influxdb.list(kind)?.len(), 0, "{kind}");
+        }
+        assert!(has_bucket(BUCKET)?);
         let broken = dir.write("broken.yml", TEMPLATE.replace("kind: Xy", "kind: NoSuchChart"))?;
         let error = format!("{:#}", influxdb.apply(&broken, &[]).unwrap_err());
         assert!(error.contains("invalid chart kind provided: nosuchchart") && error.contains("broken.yml"), "{error}");
@@ -221,8 +225,11 @@ fn template() {
             "import \"array\" array.from(rows: [{_value: string(v: v.timeRangeStart) + string(v: v.windowPeriod)}])";
         assert_eq!(column(influxdb.query_with(now, &v)?, "_value"), [Value::String("-4w2d1h".into())]);
 
-        let error = format!("{:#}", influxdb.query_with("import \"array\" x = v.nobody", &v).unwrap_err());
-        assert!(error.contains("nobody"), "{error}");
+        let error = |flux: &str| format!("{:#}", influxdb.query_with(flux, &v).unwrap_err());
+        let unknown = error("import \"array\" array.from(rows: [{_value: v.nobody}])");
+        assert!(unknown.contains("400") && unknown.contains("record is missing label nobody"), "{unknown}");
+        let missing = error("from(bucket: \"none\") |> range(start: v.timeRangeStart)");
+        assert!(missing.contains("could not find bucket \"none\""), "{missing}");
 
         let variable = influxdb.variables()?.into_iter().find(|variable| variable.name == "model").unwrap();
         assert!(matches!(&variable.arguments, Arguments::Query { query } if query.contains("tagValues")));
@@ -250,7 +257,8 @@ fn window_periods_are_those_of_the_ui() -> anyhow::Result<()> {
     assert_eq!(Variables::new("-2d", "now()")?.window_period(), 600_000);
     assert_eq!(Variables::new(START, START + 2_000_000)?.window_period(), 15_000);
     assert!(Variables::new(START, START).is_err());
-    assert!(Variables::new("-1mo", "now()").is_err());
-    assert!(Variables::new("yesterday", "now()").is_err());
+    for no_start in ["1h", "-1mo", "-h", "-1", "-", "", "yesterday", "now()"] {
+        assert!(Variables::new(no_start, "now()").is_err(), "{no_start}");
+    }
     Ok(())
 }
