@@ -210,6 +210,19 @@ fn names_that_people_know_are_there() {
     });
 }
 
+/// InfluxDB's UI reads off a query's ranges how wide its windows should be. It understands times, durations and now(); with
+/// anything else the windows are of 15 s, whatever the range.
+#[test]
+fn the_ui_can_tell_how_wide_windows_should_be() {
+    let template = fs::read_to_string(template()).unwrap();
+    let ranges = template.lines().filter(|line| line.contains("range(")).map(str::trim);
+    let understood =
+        ["|> range(start: v.timeRangeStart, stop: v.timeRangeStop)", "|> range(start: -30d)", "|> range(start: -7d)"];
+    let others: Vec<_> = ranges.clone().filter(|range| !understood.contains(range)).collect();
+    assert_eq!(others, [""; 0]);
+    assert!(ranges.count() > 30);
+}
+
 #[test]
 fn telegraf_runs_on_the_configuration_that_influxdb_has() {
     let _turn = shared_turn();
