@@ -4,15 +4,15 @@
 use std::ffi::OsStr;
 use std::io::Read;
 use std::ops::Deref;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::json;
 use ureq::Agent;
-use ureq::http::Response;
+use ureq::http::{Request, Response};
 
 use crate::dir::{Dir, Shared};
 use crate::flux::{self, Point, Row, Value};
@@ -21,10 +21,16 @@ use crate::process::{Process, free_port, on_free_ports};
 
 /// The organization of every [`Influxdb`].
 pub const ORG: &str = "stack";
-/// The bucket that every [`Influxdb`] starts with; it keeps data for ever.
+/// The bucket that [`Influxdb::start`] makes, and that [`Influxdb::write`] writes to.
 pub const BUCKET: &str = "insights";
+/// Who may log in to every [`Influxdb`].
+pub const USER: &str = "stack";
+/// The password of [`USER`].
+pub const PASSWORD: &str = "password-of-the-stack";
 /// The token that may do everything in every [`Influxdb`].
 pub const TOKEN: &str = "token-of-the-stack";
+
+const NO_ENV: [(&str, &str); 0] = [];
 
 /// The longest range of time that InfluxDB can store points in.
 const ALL_TIME: &str = "start: 1677-09-21T00:12:43.145224194Z, stop: 2262-04-11T23:47:16.854775806Z";
@@ -34,17 +40,36 @@ pub struct Influxdb {
     process: Process,
     http: Agent,
     url: String,
+    org_id: String,
     cli_configs: PathBuf,
     dir: Arc<Shared>,
 }
 
 impl Influxdb {
-    /// Starts `influxd` with data of its own and sets up [`ORG`], [`BUCKET`] and
-    /// [`TOKEN`].
+    /// Starts `influxd` with data of its own and sets up [`ORG`], [`USER`],
+    /// [`TOKEN`] and [`BUCKET`].
     pub fn start(dir: &Dir) -> Result<Influxdb> {
+        Influxdb::start_with(dir, BUCKET, NO_ENV)
+    }
+
+    /// The same without [`BUCKET`], for what brings it. Setting up takes some
+    /// bucket: this one is called `initial`.
+    pub fn start_empty(dir: &Dir) -> Result<Influxdb> {
+        Influxdb::start_with(dir, "initial", NO_ENV)
+    }
+
+    /// Starts `influxd` with another bucket, which keeps data for ever, and with
+    /// environment variables on top of the test's own, such as
+    /// `INFLUXD_LOG_LEVEL`.
+    pub fn start_with<K: AsRef<OsStr>, V: AsRef<OsStr>>(
+        dir: &Dir,
+        bucket: &str,
+        envs: impl IntoIterator<Item = (K, V)>,
+    ) -> Result<Influxdb> {
         let binary = influxd_binary()?;
         let data = dir.path().join(dir.unique("influxdb-data"));
-        let influxdb = on_free_ports(|| {
+        let envs = envs.into_iter().collect::<Vec<_>>();
+        let mut influxdb = on_free_ports(|| {
             let address = format!("127.0.0.1:{}", free_port()?);
             let mut command = Command::new(&binary);
             command
@@ -54,30 +79,31 @@ impl Influxdb {
                 .arg(data.join("influxd.sqlite"))
                 .arg("--engine-path")
                 .arg(data.join("engine"))
-                .args(["--http-bind-address", &address, "--reporting-disabled"]);
+                .args(["--http-bind-address", &address, "--reporting-disabled"])
+                .envs(envs.iter().map(|(key, value)| (key, value)));
             let influxdb = Influxdb {
                 process: Process::spawn(dir, "influxd", command)?,
                 http: agent(),
                 url: format!("http://{address}"),
+                org_id: String::new(),
                 cli_configs: data.join("cli-configs"),
                 dir: Arc::clone(&dir.0),
             };
             influxdb.wait_until_healthy()?;
             Ok(influxdb)
         })?;
-        influxdb.post(
+        let answer = influxdb.post_json(
             "/api/v2/setup",
-            "application/json",
-            json!({
-                "username": "stack",
-                "password": "password-of-the-stack",
+            &json!({
+                "username": USER,
+                "password": PASSWORD,
                 "org": ORG,
-                "bucket": BUCKET,
+                "bucket": bucket,
                 "token": TOKEN,
                 "retentionPeriodSeconds": 0,
-            })
-            .to_string(),
+            }),
         )?;
+        influxdb.org_id = answer["org"]["id"].as_str().context("the setup gives no organization")?.to_owned();
         Ok(influxdb)
     }
 
@@ -90,6 +116,11 @@ impl Influxdb {
     /// `http://127.0.0.1:PORT`.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// The id of [`ORG`], which some paths of the HTTP API take in place of its name.
+    pub fn org_id(&self) -> &str {
+        &self.org_id
     }
 
     /// Writes line protocol with times in nanoseconds to [`BUCKET`].
@@ -105,8 +136,14 @@ impl Influxdb {
 
     /// The annotated CSV text a Flux query gives, as it comes in.
     pub fn query_csv(&self, flux: &str) -> Result<impl Read + use<>> {
+        self.query_with_extern(flux, &json!(null))
+    }
+
+    /// Runs a query together with another Flux file, given as its syntax tree.
+    pub(crate) fn query_with_extern(&self, flux: &str, file: &serde_json::Value) -> Result<impl Read + use<>> {
         let body = json!({
             "query": flux,
+            "extern": file,
             "dialect": {"header": true, "annotations": ["datatype", "group", "default"]},
         });
         let path = format!("/api/v2/query?org={ORG}");
@@ -166,6 +203,68 @@ impl Influxdb {
         Ok(numbers.sum::<f64>() as u64)
     }
 
+    /// What `GET` answers at a path of the HTTP API, such as
+    /// `/api/v2/buckets?name=insights`.
+    pub fn get(&self, path: &str) -> Result<serde_json::Value> {
+        read_json(self.request("GET", path, None, ())?)
+    }
+
+    /// What `POST` answers; null if that is nothing.
+    pub fn post_json(&self, path: &str, body: &serde_json::Value) -> Result<serde_json::Value> {
+        read_json(self.post(path, "application/json", body.to_string())?)
+    }
+
+    /// Deletes what is at a path of the HTTP API.
+    pub fn delete(&self, path: &str) -> Result<()> {
+        self.request("DELETE", path, None, ()).map(drop)
+    }
+
+    /// All that [`ORG`] has of a kind: `buckets`, `checks`, `dashboards`, `labels`,
+    /// `notificationEndpoints`, `notificationRules`, `stacks`, `tasks`, `telegrafs`,
+    /// `variables`. InfluxDB's own are among them, such as the bucket `_monitoring`.
+    pub fn list(&self, kind: &str) -> Result<Vec<serde_json::Value>> {
+        const PAGE: usize = 100;
+        let answer = self.get(&format!("/api/v2/{kind}?orgID={}&limit={PAGE}", self.org_id))?;
+        // One list and links; the list has the name of the kind, but for telegrafs.
+        let list = answer.as_object().and_then(|answer| answer.values().find_map(|value| value.as_array()));
+        let list = list.with_context(|| format!("InfluxDB's {kind} are no list: {answer}"))?;
+        ensure!(list.len() < PAGE, "there are {PAGE} {kind} or more, of which only the first {PAGE} are asked for");
+        Ok(list.clone())
+    }
+
+    /// Applies a template with the `influx` command-line client, as
+    /// `influx apply --file TEMPLATE --force yes`, with more arguments such as
+    /// `--env-ref=KEY=VALUE`, `--secret=KEY=VALUE` and `--stack-id=ID`. (It takes no
+    /// second `=` in a value.)
+    ///
+    /// Gives what it reports: `diff` (by kind, with the `stateStatus` new, exists or
+    /// remove), `summary` (what is there now, by kind) and `stackID`.
+    pub fn apply(&self, template: &Path, args: &[&str]) -> Result<serde_json::Value> {
+        let apply = ["apply", "--force", "yes", "--json", "--file"].map(OsStr::new);
+        let args = args.iter().map(OsStr::new);
+        let output = self.cli(apply.into_iter().chain([template.as_os_str()]).chain(args))?.output()?;
+        let said = String::from_utf8_lossy(&output.stdout);
+        if !output.status.success() {
+            let complaint = String::from_utf8_lossy(&output.stderr);
+            bail!(
+                "influx apply --file {} failed ({}):\n{}",
+                template.display(),
+                output.status,
+                [complaint.trim(), said.trim()].join("\n").trim()
+            );
+        }
+        // Two values, one after the other.
+        let mut reports = serde_json::Deserializer::from_str(&said).into_iter::<serde_json::Value>();
+        match (reports.next().transpose()?, reports.next().transpose()?) {
+            (Some(diff), Some(mut result)) => Ok(json!({
+                "diff": diff,
+                "summary": result["Summary"].take(),
+                "stackID": result["stackID"].take(),
+            })),
+            _ => bail!("influx apply did not report what it did: {said}"),
+        }
+    }
+
     /// The `influx` command-line client with these arguments, set to this server
     /// and [`ORG`]. The user's own configurations of it have no influence.
     pub fn cli<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Result<Command> {
@@ -189,16 +288,30 @@ impl Influxdb {
     }
 
     fn post(&self, path: &str, content_type: &str, body: impl ureq::AsSendBody) -> Result<Response<ureq::Body>> {
+        self.request("POST", path, Some(content_type), body)
+    }
+
+    fn request(
+        &self,
+        method: &str,
+        path: &str,
+        content_type: Option<&str>,
+        body: impl ureq::AsSendBody,
+    ) -> Result<Response<ureq::Body>> {
         let url = format!("{}{path}", self.url);
-        self.http
-            .post(&url)
+        let mut request = Request::builder()
+            .method(method)
+            .uri(&url)
             .header("Authorization", format!("Token {TOKEN}"))
-            .content_type(content_type)
-            .header("Accept", "*/*")
-            .send(body)
+            .header("Accept", "*/*");
+        if let Some(content_type) = content_type {
+            request = request.header("Content-Type", content_type);
+        }
+        let response = self.http.run(request.body(body)?);
+        response
             .map_err(anyhow::Error::from)
             .and_then(succeed)
-            .with_context(|| format!("InfluxDB refused a request to {url}"))
+            .with_context(|| format!("InfluxDB refused a request: {method} {url}"))
     }
 }
 
@@ -223,9 +336,20 @@ fn agent() -> Agent {
 fn succeed(mut response: Response<ureq::Body>) -> Result<Response<ureq::Body>> {
     if !response.status().is_success() {
         let text = response.body_mut().read_to_string().unwrap_or_default();
-        bail!("{}: {}", response.status(), text.trim());
+        // Most errors are an object with a message, among codes that say less.
+        let object = serde_json::from_str::<serde_json::Value>(&text).unwrap_or_default();
+        let message = object["message"].as_str().unwrap_or(text.trim());
+        bail!("{}: {message}", response.status());
     }
     Ok(response)
+}
+
+fn read_json(mut response: Response<ureq::Body>) -> Result<serde_json::Value> {
+    let text = response.body_mut().with_config().limit(u64::MAX).read_to_string()?;
+    if text.is_empty() {
+        return Ok(serde_json::Value::Null);
+    }
+    serde_json::from_str(&text).with_context(|| format!("InfluxDB's answer is not JSON: {text}"))
 }
 
 /// A string in Flux.

@@ -26,6 +26,31 @@ stack::test("kafka-to-influxdb", |dir| {
 });
 ```
 
+Templates are applied, and what is in them is read and run as InfluxDB's own UI
+does it; a [`Receiver`] takes what InfluxDB sends to Slack and the like:
+
+```no_run
+use std::path::Path;
+
+stack::test("template", |dir| {
+    let influxdb = stack::Influxdb::start_empty(dir)?;
+    let slack = stack::Receiver::start()?;
+    influxdb.apply(Path::new("template.yml"), &["--secret=slack=token"])?;
+
+    let mut v = stack::Variables::new("-1h", "now()")?;
+    v.set("algorithm", "credit_card_approval");
+    influxdb.resolve_variables(&mut v)?;
+    for cell in &influxdb.dashboards()?[0].cells {
+        for query in &cell.queries {
+            let rows = influxdb.query_with(query, &v)?;
+            println!("{}: {} rows", cell.name, rows.len());
+        }
+    }
+    println!("{} calls of the webhook", slack.requests().len());
+    Ok(())
+});
+```
+
 # Where the servers come from
 
 The environment variables `TELEGRAF`, `INFLUXD`, `INFLUX` (paths of binaries)
@@ -47,6 +72,7 @@ Unix only.
 
 #![deny(missing_docs)]
 
+mod dashboard;
 mod descendant;
 mod dir;
 mod flux;
@@ -55,16 +81,21 @@ mod install;
 mod kafka;
 mod process;
 mod proxy;
+mod receiver;
 mod telegraf;
+mod variables;
 mod wait;
 
+pub use dashboard::{Cell, Dashboard};
 pub use descendant::Descendant;
 pub use dir::{Dir, test};
 pub use flux::{Point, Row, Value};
-pub use influxdb::{BUCKET, Influxdb, ORG, TOKEN};
+pub use influxdb::{BUCKET, Influxdb, ORG, PASSWORD, TOKEN, USER};
 pub use install::{influx_binary, influxd_binary, kafka_libs, telegraf_binary};
 pub use kafka::Kafka;
 pub use process::Process;
 pub use proxy::Proxy;
+pub use receiver::{Receiver, Request};
 pub use telegraf::Telegraf;
+pub use variables::{Arguments, Moment, Variable, Variables};
 pub use wait::wait_for;
