@@ -713,7 +713,7 @@ fn the_report_counts_what_became_of_the_input() {
     }
     assert!(last["journal_bytes"] > 0 && last["journal_written_bytes"] == last["journal_bytes"]);
     assert!(last["journal_bytes"] < folder.journal_size() as i64, "the last report is in it too");
-    let lags: Vec<_> = all.iter().filter_map(|report| lag(report)).collect();
+    let lags: Vec<_> = all.iter().filter_map(lag).collect();
     let since_2021 = (now() - 1_613_780_514_000_000_000) / 1_000_000;
     assert!(lags[..] == [(lags[0].1, lags[0].1)] && (since_2021 - LATE..=since_2021).contains(&lags[0].1), "{lags:?}");
     let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
