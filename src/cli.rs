@@ -1,15 +1,19 @@
 //! The command line, and what the rest of the program takes from it.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
 use clap::builder::{BoolishValueParser, RangedU64ValueParser, TypedValueParser};
-use clap::{CommandFactory, FromArgMatches, Parser, ValueEnum};
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Command, CommandFactory, FromArgMatches, Parser, ValueEnum};
 use jiff::SignedDuration;
 use telegraf_algorithmia::{Input, KindRule, Limits, Settings};
 
 use crate::execd::{JournalSettings, Service};
+use crate::generate::{Kind, Values};
 
 /// Turns the messages of Algorithmia Insights into InfluxDB points.
 ///
@@ -112,6 +116,35 @@ struct Cli {
     #[arg(long, value_name = "DIR", conflicts_with = "files", help_heading = "Lose nothing")]
     replay: Option<PathBuf>,
 
+    /// Write a file that this program carries to stdout, and do nothing else
+    #[arg(long, value_enum, value_name = "KIND", help_heading = "Files to set up with")]
+    generate: Option<Kind>,
+
+    /// Where alerts go, for slack-template: the URL of an incoming webhook of Slack
+    #[arg(long, value_name = "URL", env = "ALGORITHMIA_SLACK_URL", hide_env_values = true)]
+    #[arg(help_heading = "Files to set up with")]
+    slack_url: Option<String>,
+
+    /// Where alerts go, for http-template
+    #[arg(long, value_name = "URL", env = "ALGORITHMIA_HTTP_URL", hide_env_values = true)]
+    #[arg(help_heading = "Files to set up with")]
+    http_url: Option<String>,
+
+    /// Who sends alerts, for email-template
+    #[arg(long, value_name = "ADDRESS", env = "ALGORITHMIA_EMAIL_FROM", hide_env_values = true)]
+    #[arg(help_heading = "Files to set up with")]
+    email_from: Option<String>,
+
+    /// Who gets alerts, for email-template (repeatable, or separated by commas)
+    #[arg(long, value_name = "ADDRESS", env = "ALGORITHMIA_EMAIL_TO", hide_env_values = true, value_delimiter = ',')]
+    #[arg(help_heading = "Files to set up with")]
+    email_to: Vec<String>,
+
+    /// The service that sends them, for email-template [default: SendGrid's]
+    #[arg(long, value_name = "URL", env = "ALGORITHMIA_EMAIL_URL", hide_env_values = true)]
+    #[arg(help_heading = "Files to set up with")]
+    email_url: Option<String>,
+
     /// Do the work: another process of this program waits for the end of this one
     #[arg(long, hide = true)]
     supervised: bool,
@@ -133,6 +166,7 @@ const EXAMPLES: &str = "\
 Examples:
   telegraf-algorithmia messages.jsonl
   kcat -b localhost:9092 -t insights -C -e -q | telegraf-algorithmia | influx write --bucket insights
+  telegraf-algorithmia --generate influxdb-template | influx apply --force yes
 
 In telegraf.conf:
   [[processors.execd]]
@@ -143,14 +177,21 @@ Exit status: 0 done, 1 a file could not be read or output not written (or, with 
 2 wrong usage.";
 
 /// What there is to do.
-pub struct Job {
+pub enum Job {
+    Convert(Box<Conversion>),
+    /// Write out the journal in this folder.
+    Replay(PathBuf),
+    /// Write out this text.
+    Generate(Cow<'static, str>),
+}
+
+/// What to convert, and how.
+pub struct Conversion {
     pub settings: Settings,
     /// Empty for stdin alone.
     pub inputs: Vec<PathBuf>,
     pub service: Service,
     pub strict: bool,
-    /// The journal to write out instead of all that.
-    pub replay: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -190,7 +231,22 @@ pub fn parse() -> Result<Job, clap::Error> {
     for id in ids {
         command = command.mut_arg(id, |arg| arg.env(None::<&str>));
     }
-    let cli = Cli::from_arg_matches(&command.try_get_matches()?)?;
+    let matches = command.try_get_matches_from_mut(std::env::args_os())?;
+    let cli = Cli::from_arg_matches(&matches)?;
+    check_for_generate(&mut command, &matches, cli.generate)?;
+    if let Some(kind) = cli.generate {
+        let values = Values {
+            slack_url: cli.slack_url,
+            http_url: cli.http_url,
+            email_url: cli.email_url,
+            email_from: cli.email_from,
+            email_to: cli.email_to,
+        };
+        return kind.text(&values).map(Job::Generate).map_err(|error| command.error(ErrorKind::ValueValidation, error));
+    }
+    if let Some(folder) = cli.replay {
+        return Ok(Job::Replay(folder));
+    }
     let settings = Settings {
         sources: cli.sources,
         field: cli.field,
@@ -223,7 +279,31 @@ pub fn parse() -> Result<Job, clap::Error> {
         restarted: cli.restarted,
         ending: cli.ending,
     };
-    Ok(Job { settings, inputs: cli.files, service, strict: cli.strict, replay: cli.replay })
+    Ok(Job::Convert(Box::new(Conversion { settings, inputs: cli.files, service, strict: cli.strict })))
+}
+
+/// Refuses options that do not go together with this use of `--generate`, or with none. What the environment sets for other
+/// uses is nothing wrong, so clap's own rules, which count that, will not do.
+fn check_for_generate(command: &mut Command, matches: &ArgMatches, kind: Option<Kind>) -> Result<(), clap::Error> {
+    let is_given = |arg: &&clap::Arg| matches.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine);
+    let wrong = command.get_arguments().filter(is_given).find_map(|arg| {
+        let owns = |kind: &&Kind| kind.options().iter().any(|name| arg.get_long() == Some(name));
+        match (kind, Kind::value_variants().iter().find(owns)) {
+            (_, Some(owner)) if kind != Some(*owner) => {
+                Some(format!("the argument '{arg}' goes with '--generate {}'", owner.name()))
+            }
+            (Some(kind), None) if arg.get_id() != "generate" => {
+                Some(format!("the argument '--generate {}' cannot be used with '{arg}'", kind.name()))
+            }
+            _ => None,
+        }
+    });
+    wrong.map_or(Ok(()), |text| Err(command.error(ErrorKind::ArgumentConflict, text)))
+}
+
+/// Whether the command line, right or wrong, is that of somebody who wants a file, and not one of Telegraf's.
+pub fn is_for_generate() -> bool {
+    std::env::args_os().any(|arg| arg.as_encoded_bytes().starts_with(b"--generate"))
 }
 
 /// What to say to somebody who started the program and would otherwise wait before an empty terminal.

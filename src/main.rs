@@ -2,15 +2,16 @@
 
 mod cli;
 mod execd;
+mod generate;
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use telegraf_algorithmia::Converter;
 
-use crate::cli::Job;
+use crate::cli::{Conversion, Job};
 use crate::execd::{Ended, Stream, log, supervisor};
 
 /// Wrong usage, as clap exits for it too.
@@ -24,21 +25,23 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<ExitCode> {
-    let Job { settings, inputs, service, strict, replay } = match cli::parse() {
-        Ok(job) => job,
-        Err(error) if error.use_stderr() => {
+    match cli::parse() {
+        Ok(Job::Convert(conversion)) => convert(*conversion),
+        Ok(Job::Replay(folder)) => quietly(execd::replay(&folder, &mut io::stdout().lock())),
+        Ok(Job::Generate(text)) => quietly(write_out(&text)),
+        Err(error) if error.use_stderr() && !cli::is_for_generate() => {
             execd::hold(|| drop(error.print()))?;
-            return Ok(ExitCode::from(error.exit_code() as u8));
+            Ok(ExitCode::from(error.exit_code() as u8))
         }
         Err(error) => {
             error.print()?;
-            return Ok(ExitCode::SUCCESS);
+            Ok(ExitCode::from(error.exit_code() as u8))
         }
-    };
-    if let Some(folder) = replay {
-        return copy_journal(&folder);
     }
-    if inputs.is_empty() && std::io::stdin().is_terminal() {
+}
+
+fn convert(Conversion { settings, inputs, service, strict }: Conversion) -> Result<ExitCode> {
+    if inputs.is_empty() && io::stdin().is_terminal() {
         eprint!("{}", cli::nothing_to_read());
         return Ok(ExitCode::from(USAGE));
     }
@@ -92,15 +95,23 @@ fn run() -> Result<ExitCode> {
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// Writes out what the journal in `folder` holds.
-fn copy_journal(folder: &Path) -> Result<ExitCode> {
-    match execd::replay(folder, &mut std::io::stdout().lock()) {
+fn write_out(text: &str) -> Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+        .context("cannot write to stdout: check that there is room where it goes")
+}
+
+/// Takes it as done when nobody reads on.
+fn quietly(result: Result<()>) -> Result<ExitCode> {
+    match result {
         Err(error) if is_broken_pipe(&error) => Ok(ExitCode::SUCCESS),
         result => result.map(|()| ExitCode::SUCCESS),
     }
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    let source = error.root_cause().downcast_ref::<std::io::Error>();
-    source.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+    let source = error.root_cause().downcast_ref::<io::Error>();
+    source.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }

@@ -1,0 +1,448 @@
+//! `--generate`: the files that the command carries, what it takes to put into them, and that InfluxDB takes them.
+
+// Other tests use the rest of it.
+#[allow(dead_code)]
+mod child;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Output, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use stack::{Influxdb, Value};
+
+use child::{command, exit_code, spawn, text};
+
+const SLACK_EXAMPLE: &str = "https://hooks.slack.com/services/REPLACE/WITH/YOURS";
+const HTTP_EXAMPLE: &str = "https://example.com/algorithmia-alerts";
+
+/// Each kind, its file, and options that are enough for it.
+const KINDS: [(&str, &str, &[&str]); 6] = [
+    ("telegraf-conf", "telegraf.conf", &[]),
+    ("influxdb-template", "influxdb-template.yml", &[]),
+    ("slack-template", "influxdb-slack.yml", &["--slack-url", "https://hooks.slack.com/services/T0/B0/x"]),
+    ("pagerduty-template", "influxdb-pagerduty.yml", &[]),
+    ("http-template", "influxdb-http.yml", &["--http-url", "http://alerts.example.com:8080/in"]),
+    ("email-template", "influxdb-email.yml", &["--email-from", "from@example.org", "--email-to", "to@example.org"]),
+];
+
+/// URLs that are no good, whatever they are for.
+const WRONG_URLS: [&str; 35] = [
+    "",
+    "REPLACE",
+    "hooks.example.com/services/secret",
+    "//hooks.example.com/secret",
+    "/services/secret",
+    "ftp://hooks.example.com/secret",
+    "file:///etc/secret",
+    "javascript:secret()",
+    "mailto:secret@example.com",
+    "https:",
+    "https://",
+    "https:///hooks.example.com/secret",
+    "https:/hooks.example.com/secret",
+    "https:hooks.example.com/secret",
+    "https:\\\\hooks.example.com\\secret",
+    "https://hooks.example.com\\secret",
+    "https://?secret",
+    "https://:8080/secret",
+    "https://hooks.example.com:port/secret",
+    "https://hooks.example.com:99999/secret",
+    "https://user:secret@hooks.example.com/",
+    "https://secret@hooks.example.com/",
+    "https://@hooks.example.com/secret",
+    "https://hooks example.com/secret",
+    " https://hooks.example.com/secret",
+    "https://hooks.example.com/secret ",
+    "https://hooks.example.com/secret\n",
+    "https://hooks.example.com/se\ncret",
+    "https://hooks.example.com/se\tcret\u{7f}",
+    "https://hooks.example.com/sécret\u{2028}",
+    "https://hooks.example.com/%secret",
+    "https://hooks%2eexample.com/secret",
+    "https://[::1/secret",
+    "https://hooks.example.com/\"secret\"",
+    "https://hooks.example.com/secret${1+1}",
+];
+
+const WRONG_ADDRESSES: [&str; 12] = [
+    "",
+    "secret",
+    "@secret.example",
+    "secret@",
+    "secret@localhost",
+    "secret@example..com",
+    "se cret@example.com",
+    "Name <secret@example.com>",
+    "secret@example.com\n",
+    "sécret@example.com",
+    "secret@[127.0.0.1]",
+    "secret@example.com;other@example.com",
+];
+
+/// URLs that are good, however they look.
+fn good_urls() -> Vec<String> {
+    let without = |not: &str| -> String {
+        let all = (b'!'..=b'~').map(char::from).filter(|c| !"\"\\".contains(*c) && !not.contains(*c));
+        all.map(|c| if c == '%' { "%25".to_owned() } else { c.to_string() }).collect()
+    };
+    let everything = format!("https://example.com/{}?{}#{}", without("?#"), without("#"), without(""));
+    let others = [
+        SLACK_EXAMPLE,
+        HTTP_EXAMPLE,
+        "https://example.com",
+        "HTTPS://EXAMPLE.com/A",
+        "http://127.0.0.1:9999/hook?a=1&b=2",
+        "http://[::1]:8086/",
+        "https://xn--bcher-kva.example/it''s/'quoted'",
+        "https://user_name.example.com:65535/?q=%20%27%22#:@!$&*",
+        "https://example.com/a:",
+        "https://example.com/#",
+        "https://example.com/{a}-{{b}}/[c]?d={e}&f=$g$",
+        "https://example.com/|>~`^<b>",
+    ];
+    others.into_iter().map(str::to_owned).chain([everything]).collect()
+}
+
+/// Runs the command to its end, with nothing on stdin.
+fn generate(kind: &str, args: &[&str]) -> Output {
+    command().args(["--generate", kind]).args(args).stdin(Stdio::null()).output().unwrap()
+}
+
+/// What it writes where it has nothing to complain of.
+fn generated(kind: &str, args: &[&str]) -> String {
+    let output = generate(kind, args);
+    assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), ""), "{kind} {args:?}");
+    text(&output.stdout)
+}
+
+fn file(name: &str) -> String {
+    let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "telegraf", name].iter().collect();
+    fs::read_to_string(path).unwrap()
+}
+
+/// Asserts that it has written nothing but why, and not what was wrong.
+fn check_refusal(output: &Output, option: &str, value: &str) -> String {
+    let stderr = text(&output.stderr);
+    assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(2), ""), "{value:?}: {stderr}");
+    assert!(stderr.starts_with(&format!("error: the value of `{option}` ")), "{value:?}: {stderr}");
+    for part in ["secret", "cret", "hooks"] {
+        assert!(!value.contains(part) || !stderr.contains(part), "{value:?}: {stderr}");
+    }
+    stderr
+}
+
+#[test]
+fn each_file_is_written_as_it_is() {
+    for (kind, name, args) in KINDS {
+        let mut expected = file(name);
+        for (option, example) in [
+            ("--slack-url", SLACK_EXAMPLE),
+            ("--http-url", HTTP_EXAMPLE),
+            ("--email-from", "alerts@example.com"),
+            ("--email-to", "you@example.com"),
+        ] {
+            if let Some(at) = args.iter().position(|arg| *arg == option) {
+                let value = args[at + 1];
+                let value = if option.ends_with("-url") { format!("'{value}'") } else { value.to_owned() };
+                expected = expected.replace(example, &value);
+            }
+        }
+        let written = generated(kind, args);
+        assert!(written == expected, "{kind}:\n{written}\ninstead of\n{expected}");
+        assert_eq!(written == file(name), args.is_empty(), "{kind}");
+    }
+}
+
+#[test]
+fn wrong_urls_are_refused_and_not_repeated() {
+    for (kind, option, variable) in [
+        ("slack-template", "--slack-url", "ALGORITHMIA_SLACK_URL"),
+        ("http-template", "--http-url", "ALGORITHMIA_HTTP_URL"),
+        ("email-template", "--email-url", "ALGORITHMIA_EMAIL_URL"),
+    ] {
+        let addresses: &[&str] = if kind == "email-template" {
+            &["--email-from", "a@example.com", "--email-to", "b@example.com"]
+        } else {
+            &[]
+        };
+        for url in WRONG_URLS {
+            let args = [addresses, &[option, url]].concat();
+            let refusal = check_refusal(&generate(kind, &args), option, url);
+            if url.is_empty() {
+                continue;
+            }
+            let mut by_environment = command();
+            by_environment.args(["--generate", kind]).args(addresses).env(variable, url).stdin(Stdio::null());
+            assert_eq!(check_refusal(&by_environment.output().unwrap(), option, url), refusal);
+        }
+    }
+}
+
+#[test]
+fn wrong_addresses_are_refused_and_not_repeated() {
+    for address in WRONG_ADDRESSES {
+        for (option, args) in [
+            ("--email-from", ["--email-to", "b@example.com", "--email-from", address]),
+            ("--email-to", ["--email-from", "a@example.com", "--email-to", address]),
+            ("--email-to", ["--email-from", "a@example.com", "--email-to", &format!("b@example.com,{address}")]),
+        ] {
+            check_refusal(&generate("email-template", &args), option, address);
+        }
+    }
+}
+
+#[test]
+fn a_refusal_says_what_to_give() {
+    for (url, advice) in [
+        ("hooks.example.com/x", "give the whole of it, such as https://"),
+        ("ftp://hooks.example.com/x", "has to start with `https://` or `http://`"),
+        ("https://a:b@hooks.example.com/x", "holds a user or password"),
+        ("https://hooks.example.com/a b", "write each byte of it as `%` and two hexadecimal digits"),
+        ("https://hooks.example.com/%x", "expected 2 hex digits after %"),
+        ("https://hooks.example.com/${x}", "write `$%7B`"),
+    ] {
+        let stderr = text(&generate("slack-template", &["--slack-url", url]).stderr);
+        assert!(stderr.contains(advice), "{url}: {stderr}");
+    }
+    let args = ["--email-from", "a", "--email-to", "b@example.com"];
+    let stderr = text(&generate("email-template", &args).stderr);
+    assert!(stderr.contains("give one such as alerts@example.com"), "{stderr}");
+}
+
+#[test]
+fn no_template_is_written_with_an_example_that_would_alert_nobody() {
+    for (kind, args, option) in [
+        ("slack-template", &[][..], "--slack-url"),
+        ("http-template", &[], "--http-url"),
+        ("email-template", &[], "--email-from"),
+        ("email-template", &["--email-to", "b@example.com"], "--email-from"),
+        ("email-template", &["--email-from", "a@example.com"], "--email-to"),
+    ] {
+        let output = generate(kind, args);
+        let stderr = text(&output.stderr);
+        assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(2), ""), "{kind} {args:?}: {stderr}");
+        assert!(stderr.starts_with(&format!("error: `--generate {kind}` needs `{option}`")), "{stderr}");
+    }
+}
+
+#[test]
+fn options_that_do_not_go_together_are_refused() {
+    let url = "https://hooks.example.com/secret";
+    for (args, says) in [
+        (&["--slack-url", url][..], "'--slack-url <URL>' goes with '--generate slack-template'"),
+        (&["--http-url", url], "'--http-url <URL>' goes with '--generate http-template'"),
+        (&["--email-to", "secret@example.com"], "'--email-to <ADDRESS>' goes with '--generate email-template'"),
+        (&["--replay", "d", "--email-url", url], "'--email-url <URL>' goes with '--generate email-template'"),
+        (&["--generate", "http-template", "--slack-url", url], "goes with '--generate slack-template'"),
+        (&["--generate", "influxdb-template", "--email-from", "secret@x.org"], "goes with '--generate email-template'"),
+        (&["--generate", "telegraf-conf", "file"], "'--generate telegraf-conf' cannot be used with '[FILE]...'"),
+        (&["--generate", "slack-template", url], "'--generate slack-template' cannot be used with '[FILE]...'"),
+        (&["--generate", "telegraf-conf", "--replay", "d"], "cannot be used with '--replay <DIR>'"),
+        (&["--generate", "telegraf-conf", "--journal", "d"], "cannot be used with '--journal <DIR>'"),
+        (&["--generate", "telegraf-conf", "--stats", "60s"], "cannot be used with '--stats <TIME>'"),
+        (&["--generate", "telegraf-conf", "--strict"], "cannot be used with '--strict'"),
+        (&["--generate", "telegraf-conf", "--as", "x=tag"], "cannot be used with '--as <KEY=KIND>'"),
+        (&["--generate", "telegraf-conf", "--generate", "telegraf-conf"], "cannot be used multiple times"),
+        (&["--generate", "nonsense"], "[possible values: telegraf-conf, influxdb-template, "),
+        (&["--generate"], "[possible values: telegraf-conf, influxdb-template, "),
+        (&["--generate", "slack-template", "--slack-uri", url], "unexpected argument '--slack-uri'"),
+        (&["--generate", "slack-template", "--slack-url", url, "--slack-url", url], "cannot be used multiple times"),
+    ] {
+        let output = command().args(args).stdin(Stdio::null()).output().unwrap();
+        let stderr = text(&output.stderr);
+        assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(2), ""), "{args:?}: {stderr}");
+        assert!(stderr.contains(says), "{args:?}: {stderr}");
+        assert!(!stderr.contains("secret"), "{args:?}: {stderr}");
+    }
+}
+
+#[test]
+fn values_come_from_the_environment_too() {
+    let variables = [
+        ("ALGORITHMIA_SLACK_URL", "https://hooks.example.com/slack"),
+        ("ALGORITHMIA_HTTP_URL", "https://hooks.example.com/http"),
+        ("ALGORITHMIA_EMAIL_URL", "https://hooks.example.com/email"),
+        ("ALGORITHMIA_EMAIL_FROM", "from@example.org"),
+        ("ALGORITHMIA_EMAIL_TO", "to@example.org,too@example.org"),
+        // What is set for the work itself is no reason to refuse.
+        ("ALGORITHMIA_JOURNAL", "/nonexistent"),
+        ("ALGORITHMIA_STATS", "60s"),
+        ("ALGORITHMIA_STRICT", "1"),
+    ];
+    let run = |args: &[&str]| {
+        let output = command().args(args).envs(variables).stdin(Stdio::null()).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{args:?}: {}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    for (kind, args) in [
+        ("slack-template", &["--slack-url", "https://hooks.example.com/slack"][..]),
+        ("http-template", &["--http-url", "https://hooks.example.com/http"]),
+        (
+            "email-template",
+            &[
+                "--email-from=from@example.org",
+                "--email-to=to@example.org",
+                "--email-to=too@example.org",
+                "--email-url=https://hooks.example.com/email",
+            ],
+        ),
+        ("telegraf-conf", &[]),
+    ] {
+        assert!(run(&["--generate", kind]) == generated(kind, args), "{kind}");
+    }
+    let other = ["--slack-url", "https://hooks.example.com/other"];
+    let written = run(&["--generate", "slack-template", "--slack-url", other[1]]);
+    assert_eq!(written, generated("slack-template", &other), "the command line counts");
+
+    let mut empty = command();
+    empty.args(["--generate", "slack-template"]).env("ALGORITHMIA_SLACK_URL", "").stdin(Stdio::null());
+    let stderr = text(&empty.output().unwrap().stderr);
+    assert!(stderr.contains("needs `--slack-url`"), "one that is empty is not set: {stderr}");
+
+    // Nor does a value that is no good keep from the work.
+    let mut work = spawn(command().env("ALGORITHMIA_SLACK_URL", "nonsense").env("ALGORITHMIA_EMAIL_TO", "nobody"));
+    work.stdin.take().unwrap().write_all(br#"{"algorithm_name":"a","x":1}"#).unwrap();
+    let output = work.wait_with_output().unwrap();
+    assert!(text(&output.stdout).starts_with("algorithmia,algorithm_name=a x=1 "), "{}", text(&output.stderr));
+}
+
+#[test]
+fn help_names_the_files_and_hides_the_environment() {
+    for help in ["--help", "-h"] {
+        let secrets = ["SLACK_URL", "HTTP_URL", "EMAIL_URL", "EMAIL_FROM", "EMAIL_TO"];
+        let variables = secrets.map(|name| (format!("ALGORITHMIA_{name}"), "https://hooks.example.com/secret"));
+        let output = command().arg(help).envs(variables.clone()).output().unwrap();
+        let written = text(&output.stdout);
+        assert!(!written.contains("secret"), "{written}");
+        let kinds = KINDS.map(|(kind, ..)| kind.to_owned());
+        let names = variables.map(|(name, _)| format!("[env: {name}]"));
+        for part in kinds.iter().chain(&names).map(String::as_str).chain(["--generate <KIND>"]) {
+            assert!(written.contains(part), "{part} is missing in:\n{written}");
+        }
+    }
+}
+
+#[test]
+fn a_closed_pipe_ends_quietly() {
+    for (kind, _, args) in KINDS {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut generate = command();
+        generate.args(["--generate", kind]).args(args).stdin(Stdio::null()).stdout(writer).stderr(Stdio::piped());
+        let output = generate.spawn().unwrap().wait_with_output().unwrap();
+        assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), ""), "{kind}");
+    }
+}
+
+#[test]
+fn an_output_that_cannot_be_written_is_an_error() {
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let mut generate = command();
+    generate.args(["--generate", "telegraf-conf"]).stdin(Stdio::null()).stdout(full).stderr(Stdio::piped());
+    let output = generate.spawn().unwrap().wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let stderr = text(&output.stderr);
+    assert!(stderr.starts_with("E! cannot write to stdout: check that there is room"), "{stderr}");
+}
+
+#[test]
+fn stdin_is_nothing_to_it() {
+    for (args, code) in [
+        (&["--generate", "telegraf-conf"][..], 0),
+        (&["--generate", "slack-template"], 2),
+        (&["--generate", "nonsense"], 2),
+        (&["--generate=slack-template", "--slack-url", "nonsense"], 2),
+    ] {
+        // Three pipes that stay open, as Telegraf's child has them.
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        let message = b"{\"algorithm_name\":\"a\",\"x\":1}\n";
+        writer.write_all(message).unwrap();
+        let mut generate = command();
+        generate.args(args).stdin(reader.try_clone().unwrap()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = generate.spawn().unwrap();
+        assert_eq!(exit_code(&mut child), code, "{args:?}");
+        let written = text(&child.wait_with_output().unwrap().stdout);
+        assert_eq!(written == file("telegraf.conf"), code == 0, "{args:?}");
+        assert_eq!(rustix::io::ioctl_fionread(&reader).unwrap(), message.len() as u64, "{args:?}");
+    }
+}
+
+/// Pipes what the command writes into `influx apply`, as its help says.
+fn apply(influxdb: &Influxdb, kind: &str, args: &[&str]) -> Result<()> {
+    let mut generate = command().args(["--generate", kind]).args(args).stdout(Stdio::piped()).spawn()?;
+    let file = generate.stdout.take().context("it has a stdout")?;
+    let applied = influxdb.cli(["apply", "--force", "yes"])?.stdin(file).output()?;
+    ensure!(generate.wait()?.success(), "--generate {kind} has failed");
+    let stderr = text(&applied.stderr);
+    ensure!(applied.status.success() && stderr.is_empty(), "{kind} {args:?}: {stderr}");
+    Ok(())
+}
+
+/// The kinds of all that the organization has.
+fn kinds(influxdb: &Influxdb) -> Result<BTreeSet<String>> {
+    let output = influxdb.cli(["export", "all"])?.output()?;
+    ensure!(output.status.success(), "{}", text(&output.stderr));
+    Ok(kinds_in(&text(&output.stdout)))
+}
+
+fn kinds_in(template: &str) -> BTreeSet<String> {
+    template.lines().filter_map(|line| line.strip_prefix("kind: ")).map(str::to_owned).collect()
+}
+
+#[test]
+fn influx_applies_what_is_piped_into_it() {
+    stack::test("generate", |dir| {
+        for (kind, _, args) in KINDS.into_iter().filter(|(kind, ..)| kind.ends_with("-template")) {
+            let influxdb = Influxdb::start_empty(dir)?;
+            apply(&influxdb, kind, args)?;
+            let (there, expected) = (kinds(&influxdb)?, kinds_in(&generated(kind, args)));
+            assert!(!expected.is_empty() && expected.is_subset(&there), "{kind}: {expected:?} of {there:?}");
+        }
+
+        // However a URL looks, InfluxDB has it as it was given, and takes the rule that sends alerts there.
+        let influxdb = Influxdb::start_empty(dir)?;
+        for (kind, option) in [("slack-template", "--slack-url"), ("http-template", "--http-url")] {
+            for url in good_urls() {
+                apply(&influxdb, kind, &[option, &url])?;
+                let there = influxdb.list("notificationEndpoints")?;
+                assert!(there.iter().any(|endpoint| endpoint["url"] == url), "{url} is not among {there:?}");
+            }
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn flux_reads_values_as_they_were_given() {
+    stack::test("generate-email", |dir| {
+        let influxdb = Influxdb::start_empty(dir)?;
+        let addresses =
+            ["a$${b}{c}@example.com", r#""q$\"{}"@example.com"#, "it's+#%&~@sub.example.com", "plain@example.com"];
+        let original = file("influxdb-email.yml");
+        let (head, rest) = original.split_once("\"https://api.sendgrid.com/v3/mail/send\"").context("the URL")?;
+        let (middle, rest) = rest.split_once("\"alerts@example.com\"").context("the sender")?;
+        let (last, tail) = rest.split_once("\"you@example.com\"").context("the recipient")?;
+        for url in good_urls() {
+            let args = ["--email-url", &url, "--email-from", addresses[0], "--email-to", &addresses.join(",")];
+            let written = generated("email-template", &args);
+            // The text around the values is as it was.
+            let rest = written.strip_prefix(head).context("what is before the URL")?;
+            let rest = rest.strip_suffix(tail).context("what is behind the recipients")?;
+            let (url_in_flux, rest) = rest.split_once(middle).context("what is between URL and sender")?;
+            let (from, to) = rest.split_once(last).context("what is between sender and recipients")?;
+            for (literals, expected) in
+                [(url_in_flux, &[url.as_str()][..]), (from, &addresses[..1]), (to, &addresses[..])]
+            {
+                let rows = format!("array.map(arr: [{literals}], fn: (x) => ({{_value: x}}))");
+                let rows = influxdb.query(&format!("import \"array\" array.from(rows: {rows})"))?;
+                let read: Vec<_> = rows.iter().filter_map(|row| row.get("_value").cloned()).collect();
+                let expected: Vec<_> = expected.iter().map(|text| Value::String((*text).to_owned())).collect();
+                assert_eq!(read, expected, "{literals}");
+            }
+        }
+        Ok(())
+    });
+}
