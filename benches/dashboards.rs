@@ -18,6 +18,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::io::Read;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -27,10 +28,13 @@ use bytesize::ByteSize;
 use clap::Parser;
 use jiff::Timestamp;
 use serde_json::json;
-use stack::{Dir, Influxdb, PASSWORD, USER, Variables, wait_for};
+use stack::{Arguments, Dir, Influxdb, PASSWORD, USER, Variables, wait_for};
 
 /// How long a condition may take on the slowest machine.
 const LONG: Duration = Duration::from_secs(3600);
+
+/// The name of all cells of a dashboard together.
+const AT_ONCE: &str = "all at once";
 
 /// What stands for no choice in a variable.
 const ALL: &str = "(all)";
@@ -43,6 +47,9 @@ const DAYS: i64 = 30;
 /// Lines in a request, and requests at a time.
 const BATCH: usize = 10_000;
 const WRITERS: usize = 2;
+
+/// How often Telegraf writes.
+const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Compactions are over when no file has changed for this long.
 const REST: Duration = Duration::from_secs(30);
@@ -58,8 +65,8 @@ struct Options {
     #[arg(long, default_value_t = 5)]
     rounds: usize,
 
-    /// Ranges of time, each up to now
-    #[arg(long, value_name = "RANGE", default_values = ["1h", "24h", "7d", "30d"])]
+    /// A range of time up to now, in place of 1h, 24h, 7d and 30d; can be given again
+    #[arg(long = "range", default_values = ["1h", "24h", "7d", "30d"], hide_default_value = true)]
     ranges: Vec<String>,
 
     /// Leave the server running at the end, until Enter is pressed
@@ -85,26 +92,18 @@ fn measure(dir: &Dir, options: &Options) -> Result<()> {
     influxdb.apply(&Path::new(env!("CARGO_MANIFEST_DIR")).join("telegraf/influxdb-template.yml"), &[])?;
     let mut traffic = Traffic::new(options.points);
     fill(dir, &influxdb, &mut traffic)?;
-
-    let checks = run_checks(&influxdb, options.rounds)?;
-    fill_statuses(&influxdb)?;
-    rest(dir)?;
-
-    let mut report = Report::default();
-    for range in &options.ranges {
-        let mut choices: Vec<Variables> = Vec::new();
-        for choice in [Choice::Default, Choice::All] {
-            let v = choice.variables(&influxdb, range)?;
-            if choices.iter().all(|other| format!("{other:?}") != format!("{v:?}")) {
-                println!("\nThe last {range}, {}: {v:?}", choice.name());
-                measure_range(&influxdb, &mut traffic, options.rounds, range, choice, &v, &mut report)?;
-                choices.push(v);
-            }
-        }
-    }
+    let (report, checks) = while_traffic_goes_on(&influxdb, &mut traffic, || {
+        // So that each has written a minute's statuses.
+        run_checks(&influxdb, 1)?;
+        fill_statuses(&influxdb)?;
+        rest(dir)?;
+        let checks = run_checks(&influxdb, options.rounds)?;
+        let report = run_queries(&influxdb, options)?;
+        Ok((report, checks))
+    })?;
     report.print(&options.ranges);
     print_checks(&checks);
-    println!("\ninfluxd had {} of memory at most.", memory(&influxdb)?);
+    println!("\ninfluxd took {} of memory at most. {}", memory(&influxdb)?, machine());
 
     if options.hold {
         println!("\n{} is up, user {USER}, password {PASSWORD}, data in {}", influxdb.url(), dir.path().display());
@@ -399,6 +398,28 @@ fn write(influxdb: &Influxdb, traffic: &mut Traffic, until: i64) -> Result<()> {
     })
 }
 
+/// Has Telegraf's usual batches come in, once a second, while something else is done.
+fn while_traffic_goes_on<T>(
+    influxdb: &Influxdb,
+    traffic: &mut Traffic,
+    something: impl FnOnce() -> Result<T>,
+) -> Result<T> {
+    write(influxdb, traffic, now())?;
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let going_on = scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                thread::sleep(FLUSH_INTERVAL);
+                write(influxdb, traffic, now())?;
+            }
+            Ok(())
+        });
+        let result = something();
+        done.store(true, Ordering::Relaxed);
+        going_on.join().expect("writing does not panic").and(result)
+    })
+}
+
 /// Waits until InfluxDB has put its files in order.
 fn rest(dir: &Dir) -> Result<()> {
     let (mut last, mut since) = (BTreeMap::new(), Instant::now());
@@ -507,49 +528,56 @@ struct Report {
     times: BTreeMap<(String, usize, String, Choice), BTreeMap<String, Times>>,
 }
 
-fn measure_range(
-    influxdb: &Influxdb,
-    traffic: &mut Traffic,
-    rounds: usize,
-    range: &str,
-    choice: Choice,
-    v: &Variables,
-    report: &mut Report,
-) -> Result<()> {
-    let mut groups = Vec::new();
+/// Runs everything over each range, with each choice that makes a difference.
+fn run_queries(influxdb: &Influxdb, options: &Options) -> Result<Report> {
     let variables = influxdb.variables()?.into_iter().filter_map(|variable| match variable.arguments {
-        stack::Arguments::Query { query } => Some((variable.name, vec![query])),
+        Arguments::Query { query } => Some((variable.name, vec![query])),
         _ => None,
     });
-    groups.push(("Variables".to_owned(), variables.collect::<Vec<_>>()));
+    let mut groups = vec![("Variables".to_owned(), variables.collect::<Vec<_>>())];
     for dashboard in influxdb.dashboards()? {
         let cells = dashboard.cells.into_iter().filter(|cell| !cell.queries.is_empty());
         groups.push((dashboard.name, cells.map(|cell| (cell.name, cell.queries)).collect()));
     }
-    for _ in 0..rounds {
-        write(influxdb, traffic, now())?;
-        for (group, cells) in &groups {
-            let mut note = |index, name: &str, seconds, rows| {
-                let ranges = report.times.entry((group.clone(), index, name.to_owned(), choice)).or_default();
-                let times = ranges.entry(range.to_owned()).or_default();
-                times.seconds.push(seconds);
-                times.rows = rows;
-            };
-            for (index, (name, queries)) in cells.iter().enumerate() {
-                let (seconds, rows) = ask(influxdb, queries, v).with_context(|| format!("{group}, {name}"))?;
-                note(index, name, seconds, rows);
+    let mut report = Report::default();
+    for range in &options.ranges {
+        let mut chosen = Vec::new();
+        for choice in [Choice::Default, Choice::All] {
+            let v = choice.variables(influxdb, range)?;
+            if chosen.contains(&format!("{v:?}")) {
+                continue;
             }
-            let start = Instant::now();
-            let rows = thread::scope(|scope| {
-                let asking: Vec<_> =
-                    cells.iter().map(|(_, queries)| scope.spawn(|| ask(influxdb, queries, v))).collect();
-                let answers = asking.into_iter().map(|asking| Ok(asking.join().expect("asking does not panic")?.1));
-                answers.sum::<Result<usize>>()
-            })?;
-            note(cells.len(), "all at once", start.elapsed().as_secs_f64(), rows);
+            chosen.push(format!("{v:?}"));
+            println!("\nThe last {range}, {}: {v:?}", choice.name());
+            for _ in 0..options.rounds {
+                for (group, cells) in &groups {
+                    let names = cells.iter().map(|(name, _)| name.as_str()).chain([AT_ONCE]);
+                    let queries: Vec<_> = cells.iter().map(|(_, queries)| queries.as_slice()).collect();
+                    let answers = ask_each_and_all(influxdb, &queries, &v).with_context(|| format!("in {group}"))?;
+                    for (index, (name, (seconds, rows))) in names.zip(answers).enumerate() {
+                        let ranges = report.times.entry((group.clone(), index, name.to_owned(), choice)).or_default();
+                        let times = ranges.entry(range.clone()).or_default();
+                        times.seconds.push(seconds);
+                        times.rows = rows;
+                    }
+                }
+            }
         }
     }
-    Ok(())
+    Ok(report)
+}
+
+/// Asks for each cell by itself, and then for all of them at once: one answer more than there are cells.
+fn ask_each_and_all(influxdb: &Influxdb, cells: &[&[String]], v: &Variables) -> Result<Vec<(f64, usize)>> {
+    let mut answers = cells.iter().map(|queries| ask(influxdb, queries, v)).collect::<Result<Vec<_>>>()?;
+    let start = Instant::now();
+    let rows = thread::scope(|scope| {
+        let asking: Vec<_> = cells.iter().map(|queries| scope.spawn(|| ask(influxdb, queries, v))).collect();
+        let answers = asking.into_iter().map(|asking| Ok(asking.join().expect("asking does not panic")?.1));
+        answers.sum::<Result<usize>>()
+    })?;
+    answers.push((start.elapsed().as_secs_f64(), rows));
+    Ok(answers)
 }
 
 /// How many seconds the answers take, and how many rows they have.
@@ -609,7 +637,7 @@ impl Report {
         }
         println!();
         for range in ranges {
-            let cells = self.times.iter().filter(|((_, _, name, _), _)| name != "all at once");
+            let cells = self.times.iter().filter(|((_, _, name, _), _)| name != AT_ONCE);
             let medians = cells.filter_map(|(key, times)| Some((key, times.get(range)?.spread()[1])));
             if let Some(((group, _, name, choice), median)) = medians.max_by(|a, b| a.1.total_cmp(&b.1)) {
                 println!("The slowest over {range}: {group}, {name}, {}: {median:.3} s", choice.name());
