@@ -92,25 +92,23 @@ fn measure(dir: &Dir, options: &Options) -> Result<()> {
     influxdb.apply(&Path::new(env!("CARGO_MANIFEST_DIR")).join("telegraf/influxdb-template.yml"), &[])?;
     let mut traffic = Traffic::new(options.points);
     fill(dir, &influxdb, &mut traffic)?;
-    let (report, checks) = while_traffic_goes_on(&influxdb, &mut traffic, || {
+    while_traffic_goes_on(&influxdb, &mut traffic, || {
         // So that each has written a minute's statuses.
         run_checks(&influxdb, 1)?;
         fill_statuses(&influxdb)?;
         rest(dir)?;
         let checks = run_checks(&influxdb, options.rounds)?;
-        let report = run_queries(&influxdb, options)?;
-        Ok((report, checks))
-    })?;
-    report.print(&options.ranges);
-    print_checks(&checks);
-    println!("\ninfluxd took {} of memory at most. {}", memory(&influxdb)?, machine());
+        run_queries(&influxdb, options)?.print(&options.ranges);
+        print_checks(&checks);
+        println!("\ninfluxd took {} of memory at most. {}", memory(&influxdb)?, machine());
 
-    if options.hold {
-        println!("\n{} is up, user {USER}, password {PASSWORD}, data in {}", influxdb.url(), dir.path().display());
-        println!("Press Enter to end.");
-        std::io::stdin().read_line(&mut String::new())?;
-    }
-    Ok(())
+        if options.hold {
+            println!("\n{} is up, user {USER}, password {PASSWORD}, data in {}", influxdb.url(), dir.path().display());
+            println!("Press Enter to end.");
+            std::io::stdin().read_line(&mut String::new())?;
+        }
+        Ok(())
+    })
 }
 
 /// What the figures depend on.
@@ -399,11 +397,11 @@ fn write(influxdb: &Influxdb, traffic: &mut Traffic, until: i64) -> Result<()> {
 }
 
 /// Has Telegraf's usual batches come in, once a second, while something else is done.
-fn while_traffic_goes_on<T>(
+fn while_traffic_goes_on(
     influxdb: &Influxdb,
     traffic: &mut Traffic,
-    something: impl FnOnce() -> Result<T>,
-) -> Result<T> {
+    something: impl FnOnce() -> Result<()>,
+) -> Result<()> {
     write(influxdb, traffic, now())?;
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -555,6 +553,7 @@ fn run_queries(influxdb: &Influxdb, options: &Options) -> Result<Report> {
                     let queries: Vec<_> = cells.iter().map(|(_, queries)| queries.as_slice()).collect();
                     let answers = ask_each_and_all(influxdb, &queries, &v).with_context(|| format!("in {group}"))?;
                     for (index, (name, (seconds, rows))) in names.zip(answers).enumerate() {
+                        ensure!(rows > 0, "{group}, {name}: no rows over {range}, and so fast in vain");
                         let ranges = report.times.entry((group.clone(), index, name.to_owned(), choice)).or_default();
                         let times = ranges.entry(range.clone()).or_default();
                         times.seconds.push(seconds);

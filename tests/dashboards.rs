@@ -325,7 +325,8 @@ fn fleet() -> Result<Fleet> {
         producer.exact(["dora", "classifier", "1.0"], time, &label(Metric::Number(index as f64)));
     }
     producer.exact(["dora", "once", "1"], start + 5 * MINUTE, &label(Metric::Number(0.1)));
-    // Too long ago to be offered.
+    // Too long ago to be silent; and to be offered.
+    producer.exact(["zoe", "resting", "1"], start - 10 * DAY, &label(Metric::Number(0.5))[..1]);
     producer.exact(["zoe", "retired", "1"], start - 45 * DAY, &label(Metric::Text("cat".to_owned())));
 
     let tick = (start / MINUTE + 30) * MINUTE;
@@ -358,11 +359,11 @@ fn cells_show_what_was_produced() {
         let pipeline = Pipeline::start(dir)?;
         let influxdb = &pipeline.influxdb;
         pipeline.wait_until_shared()?;
-        let (first, second) = calls.split_at(calls.len() / 2);
+        // Fewer calls come later, so that counters that begin again stay below what they were.
+        let (first, second) = calls.split_at(calls.len() * 3 / 4);
         let (mut bad, later) = (bad(0), bad(1));
         pipeline.kafka.produce(TOPIC, messages(first).iter().chain(bad.iter().map(|bad| &bad.message)))?;
         pipeline.wait_until_stored(first.len(), bad.len())?;
-        // The counters of this one begin at 0 again.
         pipeline.telegrafs[0].terminate()?;
         pipeline.telegrafs[0].restart()?;
         pipeline.wait_until_shared()?;
@@ -557,13 +558,12 @@ fn cells_bear_further_tags_other_types_and_many_models() {
 
         // Reports of two hosts. One begins again at 0; one has no flow control, and no calls at first.
         let mut reports = String::new();
-        for (index, converted) in [100, 700, 40, 90, 90].into_iter().enumerate() {
+        for (index, (converted, dropped)) in [(100, 5), (700, 5), (40, 0), (90, 2), (90, 2)].into_iter().enumerate() {
             let time = start + index as i64 * MINUTE;
             reports += &format!(
                 "algorithmia_processor,host=a,instance=i converted={converted}i,rejected={index}i,lag_mean_ms=-5i,\
                  lag_max_ms={converted}i,telegraf_buffer_size={converted}i,telegraf_buffer_limit=1000i,\
-                 telegraf_dropped={}i {time}\n",
-                index / 3
+                 telegraf_dropped={dropped}i {time}\n"
             );
             let lag = if index > 2 { ",lag_mean_ms=20000i,lag_max_ms=30000i" } else { "" };
             let count = index * index;
@@ -588,7 +588,10 @@ fn cells_bear_further_tags_other_types_and_many_models() {
             ["bob", "algorithm_49", "(all)", "n_features"],
             ["bob", "algorithm_0", "3.0", "duration_milliseconds"],
         ];
-        let choices = chosen.into_iter().map(|chosen| choice(start, end, chosen)).collect::<Result<Vec<_>>>()?;
+        let mut choices = chosen.into_iter().map(|chosen| choice(start, end, chosen)).collect::<Result<Vec<_>>>()?;
+        let mut coarse = choices[0].clone();
+        coarse.window_ms = 5 * 60_000;
+        choices.push(coarse);
         cells_show(&influxdb, &world, &choices)
     });
 }

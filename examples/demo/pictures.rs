@@ -44,6 +44,8 @@ impl Painter {
         for dashboard in influxdb.dashboards()? {
             // The pipeline knows nothing of the time before the demo.
             let start = if dashboard.name == PIPELINE { "-5m" } else { "-1h" };
+            // Of the metrics, the one that drifts.
+            let metric: &[&str] = if dashboard.name == PIPELINE { &[] } else { &["--set", "metric=risk_score"] };
             let status = Command::new("node")
                 .arg(self.tool.join("render.mjs"))
                 .args([
@@ -55,8 +57,14 @@ impl Painter {
                     &dashboard.name,
                     "--start",
                     start,
-                    "--out",
+                    // Wide enough for a request's id.
+                    "--width",
+                    "1600",
+                    "--scale",
+                    "1",
                 ])
+                .args(metric)
+                .arg("--out")
                 .arg(&self.out)
                 // Not among the arguments, which everybody on the machine can see.
                 .env("INFLUX_TOKEN", TOKEN)

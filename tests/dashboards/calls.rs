@@ -147,13 +147,13 @@ impl Producer {
         let risk = share(seed);
         let mut metrics = vec![("risk_score", Metric::Number(risk)), ("approved", Metric::Flag(risk < 0.6))];
         // The set of metrics differs from call to call; even the duration may be missing.
-        if noise(seed + 1) % 29 != 0 {
-            let slow = if noise(seed + 2) % 11 == 0 { 100.0 } else { 1.0 };
+        if !noise(seed + 1).is_multiple_of(29) {
+            let slow = if noise(seed + 2).is_multiple_of(11) { 100.0 } else { 1.0 };
             metrics.push(("duration_milliseconds", Metric::Number((share(seed + 3) * 80.0 * slow).ceil())));
         }
         for (index, other) in others.iter().enumerate() {
             let index = index as u64;
-            if noise(seed + 100 + index) % 5 != 0 {
+            if !noise(seed + 100 + index).is_multiple_of(5) {
                 let number = (share(seed + 200 + index) - 0.4) * 1000.0;
                 // A string that is a number is a number.
                 let text = index % 2 == 1;

@@ -414,6 +414,11 @@ fn versions(world: &World, choice: &Choice) -> Expected {
     Expected::Table(rows.collect())
 }
 
+/// A text as tables have it, so that InfluxDB's UI keeps it together.
+fn plain(text: &str) -> String {
+    text.replace(',', "‚").replace('"', "'").replace('\n', " ")
+}
+
 fn latest_50(world: &World, choice: &Choice) -> Expected {
     let mut calls: Vec<_> = world
         .calls
@@ -424,7 +429,7 @@ fn latest_50(world: &World, choice: &Choice) -> Expected {
     calls.sort_by_key(|call| std::cmp::Reverse(call.time));
     let rows = calls.into_iter().take(50).map(|call| {
         let mut row = row([("_time", time(call.time)), ("algorithm_version", text(&call.version))]);
-        row.extend(call.texts(world.booleans).into_iter().map(|(key, value)| (key, text(value))));
+        row.extend(call.texts(world.booleans).into_iter().map(|(key, value)| (key, text(plain(&value)))));
         (-call.time, row)
     });
     Expected::Table(rows.collect())
@@ -503,8 +508,8 @@ fn rejected(world: &World, choice: &Choice) -> Expected {
             ("reason", text(reason)),
             ("messages", Shown::Is(Value::Integer(rejections.len() as i64))),
             ("last", time(latest.time)),
-            ("error", text(&latest.error)),
-            ("payload", text(latest.bad.message.chars().take(300).collect::<String>())),
+            ("error", text(plain(&latest.error))),
+            ("payload", text(plain(&latest.bad.message.chars().take(300).collect::<String>()))),
         ]);
         (-(rejections.len() as i64), row)
     });
