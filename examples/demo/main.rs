@@ -80,8 +80,8 @@ struct Args {
 
 fn rate(text: &str) -> Result<f64, String> {
     let rate = text.parse::<f64>().map_err(|error| error.to_string())?;
-    // Below, a minute may pass without a call of some model.
-    if (1.0..=5000.0).contains(&rate) { Ok(rate) } else { Err("it has to be between 1 and 5000".to_owned()) }
+    // Below, the drift may be over before it is seen.
+    if (5.0..=5000.0).contains(&rate) { Ok(rate) } else { Err("it has to be between 5 and 5000".to_owned()) }
 }
 
 fn history(text: &str) -> Result<SignedDuration, String> {
@@ -224,7 +224,10 @@ fn perform(
             painter.paint(&servers.influxdb)?;
             Ok(true)
         }
-        (End::Late, Some(_)) => bail!("no alert has come within {} minutes", PATIENCE.as_secs() / 60),
+        (End::Late, Some(_)) => bail!(
+            "the alert, and {REPORTS_FOR_PICTURES} reports of telegraf-algorithmia, have not come within {} minutes",
+            PATIENCE.as_secs() / 60
+        ),
         (End::Done | End::Late, None) => {
             let sent = traffic.into_sent();
             let made = sent.ledger.clone().context("no ledger was kept")?;
