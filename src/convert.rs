@@ -6,7 +6,7 @@ use memchr::memchr;
 use xxhash_rust::xxh3::{Xxh3Default, xxh3_64};
 
 use crate::event::{Event, Observer, Reason};
-use crate::flat::{self, Encoding, Flat, InString, Plain};
+use crate::flat::{self, Flat, InString, Plain};
 use crate::json::Scalar;
 use crate::line_protocol::{cut, plain_key, unescape_string, write_string};
 use crate::metric::{Framer, Metric, MetricReader, Pair};
@@ -349,7 +349,7 @@ impl Engine {
         let (time, rest) = text[len..].strip_prefix(b"\" ")?.split_first_chunk()?;
         let is_time = time.iter().fold(true, |all, byte| all & byte.is_ascii_digit()) && time <= LAST_TIME;
         let rest = rest.strip_prefix(b"\n").filter(|_| is_time)?;
-        self.flat_point::<InString>(&text[..len], Some(time), sink)?;
+        self.flat_point(&text[..len], Some(time), sink)?;
         Some(buffer.len() - rest.len())
     }
 
@@ -357,7 +357,7 @@ impl Engine {
     fn flat_object(&mut self, buffer: &[u8], sink: &mut Sink<'_>) -> Option<usize> {
         self.flat.forget_head();
         let len = self.flat.read::<Plain>(&buffer[..self.flat_limit(buffer)], &self.settings)?;
-        self.flat_point::<Plain>(&buffer[..len], None, sink)?;
+        self.flat_point(&buffer[..len], None, sink)?;
         Some(len)
     }
 
@@ -366,14 +366,14 @@ impl Engine {
     }
 
     /// Appends the line of the payload that was read from `text`.
-    fn flat_point<E: Encoding>(&mut self, text: &[u8], metric_time: Option<&[u8]>, sink: &mut Sink<'_>) -> Option<()> {
+    fn flat_point(&mut self, text: &[u8], metric_time: Option<&[u8]>, sink: &mut Sink<'_>) -> Option<()> {
         let text = simdutf8::basic::from_utf8(text).ok()?;
         let own_time = match self.flat.time(text)? {
             Some(time) if self.settings.exact_time => Some(time.nanoseconds),
             Some(time) => Some(time.filled(self.flat.call_hash(text.as_bytes())?)),
             None => None,
         };
-        self.flat.write::<E>(text, &self.measurement, sink.out).then_some(())?;
+        self.flat.write(text, &self.measurement, sink.out).then_some(())?;
         let metric_time = || timestamp::of_metric(std::str::from_utf8(metric_time?).ok()?.parse().ok()?, 0);
         write_time(own_time.or_else(metric_time).unwrap_or_else(|| self.now()), sink.out);
         sink.observer.observe(Event::Converted { time: own_time });

@@ -44,6 +44,8 @@ pub(crate) struct Flat {
     /// What was read.
     tags: Vec<Tag>,
     fields: Vec<Member>,
+    /// Strings that had escapes, as they are written in a point.
+    decoded: Vec<u8>,
     times: [Option<Value>; 2],
     request_id: Option<Value>,
     has_name: bool,
@@ -105,8 +107,8 @@ enum Form {
         shortest: bool,
     },
     String,
-    /// A string with escapes of JSON's.
-    Escaped,
+    /// A string with escapes of JSON's, whose place is in [`Flat::decoded`].
+    Decoded,
 }
 
 /// How a text writes what JSON writes as `"` and `\`.
@@ -143,6 +145,7 @@ impl Default for Flat {
             incoming_text: Vec::new(),
             tags: Vec::new(),
             fields: Vec::new(),
+            decoded: Vec::new(),
             times: [None; 2],
             request_id: None,
             has_name: false,
@@ -186,6 +189,7 @@ impl Flat {
         self.payload += 1;
         self.tags.clear();
         self.fields.clear();
+        self.decoded.clear();
         self.times = [None; 2];
         self.request_id = None;
         self.has_name = false;
@@ -212,21 +216,21 @@ impl Flat {
                 }
             }
             last = id;
-            let (value, end) = value::<E>(text, skip_blank(text, at))?;
+            let (value, end) = value::<E>(text, skip_blank(text, at), &mut self.decoded)?;
             let key = &mut self.keys[id];
             if key.seen == self.payload {
                 return None;
             }
             key.seen = self.payload;
             if key.is_request_id {
-                if value.form == Form::Escaped {
+                if value.form == Form::Decoded {
                     return None;
                 }
                 self.request_id = Some(value);
             }
             match key.role {
                 _ if value.form == Form::Null => {}
-                Role::Name | Role::Tag | Role::Time(_) if value.form == Form::Escaped => return None,
+                Role::Name | Role::Tag | Role::Time(_) if value.form == Form::Decoded => return None,
                 Role::Field(kind) => self.fields.push(Member { key: id, kind, value }),
                 Role::Name | Role::Tag if value.start == value.end => {}
                 Role::Name => {
@@ -250,7 +254,7 @@ impl Flat {
 
     /// Appends the line of the payload that was read from `text`, up to its time. False where there is something to tell or
     /// to reject; then nothing is appended.
-    pub fn write<E: Encoding>(&mut self, text: &str, measurement: &[u8], out: &mut Vec<u8>) -> bool {
+    pub fn write(&mut self, text: &str, measurement: &[u8], out: &mut Vec<u8>) -> bool {
         let start = out.len();
         out.extend_from_slice(measurement);
         self.write_tags(text.as_bytes(), out);
@@ -262,7 +266,15 @@ impl Flat {
         let fields = out.len();
         for Member { key, kind, value } in &self.fields {
             out.extend_from_slice(&self.keys[*key].text);
-            if !value.write::<E>(*kind, text, out) {
+            let written = match (kind, value.form) {
+                (None | Some(Kind::String), Form::Decoded) => {
+                    out.extend_from_slice(&self.decoded[value.start..value.end]);
+                    true
+                }
+                (_, Form::Decoded) => false,
+                _ => value.write(*kind, text, out),
+            };
+            if !written {
                 out.truncate(start);
                 return false;
             }
@@ -359,12 +371,12 @@ impl Value {
             Form::Number { shortest } => Scalar::Number(Number { text: raw, shortest }),
             Form::String => Scalar::String(Str { raw, escaped: false }),
             // Written elsewhere.
-            Form::Escaped => Scalar::NotFinite,
+            Form::Decoded => Scalar::NotFinite,
         }
     }
 
     /// Appends what the value is as a field of this kind, if it can be one.
-    fn write<E: Encoding>(&self, kind: Option<Kind>, text: &str, out: &mut Vec<u8>) -> bool {
+    fn write(&self, kind: Option<Kind>, text: &str, out: &mut Vec<u8>) -> bool {
         let raw = &text.as_bytes()[self.start..self.end];
         match (kind, self.form) {
             (None | Some(Kind::Float), Form::Number { shortest: true }) => out.extend_from_slice(raw),
@@ -379,8 +391,6 @@ impl Value {
                 out.extend_from_slice(&text.as_bytes()[self.start - 1..self.end]);
                 out.push(b'"');
             }
-            (None | Some(Kind::String), Form::Escaped) => return write_escaped::<E>(raw, kind, out),
-            (_, Form::Escaped) => return false,
             (kind, _) => {
                 let scalar = self.scalar(text);
                 let (shown, number) = match scalar {
@@ -410,7 +420,7 @@ fn takes_key<E: Encoding>(text: &[u8], written: &[u8]) -> Option<usize> {
 }
 
 /// The value that starts at `at`, and where it ends.
-fn value<E: Encoding>(text: &[u8], at: usize) -> Option<(Value, usize)> {
+fn value<E: Encoding>(text: &[u8], at: usize, decoded: &mut Vec<u8>) -> Option<(Value, usize)> {
     let rest = text.get(at..)?;
     let word = |word: &[u8], form| rest.starts_with(word).then_some((word.len(), form));
     let (len, form) = match rest.first()? {
@@ -420,17 +430,40 @@ fn value<E: Encoding>(text: &[u8], at: usize) -> Option<(Value, usize)> {
         b'n' => word(b"null", Form::Null)?,
         _ => {
             rest.strip_prefix(E::QUOTE)?;
-            let start = at + E::QUOTE.len();
-            let (mut end, mut form) = (start + string_len(&text[start..]), Form::String);
-            while !text[end..].starts_with(E::QUOTE) {
-                end += escape::<E>(&text[end..])?.0;
-                end += string_len(&text[end..]);
-                form = Form::Escaped;
-            }
-            return Some((Value { start, end, form }, end + E::QUOTE.len()));
+            return string::<E>(text, at + E::QUOTE.len(), decoded);
         }
     };
     Some((Value { start: at, end: at + len, form }, at + len))
+}
+
+/// The string whose first character is at `start`, and where it ends.
+fn string<E: Encoding>(text: &[u8], start: usize, decoded: &mut Vec<u8>) -> Option<(Value, usize)> {
+    let mut end = start + string_len(&text[start..]);
+    if text[end..].starts_with(E::QUOTE) {
+        return Some((Value { start, end, form: Form::String }, end + E::QUOTE.len()));
+    }
+    let written = decoded.len();
+    decoded.push(b'"');
+    decoded.extend_from_slice(&text[start..end]);
+    while !text[end..].starts_with(E::QUOTE) {
+        let (len, mut meant) = escape::<E>(&text[end..])?;
+        end += len;
+        if let 0xD800..0xDC00 = meant
+            && let Some((len, low @ 0xDC00..0xE000)) = escape::<E>(&text[end..])
+        {
+            meant = 0x10000 + ((meant - 0xD800) << 10) + (low - 0xDC00);
+            end += len;
+        }
+        match char::from_u32(meant).unwrap_or(char::REPLACEMENT_CHARACTER) {
+            special @ ('"' | '\\') => decoded.extend([b'\\', special as u8]),
+            other => decoded.extend_from_slice(other.encode_utf8(&mut [0; 4]).as_bytes()),
+        }
+        let plain = string_len(&text[end..]);
+        decoded.extend_from_slice(&text[end..end + plain]);
+        end += plain;
+    }
+    decoded.push(b'"');
+    Some((Value { start: written, end: decoded.len(), form: Form::Decoded }, end + E::QUOTE.len()))
 }
 
 /// The length of the escape that `text` starts with, and what it stands for: half a surrogate pair as it is.
@@ -447,42 +480,16 @@ fn escape<E: Encoding>(text: &[u8]) -> Option<(usize, u32)> {
         b'u' => {
             let digits: &[u8; 4] = rest[1..].first_chunk()?;
             let digit = |sum: u32, digit: &u8| Some(sum << 4 | char::from(*digit).to_digit(16)?);
-            return Some((len + 5, digits.iter().try_fold(0, digit)?));
+            let meant = digits.iter().try_fold(0, digit)?;
+            // Digits in disguise may make a number.
+            let in_number = char::from_u32(meant).is_some_and(|meant| "0123456789+-.eE".contains(meant));
+            return Some((len + 5, meant)).filter(|_| !in_number);
         }
         _ if rest.starts_with(E::QUOTE) => (E::QUOTE.len(), b'"'),
         _ if rest.starts_with(E::BACKSLASH) => (E::BACKSLASH.len(), b'\\'),
         _ => return None,
     };
     Some((len + behind, meant.into()))
-}
-
-/// Appends a string that has been read as a string field. False where it has to be looked at more closely.
-fn write_escaped<E: Encoding>(mut text: &[u8], kind: Option<Kind>, out: &mut Vec<u8>) -> bool {
-    out.push(b'"');
-    loop {
-        let plain = string_len(text);
-        out.extend_from_slice(&text[..plain]);
-        text = &text[plain..];
-        let Some((len, mut meant)) = escape::<E>(text) else { break };
-        // Digits in disguise may make a number.
-        if kind.is_none() && len > E::BACKSLASH.len() + 4 && meant < 0x80 {
-            return false;
-        }
-        text = &text[len..];
-        if let 0xD800..0xDC00 = meant
-            && let Some((len, low @ 0xDC00..0xE000)) = escape::<E>(text)
-        {
-            meant = 0x10000 + ((meant - 0xD800) << 10) + (low - 0xDC00);
-            text = &text[len..];
-        }
-        match char::from_u32(meant).unwrap_or(char::REPLACEMENT_CHARACTER) {
-            special @ ('"' | '\\') => out.extend([b'\\', special as u8]),
-            ascii if ascii.is_ascii() => out.push(ascii as u8),
-            other => out.extend_from_slice(other.encode_utf8(&mut [0; 4]).as_bytes()),
-        }
-    }
-    out.push(b'"');
-    true
 }
 
 #[cfg(test)]
