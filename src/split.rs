@@ -64,6 +64,11 @@ impl Splitter {
         Splitter { lines: true, ..Splitter::default() }
     }
 
+    /// For what is left of a stream within an array of values, of which one has come.
+    pub fn of_array() -> Self {
+        Splitter { array: true, ..Splitter::of_stream() }
+    }
+
     /// For the text of one message.
     pub fn of_message() -> Self {
         Splitter::default()
@@ -77,6 +82,16 @@ impl Splitter {
     /// Whether a value has begun that is not complete.
     pub fn in_value(&self) -> bool {
         !matches!(self.state, State::Between)
+    }
+
+    /// Whether it is in an array of values.
+    pub fn in_array(&self) -> bool {
+        self.array
+    }
+
+    /// Whether nothing of what has been read says more of what comes than that.
+    pub fn is_between(&self) -> bool {
+        !self.in_value() && !(self.array && self.empty)
     }
 
     /// How far the buffer has been read.
