@@ -145,9 +145,14 @@ impl<R: Read + Send + 'static> Parallel<R> {
             let (reader, guess) = (Arc::clone(&self.reader), Arc::clone(&self.guess));
             let (mut converter, sender) = (converter.another(), sender.clone());
             let work = move || {
-                while let Some(mut chunk) = next_chunk(&reader, &guess) {
-                    let result = catch_unwind(AssertUnwindSafe(|| chunk.convert(&mut converter)));
-                    if sender.send(result.map(|()| chunk)).is_err() {
+                let mut next = || {
+                    let mut chunk = next_chunk(&reader, &guess)?;
+                    chunk.convert(&mut converter);
+                    Some(chunk)
+                };
+                // Should one panic, the caller is to panic too, rather than to wait for its chunk.
+                while let Some(chunk) = catch_unwind(AssertUnwindSafe(&mut next)).transpose() {
+                    if sender.send(chunk).is_err() {
                         break;
                     }
                 }
