@@ -3,10 +3,10 @@
 //! shipped.
 //!
 //! ```sh
-//! cargo bench --bench throughput
-//! cargo bench --bench throughput -- --rounds 15 --at-least 0.97
-//! cargo bench --bench throughput -- cat cat                          # the noise
-//! cargo bench --bench throughput -- cat shipped 'dd=dd bs=4k status=none'
+//! cargo bench --bench pipeline
+//! cargo bench --bench pipeline -- --rounds 15 --at-least 0.97
+//! cargo bench --bench pipeline -- cat cat                          # the noise
+//! cargo bench --bench pipeline -- cat shipped 'dd=dd bs=4k status=none'
 //! ```
 //!
 //! In a round there is a new Telegraf for each processor, and each reads the same topic from its beginning. But only one
@@ -15,6 +15,8 @@
 //!
 //! The sink speaks so much of InfluxDB's API that Telegraf's own output writes to it: its buffer and its gauges are the
 //! real ones, but no database takes a share of the processor.
+
+mod support;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -135,27 +137,6 @@ fn replace(text: &mut String, section: &str, start: &str, end: &str, by: &str) -
     let end = start + 1 + text[start + 1..].find(end).context("telegraf.conf is cut off")? + end.len();
     text.replace_range(start..end, by);
     Ok(())
-}
-
-/// Calls of one algorithm in a day, each at a random microsecond.
-fn messages(count: u64) -> impl Iterator<Item = String> {
-    const DAY: u64 = 86_400_000_000;
-    let mut random = 20_210_220_u64;
-    (0..count).map(move |index| {
-        // splitmix64
-        random = random.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mixed = (random ^ (random >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let micros = (mixed ^ (mixed >> 31)) % DAY;
-        let (second, micro) = (micros / 1_000_000, micros % 1_000_000);
-        format!(
-            r#"{{"risk_score":0.{},"duration_milliseconds":{},"algorithm_version":"1.0.6","session_id":"rses-{mixed:016x}-5556-4aeb-a6d2","time":"2021-02-20T{:02}:{:02}:{:02}.{micro:06}","algorithm_name":"credit_card_approval","request_id":"req-{index:08}-a1cd-431c-a43a-{random:016x}","algorithm_owner":"asli"}}"#,
-            1 + index % 9,
-            index % 50,
-            second / 3600,
-            second / 60 % 60,
-            second % 60,
-        )
-    })
 }
 
 /// Takes what Telegraf's influxdb_v2 output writes, and counts it.
@@ -422,14 +403,6 @@ fn round(dir: &Dir, broker: &str, sinks: &[Sink], options: &Options, number: usi
     Ok(starts.iter().zip(&ends).map(outcome).collect())
 }
 
-/// The least, the middle and the most.
-fn spread(values: impl Iterator<Item = f64>) -> [f64; 3] {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    let (low, high) = (values[(values.len() - 1) / 2], values[values.len() / 2]);
-    [values[0], (low + high) / 2.0, values[values.len() - 1]]
-}
-
 /// Prints what came out, and gives the median ratio of each processor to the first one's turn in the same round.
 fn report(processors: &[Processor], rounds: &[Vec<Outcome>]) -> Vec<f64> {
     println!(
@@ -440,30 +413,31 @@ fn report(processors: &[Processor], rounds: &[Vec<Outcome>]) -> Vec<f64> {
         "{:<14} {:>8} {:>8} {:>8}   {:>7}   {:>6} {:>6} {:>6}   {:>8} {:>8}",
         "", "min", "median", "max", "ratio", "min", "median", "max", "Telegraf", "children"
     );
-    let column =
-        |index: usize, value: fn(&Outcome) -> f64| spread(rounds.iter().map(move |round| value(&round[index])));
-    let [_, reference, _] = column(0, |outcome| outcome.per_second);
+    let column = |index: usize, value: fn(&Outcome) -> f64| {
+        support::spread(rounds.iter().map(move |round| value(&round[index])))
+    };
+    let reference = column(0, |outcome| outcome.per_second).median;
     let row = |(index, processor): (usize, &Processor)| {
-        let [min, median, max] = column(index, |outcome| outcome.per_second);
-        let paired = spread(rounds.iter().map(|round| round[index].per_second / round[0].per_second));
-        let [[_, telegraf, _], [_, children, _]] =
-            [column(index, |outcome| outcome.cpu[0]), column(index, |outcome| outcome.cpu[1])];
+        let support::Spread { min, median, max } = column(index, |outcome| outcome.per_second);
+        let paired = support::spread(rounds.iter().map(|round| round[index].per_second / round[0].per_second));
+        let [telegraf, children] = [column(index, |outcome| outcome.cpu[0]), column(index, |outcome| outcome.cpu[1])];
+        let (telegraf, children) = (telegraf.median, children.median);
         println!(
             "{:<14} {min:>8.0} {median:>8.0} {max:>8.0}   {:>7.3}   {:>6.3} {:>6.3} {:>6.3}   {telegraf:>8.2} {children:>8.2}",
             processor.name,
             median / reference,
-            paired[0],
-            paired[1],
-            paired[2],
+            paired.min,
+            paired.median,
+            paired.max,
         );
-        paired[1]
+        paired.median
     };
     processors.iter().enumerate().map(row).collect()
 }
 
 fn main() -> Result<ExitCode> {
     let options = Options::parse();
-    let dir = Dir::new("throughput")?;
+    let dir = Dir::new("pipeline")?;
     measure(&dir, &options).inspect_err(|_| dir.keep())
 }
 
@@ -475,7 +449,7 @@ fn measure(dir: &Dir, options: &Options) -> Result<ExitCode> {
 
     let kafka = Kafka::start(dir)?;
     kafka.create_topic(TOPIC, 1)?;
-    kafka.produce(TOPIC, messages(options.messages))?;
+    kafka.produce(TOPIC, support::Shape::Tutorial.messages(options.messages))?;
     let influxdb = if options.into == Into::Influxdb { Some(Influxdb::start(dir)?) } else { None };
     let influxdb = influxdb.map(Arc::new);
     let sinks = processors.iter().map(|_| Sink::start(influxdb.clone())).collect::<Result<Vec<_>>>()?;
