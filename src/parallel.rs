@@ -232,9 +232,18 @@ impl<R: Read> Reader<R> {
 
 /// How much of a text to take, so that what follows is likely to begin a message: all of it where no such place is seen.
 fn cut(text: &[u8], place: Place) -> usize {
-    let line = memrchr(b'\n', text).map(|at| at + 1);
-    let value = if matches!(place, Place::Values | Place::Array) { last_value(text) } else { None };
-    value.or(line).unwrap_or(text.len())
+    let likely = match place {
+        Place::Start => None,
+        Place::Lines => last_name(text),
+        Place::Values | Place::Array => last_value(text),
+    };
+    likely.or_else(|| memrchr(b'\n', text).map(|at| at + 1)).unwrap_or(text.len())
+}
+
+/// Where the last line begins with a letter, as metrics do. In the midst of a message, JSON hardly ever does.
+fn last_name(text: &[u8]) -> Option<usize> {
+    let begins = |start: &usize| text.get(*start).is_some_and(u8::is_ascii_alphabetic);
+    memrchr_iter(b'\n', text).map(|at| at + 1).find(begins)
 }
 
 /// Where the last object begins that follows upon another one: at the start of a line, or else anywhere. The latter may be
