@@ -20,7 +20,7 @@
 //!
 //! Metrics pass the other way round: what is no message goes out as it came in, and what cannot be converted becomes
 //! a point of the measurement `algorithmia_rejected`. An [`Observer`] is told of all that happens on the way, and
-//! [`Counts`] is one that counts.
+//! [`Counts`] is one that counts. What is there as a whole, such as a file, several threads can convert: see [`Parallel`].
 //!
 //! ```
 //! use telegraf_algorithmia::{Converter, Counts, Settings};
