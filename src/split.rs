@@ -91,12 +91,13 @@ impl Splitter {
 
     /// Whether nothing of what has been read says more of what comes than that.
     pub fn is_between(&self) -> bool {
-        !self.in_value() && !(self.array && self.empty)
+        !(self.in_value() || self.array && self.empty)
     }
 
     /// Where the next value begins, if that is an object of which nothing has been read.
     pub fn object_start(&self, buffer: &[u8]) -> Option<usize> {
-        let at = self.at + usize::from(buffer.get(self.at) == Some(&b'\n'));
+        let separators = buffer[self.at..].iter().take(2).take_while(|byte| matches!(byte, b',' | b'\n'));
+        let at = self.at + separators.count();
         let found = matches!(self.state, State::Between) && !self.closed && buffer.get(at) == Some(&b'{');
         found.then_some(at)
     }
