@@ -40,7 +40,8 @@ pub struct Parallel<R> {
     early: BTreeMap<u64, Chunk>,
     /// The number of the next chunk.
     next: u64,
-    ended: bool,
+    /// Set when all chunks are done with.
+    end: Option<io::Result<()>>,
 }
 
 /// The input's chunks, in order.
@@ -100,7 +101,7 @@ impl<R: Read + Send + 'static> Parallel<R> {
             converted: None,
             early: BTreeMap::new(),
             next: 0,
-            ended: false,
+            end: None,
         }
     }
 
@@ -116,8 +117,8 @@ impl<R: Read + Send + 'static> Parallel<R> {
         out: &mut Vec<u8>,
         observer: &mut dyn Observer,
     ) -> io::Result<Option<Counts>> {
-        if self.ended {
-            return Ok(None);
+        if let Some(end) = &mut self.end {
+            return std::mem::replace(end, Ok(())).map(|()| None);
         }
         if self.converted.is_none() && self.next > 0 {
             self.start(converter);
@@ -129,10 +130,7 @@ impl<R: Read + Send + 'static> Parallel<R> {
         self.next += 1;
         let counts = chunk.take_over(converter, out, observer);
         *lock(&self.guess) = converter.place();
-        if let Some(end) = chunk.end_of_input.take() {
-            self.ended = true;
-            end?;
-        }
+        self.end = chunk.end_of_input.take();
         // Where there is no thread any more, nobody needs it.
         let _ = self.used.send(chunk.emptied());
         Ok(Some(counts))
