@@ -24,6 +24,7 @@ use support::child::{GAUGE_EVERY, Processor, gauge, metric, shipped};
 use support::plot::{self, Series};
 use support::table::Table;
 use support::{Shape, figure, machine, spread, usage};
+use telegraf_algorithmia::{Converter, Settings};
 
 /// A turn's messages, which are the same in every turn.
 const TURN: u64 = 25_000;
@@ -58,10 +59,12 @@ struct Options {
 /// A turn's messages as Telegraf hands them over, in blocks of whole lines.
 struct Input {
     blocks: Vec<Vec<u8>>,
+    /// How many lines come of them. A bad message may be an array, of which each item is rejected.
+    lines: u64,
 }
 
 impl Input {
-    fn new(shape: Shape) -> Self {
+    fn new(shape: Shape) -> Result<Self> {
         let mut blocks: Vec<Vec<u8>> = vec![Vec::new()];
         for message in shape.messages(TURN) {
             let line = metric(&message);
@@ -70,8 +73,16 @@ impl Input {
                 _ => blocks.push(line.into_bytes()),
             }
         }
-        Input { blocks }
+        let mut converter = Converter::new(Settings::default())?;
+        let mut out = Vec::new();
+        blocks.iter().for_each(|block| converter.push(block, &mut out, &mut ()));
+        converter.finish(&mut out, &mut ());
+        Ok(Input { blocks, lines: count_lines(&out) })
     }
+}
+
+fn count_lines(text: &[u8]) -> u64 {
+    memchr_iter(b'\n', text).count() as u64
 }
 
 /// A process that converts, with a journal of its own.
@@ -116,11 +127,11 @@ impl Subject {
                 stdin.write_all(end.as_bytes())?;
                 Ok(gauges)
             });
-            stdout.read_until(end.as_bytes(), |bytes| lines += memchr_iter(b'\n', bytes).count() as u64)?;
+            stdout.read_until(end.as_bytes(), |bytes| lines += count_lines(bytes))?;
             writer.join().expect("the writer does not panic")
         })?;
         let wall = start.elapsed().as_secs_f64();
-        let expected = TURN + gauges;
+        let expected = input.lines + gauges;
         ensure!((expected..=expected + REPORTS).contains(&lines), "{lines} lines came, and not {expected}");
         Ok(Turn { wall, cpu: usage::thread_seconds(self.worker)? - cpu })
     }
@@ -191,7 +202,7 @@ fn mebibytes(bytes: u64) -> String {
 /// One process that grows old.
 fn one_process(options: &Options) -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let input = Input::new(options.shape);
+    let input = Input::new(options.shape)?;
     let mut old = Subject::start(folder.path(), "old")?;
     let mut millions = Vec::new();
     let mut table = Table::new(&[
