@@ -1,5 +1,5 @@
 //! What the benchmarks have in common: the messages, how figures are summed up, the tables and plots for
-//! docs/performance.md, and what the kernel says of a process.
+//! docs/performance.md, what the kernel says of a process, and Telegraf with a place for its output.
 
 // Each benchmark is a program of its own, and takes what it needs.
 #![allow(dead_code, unused_imports)]
@@ -7,8 +7,10 @@
 pub mod child;
 pub mod plot;
 mod shape;
+pub mod sink;
 mod spread;
 pub mod table;
+pub mod telegraf;
 pub mod usage;
 
 use std::thread;
@@ -40,6 +42,8 @@ pub fn machine() -> String {
 
 /// A figure for people: three digits that count, and commas between thousands.
 pub fn figure(value: f64) -> String {
+    // Nothing in all is -0.0.
+    let value = if value == 0.0 { 0.0 } else { value };
     let size = value.abs();
     let decimals = match size {
         _ if size >= 99.95 || size == 0.0 => 0,

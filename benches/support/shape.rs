@@ -169,7 +169,7 @@ fn spoil(message: String, index: u64) -> String {
         0 => message.replace('"', "'"),
         1 => message[..message.len() / 2].to_owned(),
         2 => message.replace("algorithm_name", "algorithm"),
-        3 => format!("[{index},0.5,\"pong\"]"),
+        3 => format!("\"pong {index}\""),
         _ => format!("Traceback (most recent call last): KeyError: 'income' in call {index}"),
     }
 }
