@@ -1,33 +1,43 @@
-//! What becomes of it in the long run: ten million messages through one process of our binary with the options of the
-//! shipped telegraf.conf.
+//! What becomes of it in the long run, and with more partitions and more Telegrafs.
 //!
 //! ```sh
 //! cargo bench --bench growth
 //! cargo bench --bench growth -- --plots docs/performance
-//! cargo bench --bench growth -- --millions 3
+//! cargo bench --bench growth -- process --millions 3
+//! cargo bench --bench growth -- agents --rounds 1
 //! ```
 //!
-//! Beside the process that grows old, a new one starts for each million and converts the same messages. They take turns of
-//! 25,000 messages, so that what else the machine does meets both: what tells age from noise is the ratio of the two.
+//! `process`: ten million messages through one process of our binary with the options of the shipped telegraf.conf. Beside
+//! the one that grows old, a new one starts for each million and converts the same messages. They take turns of 5,000
+//! messages, so that what else the machine does meets both: what tells age from noise is the ratio of the two.
+//!
+//! `agents`: topics of 1, 2 and 4 partitions, and one or two Telegrafs that read them in one consumer group, with the shipped
+//! telegraf.conf. They write to sinks, one each, that count messages by their request_id; once to a real InfluxDB, to
+//! see what it takes. All of this runs on one machine, whose cores are soon busy: what says how it grows is the processor
+//! time of each part.
 
 mod support;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use clap::Parser;
-use memchr::memchr_iter;
+use clap::{Parser, ValueEnum};
+use memchr::{memchr_iter, memmem};
+use stack::{Dir, Influxdb, Kafka, Telegraf, wait_for};
 use support::child::{GAUGE_EVERY, Processor, gauge, metric, shipped};
 use support::plot::{self, Series};
+use support::sink::Sink;
 use support::table::Table;
-use support::{Shape, figure, machine, spread, usage};
+use support::telegraf::{self, Conf};
+use support::{Shape, Spread, figure, machine, spread, usage};
 use telegraf_algorithmia::{Converter, Settings};
 
 /// A turn's messages, which are the same in every turn.
-const TURN: u64 = 25_000;
+const TURN: u64 = 5_000;
 const TURNS_OF_A_MILLION: u64 = 1_000_000 / TURN;
 
 /// They are written in blocks of so many bytes, as many as a pipe holds.
@@ -36,16 +46,28 @@ const BLOCK: usize = 64 * 1024;
 /// The self-report comes once a minute, and no turn takes that long.
 const REPORTS: u64 = 1;
 
-/// Growth.
+/// A Telegraf and its processor in the long run, and several of them.
 #[derive(Parser)]
 struct Options {
+    /// What to measure
+    #[arg(value_enum, default_values_t = [Part::Process, Part::Agents])]
+    parts: Vec<Part>,
+
     /// Millions of messages through one process
     #[arg(long, default_value_t = 10)]
     millions: u64,
 
-    /// What the messages look like
+    /// What their messages look like
     #[arg(long, value_enum, default_value = "bad")]
     shape: Shape,
+
+    /// How often to begin anew with the agents
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+
+    /// Messages in each topic
+    #[arg(long, default_value_t = 400_000)]
+    messages: u64,
 
     /// Draw the series into this folder
     #[arg(long, value_name = "FOLDER")]
@@ -54,6 +76,14 @@ struct Options {
     /// cargo says so.
     #[arg(long, hide = true)]
     bench: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum Part {
+    /// Many messages through one process
+    Process,
+    /// One and two Telegrafs with one, two and four partitions
+    Agents,
 }
 
 /// A turn's messages as Telegraf hands them over, in blocks of whole lines.
@@ -271,8 +301,324 @@ fn one_process(options: &Options) -> Result<()> {
     )
 }
 
+/// Who reads what.
+#[derive(Clone, Copy, PartialEq)]
+struct Layout {
+    partitions: usize,
+    agents: usize,
+    into: Into,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Into {
+    Sinks,
+    Influxdb,
+}
+
+const LAYOUTS: [Layout; 7] = {
+    const fn sinks(partitions: usize, agents: usize) -> Layout {
+        Layout { partitions, agents, into: Into::Sinks }
+    }
+    let into_influxdb = Layout { partitions: 4, agents: 2, into: Into::Influxdb };
+    [sinks(1, 1), sinks(1, 2), sinks(2, 1), sinks(2, 2), sinks(4, 1), sinks(4, 2), into_influxdb]
+};
+
+/// How long a condition may take on the slowest machine.
+const LONG: Duration = Duration::from_secs(300);
+
+/// Measured is what lies between these shares of the messages, and behind the start of the last agent.
+const WINDOW: [f64; 2] = [0.1, 0.9];
+
+/// The partitions of the topic behind which another Telegraf comes and goes.
+const MOVING: usize = 4;
+
+/// A Telegraf, and where it writes to.
+struct Agent {
+    telegraf: Telegraf,
+    sink: Sink,
+    id: String,
+    /// How far the sink has been looked through.
+    seen: usize,
+    messages: u64,
+}
+
+/// How often each message has come.
+struct Arrivals(Vec<u32>);
+
+impl Arrivals {
+    /// Looks through what has come to an agent's sink since the last time.
+    fn see(&mut self, agent: &mut Agent) -> Result<()> {
+        const ID: &[u8] = b"request_id=\"req-";
+        const DIGITS: usize = 8;
+        agent.sink.look(|lines| {
+            let new = &lines[agent.seen..];
+            for at in memmem::find_iter(new, ID) {
+                let digits = new.get(at + ID.len()..at + ID.len() + DIGITS).unwrap_or_default();
+                let index: usize = std::str::from_utf8(digits)?.parse().context("a request_id has a number")?;
+                *self.0.get_mut(index).with_context(|| format!("nobody sent the message {index}"))? += 1;
+                agent.messages += 1;
+            }
+            agent.seen = lines.len();
+            Ok(())
+        })
+    }
+
+    fn missing(&self) -> u64 {
+        self.0.iter().filter(|count| **count == 0).count() as u64
+    }
+
+    fn count(&self, agents: &[Agent]) -> Counted {
+        Counted {
+            shares: agents.iter().map(|agent| agent.messages).collect(),
+            again: self.0.iter().map(|count| u64::from(count.saturating_sub(1))).sum(),
+            lost: self.missing(),
+        }
+    }
+}
+
+/// Whose processor time is looked at.
+const BUSY: [&str; 4] = ["Telegraf", "processor", "Kafka", "sink or InfluxDB"];
+
+/// What came of a layout.
+struct Outcome {
+    per_second: f64,
+    /// Processor time of each of [`BUSY`] a message, in microseconds.
+    cpu: [f64; 4],
+    /// How many cores they kept busy.
+    cores: f64,
+    /// Where the messages are counted one by one.
+    counted: Option<Counted>,
+}
+
+/// What became of the messages.
+struct Counted {
+    /// Of each agent.
+    shares: Vec<u64>,
+    /// How many came again, and how many never.
+    again: u64,
+    lost: u64,
+}
+
+/// A cluster on one machine.
+struct Cluster<'a> {
+    dir: &'a Dir,
+    kafka: Kafka,
+    influxdb: Arc<Influxdb>,
+    messages: u64,
+}
+
+impl<'a> Cluster<'a> {
+    fn start(dir: &'a Dir, messages: u64) -> Result<Self> {
+        let kafka = Kafka::start(dir)?;
+        for partitions in [1, 2, 4] {
+            let topic = topic(partitions);
+            kafka.create_topic(&topic, partitions as i32)?;
+            kafka.produce(&topic, Shape::Tutorial.messages(messages))?;
+        }
+        Ok(Cluster { dir, kafka, influxdb: Arc::new(Influxdb::start(dir)?), messages })
+    }
+
+    fn agent(&self, topic: &str, group: &str, number: usize, into: Into) -> Result<Agent> {
+        let sink = match into {
+            Into::Sinks => Sink::keeping()?,
+            Into::Influxdb => Sink::start(Some(Arc::clone(&self.influxdb)))?,
+        };
+        let id = format!("{group}-{number}");
+        let telegraf = Conf::shipped()?.start(self.dir, self.kafka.broker(), topic, group, sink.url(), &id)?;
+        Ok(Agent { telegraf, sink, id, seen: 0, messages: 0 })
+    }
+
+    /// Waits until the group has shared the partitions out among so many agents.
+    fn wait_until_shared(&self, topic: &str, group: &str, partitions: usize, agents: usize) -> Result<()> {
+        let mut expected: Vec<usize> = (0..agents).map(|agent| (partitions + agent) / agents).collect();
+        expected.sort_unstable();
+        wait_for("the agents to share the topic", LONG, || {
+            Ok((self.kafka.shares(group, topic)? == expected).then_some(()))
+        })
+    }
+
+    /// The processor time of each of [`BUSY`] so far, in seconds.
+    fn cpu(&self, agents: &[Agent], into: Into) -> Result<[f64; 4]> {
+        let mut cpu = [0.0; 4];
+        for agent in agents {
+            cpu[0] += usage::cpu_seconds(agent.telegraf.pid())?;
+            let mut descendants = agent.telegraf.children()?;
+            while let Some(descendant) = descendants.pop() {
+                cpu[1] += usage::cpu_seconds(descendant.pid())?;
+                descendants.extend(descendant.children()?);
+            }
+        }
+        cpu[2] = usage::cpu_seconds(self.kafka.pid())?;
+        cpu[3] = usage::cpu_seconds(if into == Into::Influxdb { self.influxdb.pid() } else { std::process::id() })?;
+        Ok(cpu)
+    }
+
+    fn run(&self, layout: Layout, group: &str) -> Result<Outcome> {
+        let Layout { partitions, agents, into } = layout;
+        let topic = topic(partitions);
+        let mut agents =
+            (0..agents).map(|number| self.agent(&topic, group, number, into)).collect::<Result<Vec<_>>>()?;
+        self.wait_until_shared(&topic, group, partitions, agents.len())?;
+        let mark = |share: f64| {
+            wait_for("the messages", LONG, || {
+                agents.iter().try_for_each(|agent| agent.telegraf.ensure_running())?;
+                let came: u64 = agents.iter().map(|agent| agent.sink.taken().points).sum();
+                let there = came >= (share * self.messages as f64) as u64;
+                Ok(if there { Some((came, Instant::now(), self.cpu(&agents, into)?)) } else { None })
+            })
+        };
+        let start = mark(WINDOW[0])?;
+        let end = mark(WINDOW[1])?;
+        let messages = (end.0 - start.0) as f64;
+        ensure!(messages >= 0.2 * self.messages as f64, "too few messages are left when all agents have started");
+        let seconds = (end.1 - start.1).as_secs_f64();
+        let cpu: [f64; 4] = std::array::from_fn(|index| end.2[index] - start.2[index]);
+        let mut arrivals = Arrivals(vec![0; self.messages as usize]);
+        if into == Into::Sinks {
+            self.wait_for_all(&mut agents, &mut arrivals)?;
+        }
+        self.end(&mut agents, &mut arrivals)?;
+        Ok(Outcome {
+            per_second: messages / seconds,
+            cpu: cpu.map(|cpu| cpu * 1e6 / messages),
+            cores: cpu.iter().sum::<f64>() / seconds,
+            counted: (into == Into::Sinks).then(|| arrivals.count(&agents)),
+        })
+    }
+
+    /// One agent; at a third of the messages another one comes, and goes at two thirds.
+    fn come_and_go(&self, group: &str) -> Result<Counted> {
+        let topic = topic(MOVING);
+        let mut arrivals = Arrivals(vec![0; self.messages as usize]);
+        let mut agents = vec![self.agent(&topic, group, 0, Into::Sinks)?];
+        let reach = |agents: &[Agent], share: f64| {
+            let needed = (share * self.messages as f64) as u64;
+            wait_for("the messages", LONG, || {
+                let came: u64 = agents.iter().map(|agent| agent.sink.taken().points).sum();
+                Ok((came >= needed).then_some(()))
+            })
+        };
+        reach(&agents, 1.0 / 3.0)?;
+        agents.push(self.agent(&topic, group, 1, Into::Sinks)?);
+        reach(&agents, 2.0 / 3.0)?;
+        ensure!(agents[1].sink.taken().points > 0, "the second agent came too late to get a share");
+        agents[1].telegraf.terminate()?;
+        self.wait_for_all(&mut agents, &mut arrivals)?;
+        let left = agents.split_off(1);
+        self.end(&mut agents, &mut arrivals)?;
+        agents.extend(left);
+        std::fs::remove_dir_all(telegraf::journal(self.dir, &agents[1].id)).context("the journal")?;
+        Ok(arrivals.count(&agents))
+    }
+
+    /// Waits until each message has come at least once.
+    fn wait_for_all(&self, agents: &mut [Agent], arrivals: &mut Arrivals) -> Result<()> {
+        let outcome = wait_for("each message", LONG, || {
+            agents.iter_mut().try_for_each(|agent| arrivals.see(agent))?;
+            Ok((arrivals.missing() == 0).then_some(()))
+        });
+        outcome.with_context(|| format!("{} of {} messages were lost", arrivals.missing(), self.messages))
+    }
+
+    /// Ends them; what is still under way comes to the sinks.
+    fn end(&self, agents: &mut [Agent], arrivals: &mut Arrivals) -> Result<()> {
+        for agent in agents {
+            agent.telegraf.terminate()?;
+            let log = agent.telegraf.log();
+            // A consumer that has to share says so as if it were an error.
+            let is_error = |line: &&str| line.contains(" E! ") && !line.ends_with("context canceled");
+            let error = log.lines().find(|line| is_error(line) || line.contains("overflow"));
+            ensure!(error.is_none(), "{} did not go well:\n{log}", agent.id);
+            arrivals.see(agent)?;
+            // Or the disk would fill up.
+            std::fs::remove_dir_all(telegraf::journal(self.dir, &agent.id)).context("the journal")?;
+        }
+        Ok(())
+    }
+}
+
+fn topic(partitions: usize) -> String {
+    format!("insights-{partitions}")
+}
+
+/// The busiest agent's share of the messages, in percent.
+fn most(counted: &Counted) -> f64 {
+    let most = counted.shares.iter().max().copied().unwrap_or(0);
+    100.0 * most as f64 / counted.shares.iter().sum::<u64>() as f64
+}
+
+/// One and two Telegrafs with several partitions.
+fn several_agents(dir: &Dir, options: &Options) -> Result<()> {
+    ensure!(options.rounds > 0, "no rounds, no figures");
+    let cluster = Cluster::start(dir, options.messages)?;
+    let mut outcomes: Vec<Vec<Outcome>> = LAYOUTS.iter().map(|_| Vec::new()).collect();
+    let mut moving = Vec::new();
+    for round in 0..options.rounds {
+        for step in 0..LAYOUTS.len() {
+            let index = (round + step) % LAYOUTS.len();
+            let layout @ Layout { partitions, agents, .. } = LAYOUTS[index];
+            let outcome = cluster.run(layout, &format!("group-{round}-{index}"));
+            let outcome = outcome.with_context(|| format!("{partitions} partitions, {agents} agents"))?;
+            eprintln!("round {}: {partitions} partitions, {agents} agents: {:.0}/s", round + 1, outcome.per_second);
+            outcomes[index].push(outcome);
+        }
+        moving.push(cluster.come_and_go(&format!("group-{round}-moving"))?);
+    }
+
+    let mut headings = vec!["partitions, agents".to_owned(), "messages/s".to_owned(), "busy cores".to_owned()];
+    headings.extend(BUSY.map(|name| format!("CPU us/message: {name}")));
+    headings.extend(["share of the busiest agent", "came again", "lost"].map(str::to_owned));
+    let mut table = Table::new(&headings.iter().map(String::as_str).collect::<Vec<_>>());
+    let range = |values: Spread| format!("{} ({} to {})", figure(values.median), figure(values.min), figure(values.max));
+    for (Layout { partitions, agents, into }, outcomes) in LAYOUTS.iter().zip(&outcomes) {
+        let of = |value: &dyn Fn(&Outcome) -> f64| spread(outcomes.iter().map(value));
+        let counted = |value: &dyn Fn(&Counted) -> f64| {
+            let values = outcomes.iter().filter_map(|outcome| outcome.counted.as_ref()).map(value);
+            Some(spread(values)).filter(|values| values.median.is_finite())
+        };
+        let behind = if *into == Into::Influxdb { ", InfluxDB" } else { "" };
+        let mut row = vec![format!("{partitions}, {agents}{behind}"), range(of(&|outcome| outcome.per_second))];
+        row.push(figure(of(&|outcome| outcome.cores).median));
+        row.extend((0..BUSY.len()).map(|index| figure(of(&|outcome| outcome.cpu[index]).median)));
+        let percent = |values: Spread| format!("{:.0} %", values.median);
+        row.push(counted(&most).map_or_else(String::new, percent));
+        row.push(counted(&|counted| counted.again as f64).map_or_else(String::new, range));
+        row.push(counted(&|counted| counted.lost as f64).map_or_else(String::new, |lost| figure(lost.max)));
+        table.row(row);
+    }
+    println!("{table}");
+    let of = |value: &dyn Fn(&Counted) -> f64| spread(moving.iter().map(value));
+    println!(
+        "With {MOVING} partitions, a second agent comes at a third of the messages and goes at two thirds. The first one had \
+         {:.0} % of them, {} came again, {} were lost.\n",
+        of(&most).median,
+        range(of(&|counted| counted.again as f64)),
+        of(&|counted| counted.lost as f64).max,
+    );
+    let mut table = Table::new(&["", "CPU us/message", "messages/s of one core", "cores for a million messages/s"]);
+    for (index, name) in BUSY.iter().enumerate() {
+        let of = |layout: usize| spread(outcomes[layout].iter().map(|outcome| outcome.cpu[index])).median;
+        // The sink stands for a database, whose own figure counts.
+        let cpu = if index == 3 { of(6) } else { of(5) };
+        let name = if index == 3 { "InfluxDB" } else { name };
+        table.row(vec![name.to_owned(), figure(cpu), figure(1e6 / cpu), figure(cpu)]);
+    }
+    println!(
+        "Computed from these, with {} partitions and {} agents:\n\n{table}",
+        LAYOUTS[5].partitions, LAYOUTS[5].agents
+    );
+    Ok(())
+}
+
 fn main() -> Result<()> {
     let options = Options::parse();
     println!("{}\n", machine());
-    one_process(&options)
+    if options.parts.contains(&Part::Process) {
+        one_process(&options)?;
+    }
+    if options.parts.contains(&Part::Agents) {
+        let dir = Dir::new("growth")?;
+        several_agents(&dir, &options).inspect_err(|_| dir.keep())?;
+    }
+    Ok(())
 }
