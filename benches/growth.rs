@@ -66,7 +66,7 @@ struct Options {
     rounds: usize,
 
     /// Messages in each topic
-    #[arg(long, default_value_t = 400_000)]
+    #[arg(long, default_value_t = 500_000)]
     messages: u64,
 
     /// Draw the series into this folder
@@ -329,8 +329,11 @@ const LONG: Duration = Duration::from_secs(300);
 /// Measured is what lies between these shares of the messages, and behind the start of the last agent.
 const WINDOW: [f64; 2] = [0.1, 0.9];
 
-/// The partitions of the topic behind which another Telegraf comes and goes.
+/// The partitions of the topic at which a second Telegraf comes and goes: it comes at this share of the messages, and goes when
+/// it has had that one.
 const MOVING: usize = 4;
+const COMES: f64 = 0.1;
+const GOES: f64 = 0.15;
 
 /// A Telegraf, and where it writes to.
 struct Agent {
@@ -486,22 +489,22 @@ impl<'a> Cluster<'a> {
         })
     }
 
-    /// One agent; at a third of the messages another one comes, and goes at two thirds.
+    /// One agent, and a second one that comes and goes.
     fn come_and_go(&self, group: &str) -> Result<Counted> {
         let topic = topic(MOVING);
         let mut arrivals = Arrivals(vec![0; self.messages as usize]);
         let mut agents = vec![self.agent(&topic, group, 0, Into::Sinks)?];
-        let reach = |agents: &[Agent], share: f64| {
-            let needed = (share * self.messages as f64) as u64;
+        let reach = |agents: &[Agent], number: usize, share: f64| {
             wait_for("the messages", LONG, || {
-                let came: u64 = agents.iter().map(|agent| agent.sink.taken().points).sum();
-                Ok((came >= needed).then_some(()))
+                let came: Vec<u64> = agents.iter().map(|agent| agent.sink.taken().points).collect();
+                let there = came[number] as f64 >= share * self.messages as f64;
+                ensure!(there || came.iter().sum::<u64>() < self.messages, "too few messages for two agents: {came:?}");
+                Ok(there.then_some(()))
             })
         };
-        reach(&agents, 1.0 / 3.0)?;
+        reach(&agents, 0, COMES)?;
         agents.push(self.agent(&topic, group, 1, Into::Sinks)?);
-        reach(&agents, 2.0 / 3.0)?;
-        ensure!(agents[1].sink.taken().points > 0, "the second agent came too late to get a share");
+        reach(&agents, 1, GOES)?;
         agents[1].telegraf.terminate()?;
         self.wait_for_all(&mut agents, &mut arrivals)?;
         let left = agents.split_off(1);
@@ -569,7 +572,8 @@ fn several_agents(dir: &Dir, options: &Options) -> Result<()> {
     headings.extend(BUSY.map(|name| format!("CPU us/message: {name}")));
     headings.extend(["share of the busiest agent", "came again", "lost"].map(str::to_owned));
     let mut table = Table::new(&headings.iter().map(String::as_str).collect::<Vec<_>>());
-    let range = |values: Spread| format!("{} ({} to {})", figure(values.median), figure(values.min), figure(values.max));
+    let range =
+        |values: Spread| format!("{} ({} to {})", figure(values.median), figure(values.min), figure(values.max));
     for (Layout { partitions, agents, into }, outcomes) in LAYOUTS.iter().zip(&outcomes) {
         let of = |value: &dyn Fn(&Outcome) -> f64| spread(outcomes.iter().map(value));
         let counted = |value: &dyn Fn(&Counted) -> f64| {
@@ -589,8 +593,10 @@ fn several_agents(dir: &Dir, options: &Options) -> Result<()> {
     println!("{table}");
     let of = |value: &dyn Fn(&Counted) -> f64| spread(moving.iter().map(value));
     println!(
-        "With {MOVING} partitions, a second agent comes at a third of the messages and goes at two thirds. The first one had \
-         {:.0} % of them, {} came again, {} were lost.\n",
+        "With {MOVING} partitions, a second agent comes at {:.0} % of the messages, and goes when it has had {:.0} %. The first \
+         one had {:.0} % in the end, {} messages came again, {} were lost.\n",
+        100.0 * COMES,
+        100.0 * GOES,
         of(&most).median,
         range(of(&|counted| counted.again as f64)),
         of(&|counted| counted.lost as f64).max,

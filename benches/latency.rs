@@ -11,6 +11,9 @@
 //! what else the machine does meets all of them; without a pause between messages in turns of a thousand, for a processor
 //! that takes single messages for a flood would do so then. How full Telegraf's buffer is comes every 50 ms, as with the
 //! shipped telegraf.conf, to `cat` too.
+//!
+//! The processors have one core, and who asks them has another: to wake a process on another core takes several times as
+//! long as on the same one, and the kernel would put one of them here and one there.
 
 mod support;
 
@@ -21,7 +24,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use rustix::thread::set_current_timer_slack;
+use rustix::thread::{CpuSet, sched_setaffinity, set_current_timer_slack};
 use support::child::{Processor, gauge, metric, shipped};
 use support::plot::{self, Series};
 use support::table::Table;
@@ -185,17 +188,26 @@ fn beyond(latencies: &[f64], reference: &[f64]) -> impl Iterator<Item = f64> {
     (0..PARTS).map(move |part| p99(latencies, part) - p99(reference, part))
 }
 
+/// Lets this thread, and what it starts from here on, run on one core alone.
+fn run_on(core: usize) -> Result<()> {
+    let mut cores = CpuSet::new();
+    cores.set(core);
+    sched_setaffinity(None, &cores).with_context(|| format!("cannot run on the core {core}"))
+}
+
 fn main() -> Result<()> {
     let options = Options::parse();
     anyhow::ensure!(options.samples >= RUN, "fewer than {RUN} samples say nothing of what is rare");
     // A pause is to be as long as it is said to be.
     set_current_timer_slack(std::num::NonZeroU64::new(1))?;
     let folder = tempfile::tempdir()?;
+    run_on(1)?;
     let candidates = vec![
         Candidate::start("cat", Some("cat"), &[], "kafka_consumer")?,
         Candidate::start("ours, plain", None, &[], "algorithmia,")?,
         Candidate::start("ours, as shipped", None, &shipped(folder.path()), "algorithmia,")?,
     ];
+    run_on(0)?;
     let names: Vec<&str> = candidates.iter().map(|candidate| candidate.name).collect();
     let messages = Shape::Tutorial.messages(MESSAGES).map(|message| metric(&message).into_bytes()).collect();
     let mut bench = Bench { candidates, messages, asked: 0 };
