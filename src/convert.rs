@@ -61,6 +61,20 @@ enum Format {
     Json(Splitter),
 }
 
+/// Where in its input a converter stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Nothing but white space has come.
+    #[default]
+    Start,
+    /// In line protocol.
+    Lines,
+    /// In JSON.
+    Values,
+    /// In JSON, in an array of values.
+    Array,
+}
+
 /// What is kept of a text that is skipped.
 struct Oversize {
     head: Vec<u8>,
@@ -102,8 +116,13 @@ impl Converter {
     /// Where the settings contradict each other or make no sense; the error says what to change.
     pub fn new(settings: Settings) -> Result<Self, SettingsError> {
         settings.check()?;
+        Ok(Self::of(settings))
+    }
+
+    /// A converter that keeps to `settings`, which have been checked.
+    fn of(settings: Settings) -> Self {
         let measurement = settings.measurement.replace(',', "\\,").replace(' ', "\\ ").into_bytes();
-        Ok(Converter {
+        Converter {
             format: Format::Undecided,
             pending: Vec::new(),
             oversize: None,
@@ -119,7 +138,48 @@ impl Converter {
                 rejection_times: RejectionTimes::default(),
                 settings,
             },
-        })
+        }
+    }
+
+    /// Another converter of the same settings.
+    pub(crate) fn another(&self) -> Self {
+        Self::of(self.engine.settings.clone())
+    }
+
+    /// Where it stands in the input.
+    pub(crate) fn place(&self) -> Place {
+        match &self.format {
+            Format::Undecided => Place::Start,
+            Format::Influx(_) => Place::Lines,
+            Format::Json(splitter) if splitter.in_array() => Place::Array,
+            Format::Json(_) => Place::Values,
+        }
+    }
+
+    /// Whether all that has come is done with, so that what comes next depends on nothing but the place.
+    pub(crate) fn is_between(&self) -> bool {
+        let is_between = match &self.format {
+            Format::Undecided => true,
+            Format::Influx(framer) => framer.at_line_start(),
+            Format::Json(splitter) => splitter.is_between(),
+        };
+        is_between && self.pending.is_empty() && self.oversize.is_none()
+    }
+
+    /// Goes on at another place, between two messages.
+    pub(crate) fn go_to(&mut self, place: Place) {
+        self.abandon();
+        self.format = match place {
+            Place::Start => Format::Undecided,
+            Place::Lines => Format::Influx(Framer::default()),
+            Place::Values => Format::Json(Splitter::of_stream()),
+            Place::Array => Format::Json(Splitter::of_array()),
+        };
+    }
+
+    /// The last time that the clock gave. What asked for it cannot be converted by another converter.
+    pub(crate) fn last_now(&self) -> i64 {
+        self.engine.last_now
     }
 
     /// Takes the next chunk of the input, and appends the lines that are complete with it to `out`.
