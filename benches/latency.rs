@@ -198,6 +198,7 @@ fn run_on(core: usize) -> Result<()> {
 fn main() -> Result<()> {
     let options = Options::parse();
     anyhow::ensure!(options.samples >= RUN, "fewer than {RUN} samples say nothing of what is rare");
+    println!("{}\n", machine());
     // A pause is to be as long as it is said to be.
     set_current_timer_slack(std::num::NonZeroU64::new(1))?;
     let folder = tempfile::tempdir()?;
@@ -214,7 +215,6 @@ fn main() -> Result<()> {
     bench.singles(WARM_UP, Duration::from_micros(100))?;
     bench.take();
 
-    println!("{}\n", machine());
     let mut table = Table::new(&[
         "pause before each message",
         "processor",
@@ -252,7 +252,7 @@ fn main() -> Result<()> {
         plot::lines(
             &plots.join("latency.svg"),
             "One message, 1 ms after the one before",
-            ["microseconds from stdin to stdout", "share that is as fast: 1 is 90 %, 2 is 99 %, 3 is 99.9 %"],
+            ["microseconds from stdin to stdout", "1: 90 % are as fast, 2: 99 %, 3: 99.9 %"],
             &series,
         )?;
     }
