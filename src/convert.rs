@@ -6,6 +6,7 @@ use memchr::memchr;
 use xxhash_rust::xxh3::{Xxh3Default, xxh3_64};
 
 use crate::event::{Event, Observer, Reason};
+use crate::flat::{self, Escaped, Flat, Quote, Raw};
 use crate::json::Scalar;
 use crate::line_protocol::{cut, plain_key, unescape_string, write_string};
 use crate::metric::{Framer, Metric, MetricReader, Pair};
@@ -73,6 +74,7 @@ struct Engine {
     measurement: Vec<u8>,
     metric: MetricReader,
     point: Point,
+    flat: Flat,
     scratch: Scratch,
     /// The text of a message, unescaped.
     message: Vec<u8>,
@@ -107,6 +109,7 @@ impl Converter {
                 measurement,
                 metric: MetricReader::default(),
                 point: Point::default(),
+                flat: Flat::default(),
                 scratch: Scratch::default(),
                 message: Vec::new(),
                 last_now: i64::MIN,
@@ -175,10 +178,17 @@ impl Converter {
 
     fn read_influx(&mut self, framer: &mut Framer, buffer: &[u8], end_of_input: bool, sink: &mut Sink<'_>) -> usize {
         let limit = self.engine.metric_limit();
+        if self.may_be_flat(&buffer[framer.start()..], framer.at() - framer.start(), b'\n') {
+            framer.restart();
+        }
         loop {
             // Nearly every line is one plain message: no look at its bytes but the one that converts it.
             if framer.at_line_start() {
                 let at = framer.at();
+                if let Some(len) = self.engine.flat_metric(&buffer[at..], sink) {
+                    framer.skip_to(at + len);
+                    continue;
+                }
                 if let Some(len) = memchr(b'\n', &buffer[at..])
                     && len <= limit
                     && self.engine.plain_metric(&buffer[at..at + len], sink)
@@ -200,7 +210,17 @@ impl Converter {
 
     fn read_json(&mut self, splitter: &mut Splitter, buffer: &[u8], end_of_input: bool, sink: &mut Sink<'_>) -> usize {
         let limit = self.engine.settings.limits.message;
-        while let Some(piece) = splitter.next(buffer, end_of_input) {
+        if self.may_be_flat(&buffer[splitter.start()..], splitter.at() - splitter.start(), b'}') {
+            splitter.restart();
+        }
+        loop {
+            if let Some(start) = splitter.object_start(buffer)
+                && let Some(len) = self.engine.flat_object(&buffer[start..], sink)
+            {
+                splitter.skip_to(start + len);
+                continue;
+            }
+            let Some(piece) = splitter.next(buffer, end_of_input) else { break };
             // Without a metric there is nothing that payloads could share, not even a time.
             self.engine.point.start_metric();
             if let Piece::Value(range) = &piece
@@ -215,6 +235,11 @@ impl Converter {
         let done = if splitter.in_value() { self.skip(buffer, start, splitter.at(), limit) } else { start };
         splitter.drained(done);
         done
+    }
+
+    /// Whether a text of which the first `read` bytes came earlier may now be complete, and worth to be read anew at once.
+    fn may_be_flat(&self, text: &[u8], read: usize, end: u8) -> bool {
+        (1..=flat::MAX_TEXT).contains(&read) && self.oversize.is_none() && memchr(end, &text[read..]).is_some()
     }
 
     /// What was skipped of the text whose last `len` bytes have now come, if it is larger than `limit`: a text that is too
@@ -312,6 +337,46 @@ impl Engine {
         2 * self.settings.limits.message + 64 * 1024
     }
 
+    /// Converts the line at the start of `buffer`, if all of it is there, it starts as the last one did, and its message is
+    /// for [`Flat`]; its length with the line break. Where that is None nothing is done.
+    fn flat_metric(&mut self, buffer: &[u8], sink: &mut Sink<'_>) -> Option<usize> {
+        let text = self.flat.behind_head(buffer)?;
+        let len = self.flat.read::<Escaped>(&text[..self.flat_limit(text)], &self.settings)?;
+        let behind = text[len..].strip_prefix(b"\" ")?;
+        let digits = behind.iter().take(19).take_while(|byte| byte.is_ascii_digit()).count();
+        (behind.get(digits) == Some(&b'\n')).then_some(())?;
+        let time = std::str::from_utf8(&behind[..digits]).ok()?.parse().ok()?;
+        self.flat_point::<Escaped>(&text[..len], Some(time), sink)?;
+        Some(buffer.len() - behind.len() + digits + 1)
+    }
+
+    /// Converts the JSON object at the start of `buffer`, likewise.
+    fn flat_object(&mut self, buffer: &[u8], sink: &mut Sink<'_>) -> Option<usize> {
+        self.flat.forget_head();
+        let len = self.flat.read::<Raw>(&buffer[..self.flat_limit(buffer)], &self.settings)?;
+        self.flat_point::<Raw>(&buffer[..len], None, sink)?;
+        Some(len)
+    }
+
+    fn flat_limit(&self, text: &[u8]) -> usize {
+        flat::MAX_TEXT.min(self.settings.limits.message).min(text.len())
+    }
+
+    /// Appends the line of the payload that was read from `text`.
+    fn flat_point<Q: Quote>(&mut self, text: &[u8], metric_time: Option<i64>, sink: &mut Sink<'_>) -> Option<()> {
+        let text = std::str::from_utf8(text).ok()?;
+        let own_time = match self.flat.time(text)? {
+            Some(time) if self.settings.exact_time => Some(time.nanoseconds),
+            Some(time) => Some(time.filled(self.flat.call_hash(text.as_bytes())?)),
+            None => None,
+        };
+        self.flat.write::<Q>(text, &self.measurement, sink.out).then_some(())?;
+        let metric_time = || metric_time.and_then(|time| timestamp::of_metric(time, 0));
+        write_time(own_time.or_else(metric_time).unwrap_or_else(|| self.now()), sink.out);
+        sink.observer.observe(Event::Converted { time: own_time });
+        Some(())
+    }
+
     /// Converts a line of the form `SOURCE[,tags] FIELD="message" TIME`; false where it has another form, and then nothing is
     /// done.
     fn plain_metric(&mut self, line: &[u8], sink: &mut Sink<'_>) -> bool {
@@ -323,6 +388,7 @@ impl Engine {
         let time = time.filter(|_| self.metric.tags.len() <= MAX_METRIC_PARTS);
         if let Some(time) = time {
             self.take_tags(line);
+            self.flat.take_head(&line[..start], &self.point, &self.settings.kinds);
             self.message(&message, time, sink);
         }
         self.message = message;

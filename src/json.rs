@@ -273,7 +273,7 @@ impl<'a> Number<'a> {
 
 /// The length of the number that `text` starts with, and whether it is [`Number::shortest`]; or how much of it could
 /// have been the start of a number.
-fn number_prefix(text: &[u8]) -> Result<(usize, bool), usize> {
+pub(crate) fn number_prefix(text: &[u8]) -> Result<(usize, bool), usize> {
     let digits = |at: usize| text[at..].iter().take_while(|b| b.is_ascii_digit()).count();
     let minus = usize::from(text.first() == Some(&b'-'));
     let whole = match digits(minus) {

@@ -43,6 +43,7 @@
 mod convert;
 mod decimal;
 mod event;
+mod flat;
 mod json;
 mod kinds;
 mod line_protocol;

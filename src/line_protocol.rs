@@ -34,13 +34,18 @@ const fn set(bytes: &[u8]) -> [bool; 256] {
     set
 }
 
+/// Whether a tag key, a tag value or a field key is written as it is.
+pub(crate) fn is_plain_key(raw: &[u8]) -> bool {
+    !raw.iter().any(|byte| KEY_SPECIAL[usize::from(*byte)])
+}
+
 /// Appends a tag key, a tag value or a field key.
 ///
 /// A backslash is written as itself, but for one that would be read as the escape of what follows it: before `,`, `=`,
 /// a space or `"`, and at the end. Readers disagree on every way to write that (Telegraf, InfluxDB 2 and InfluxDB 3 were
 /// compared), so it is left out.
 pub fn escape_key(raw: &[u8], out: &mut Vec<u8>) {
-    if !raw.iter().any(|byte| KEY_SPECIAL[usize::from(*byte)]) {
+    if is_plain_key(raw) {
         return out.extend_from_slice(raw);
     }
     let mut rest = raw;
@@ -98,6 +103,24 @@ pub(crate) fn write_string(raw: &str, out: &mut Vec<u8>) {
     }
     out.extend_from_slice(rest);
     out.push(b'"');
+}
+
+/// The length of what `text` starts with before the first `"`, `\` or control character.
+pub(crate) fn string_len(text: &[u8]) -> usize {
+    const ONES: u64 = u64::MAX / 255;
+    const HIGH: u64 = 0x80 * ONES;
+    // The lowest bit that these set is always right; one above it may not be.
+    let below = |word: u64, limit: u64| word.wrapping_sub(limit * ONES) & !word & HIGH;
+    let equal = |word: u64, byte: u8| below(word ^ (u64::from(byte) * ONES), 1);
+    let (words, rest) = text.as_chunks::<8>();
+    for (index, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let found = below(word, 0x20) | equal(word, b'"') | equal(word, b'\\');
+        if found != 0 {
+            return 8 * index + found.trailing_zeros() as usize / 8;
+        }
+    }
+    8 * words.len() + rest.iter().take_while(|byte| !matches!(byte, b'"' | b'\\' | ..0x20)).count()
 }
 
 /// Appends what a string field's value stands for, up to the quote that ends it; the length of the text before that

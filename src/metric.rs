@@ -66,6 +66,13 @@ impl Framer {
         *self = Framer { start: at, at, state: FramerState::LineStart };
     }
 
+    /// Goes back to the start of the metric that is not yet complete.
+    pub fn restart(&mut self) {
+        if self.state != FramerState::Comment {
+            self.skip_to(self.start);
+        }
+    }
+
     /// The buffer's first `len` bytes are gone.
     pub fn drained(&mut self, len: usize) {
         self.start = self.start.saturating_sub(len);

@@ -312,7 +312,7 @@ impl<'a> Walk<'a, '_> {
 }
 
 /// Appends the field's value, or says why there is none.
-fn write_value(
+pub(crate) fn write_value(
     kind: Option<Kind>,
     scalar: Scalar<'_>,
     text: &str,

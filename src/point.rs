@@ -8,7 +8,7 @@ use crate::line_protocol::{escape_key, write_string};
 
 /// InfluxDB refuses a point of which measurement, tags and one field's key take more bytes than this together with the
 /// four that its storage puts between them (models.MaxKeyLength and seriesKeySize).
-const MAX_SERIES_KEY: usize = 65_535 - 4;
+pub(crate) const MAX_SERIES_KEY: usize = 65_535 - 4;
 
 /// What a field's key gets that cannot be the key alone.
 const FIELD_SUFFIX: &[u8] = b"_field";
@@ -138,6 +138,11 @@ impl Point {
     /// Adds a tag of the metric's own.
     pub fn incoming_tag(&mut self, key: &[u8], value: &[u8]) {
         insert_tag(&mut self.incoming, key, value);
+    }
+
+    /// The metric's own tags: each key and value as it is written.
+    pub fn incoming_tags(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.incoming.entries.iter().map(|tag| (self.incoming.key(tag), self.incoming.value(tag)))
     }
 
     /// Adds a field that stands beside the message, its value as it is written in line protocol.

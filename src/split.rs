@@ -79,6 +79,25 @@ impl Splitter {
         !matches!(self.state, State::Between)
     }
 
+    /// Where the next value begins, if that is an object of which nothing has been read.
+    pub fn object_start(&self, buffer: &[u8]) -> Option<usize> {
+        let at = self.at + usize::from(buffer.get(self.at) == Some(&b'\n'));
+        let found = matches!(self.state, State::Between) && !self.closed && buffer.get(at) == Some(&b'{');
+        found.then_some(at)
+    }
+
+    /// Moves on to `at`, which has to be the end of a value.
+    pub fn skip_to(&mut self, at: usize) {
+        (self.start, self.at, self.empty) = (at, at, false);
+    }
+
+    /// Goes back to the start of the container that is not yet complete.
+    pub fn restart(&mut self) {
+        if let State::Container(_) = self.state {
+            (self.at, self.state) = (self.start, State::Between);
+        }
+    }
+
     /// How far the buffer has been read.
     pub fn at(&self) -> usize {
         self.at
