@@ -3,8 +3,8 @@
 //! Telegraf's shim, Python). `cat`, which changes nothing, is what all are compared with.
 //!
 //! ```sh
-//! cargo bench --bench pipeline                                       # all of it, 20 minutes
-//! cargo bench --bench pipeline -- --short                            # what CI runs, 3 minutes
+//! cargo bench --bench pipeline                                       # all of it, a quarter of an hour
+//! cargo bench --bench pipeline -- --short                            # what CI runs, two minutes
 //! cargo bench --bench pipeline -- --plots docs/performance           # draws docs/performance/pipeline-*.svg
 //! cargo bench --bench pipeline -- cat shipped json --shape tutorial --rounds 15
 //! cargo bench --bench pipeline -- cat cat --shape tutorial           # the noise
@@ -78,9 +78,9 @@ struct Options {
     #[arg(long = "shape", value_enum, default_values = ["tutorial", "metrics25", "large", "bad"])]
     shapes: Vec<Shape>,
 
-    /// How often to begin anew
-    #[arg(long, default_value_t = 5)]
-    rounds: usize,
+    /// How often to begin anew [default: 5, or 7 in the short form]
+    #[arg(long)]
+    rounds: Option<usize>,
 
     /// For how long each is measured in a round
     #[arg(long, value_name = "SECONDS", default_value_t = 4.0)]
@@ -146,8 +146,6 @@ enum Place {
     Shipped,
     /// Another command for processors.execd.
     Execd(Vec<String>),
-    /// The shim, which has to be built first.
-    Go,
     /// Starlark, in Telegraf itself.
     Starlark,
     /// No processor: a parser of kafka_consumer, whose settings these are.
@@ -177,7 +175,7 @@ impl std::str::FromStr for Processor {
             "json" => (text, Place::Parser(include_str!("pipeline/json.toml")), Output::Points),
             "json_v2" => (text, Place::Parser(include_str!("pipeline/json_v2.toml")), Output::Points),
             "starlark" => (text, Place::Starlark, Output::Points),
-            "go" => (text, Place::Go, Output::Points),
+            "go" => (text, Place::Execd(vec![shim().to_string_lossy().into_owned()]), Output::Points),
             "python" => {
                 let script = theirs("convert.py").to_string_lossy().into_owned();
                 (text, Place::Execd(vec!["python3".to_owned(), script]), Output::Points)
@@ -196,7 +194,7 @@ fn theirs(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/pipeline").join(name)
 }
 
-/// The processor in Go, and where it is once it is built.
+/// The processor in Go, once it is built.
 fn shim() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("pipeline-shim")
 }
@@ -219,10 +217,6 @@ impl Processor {
             Place::Shipped => return Ok(conf),
             Place::Execd(command) => {
                 conf.plugin("processors", "execd")?.insert("command".into(), command.clone().into());
-            }
-            Place::Go => {
-                let command = vec![shim().to_string_lossy().into_owned()];
-                conf.plugin("processors", "execd")?.insert("command".into(), command.into());
             }
             Place::Starlark => {
                 conf.remove("processors");
@@ -643,8 +637,9 @@ fn measure(dir: &Dir, options: &Options) -> Result<ExitCode> {
     for (name, _) in &options.at_least {
         ensure!(named(name).is_some(), "--at-least is for {name}, which is not among the processors");
     }
-    ensure!(options.rounds > 0 && options.slice > 0, "no rounds, no figures");
-    if processors.iter().any(|processor| matches!(processor.place, Place::Go)) {
+    let count = options.rounds.unwrap_or(if options.short { 7 } else { 5 });
+    ensure!(count > 0 && options.slice > 0, "no rounds, no figures");
+    if named("go").is_some() {
         build_shim()?;
     }
     println!("{}", machine());
@@ -665,7 +660,7 @@ fn measure(dir: &Dir, options: &Options) -> Result<ExitCode> {
         kafka.produce(shape.name(), shape.messages(messages))?;
         let race = Race { dir, kafka: &kafka, sinks: &sinks, options, shape, messages, points: &points_per_message };
         let mut rounds = Vec::new();
-        for number in 1..=options.rounds {
+        for number in 1..=count {
             let outcomes = race.round(number)?;
             let line = processors.iter().zip(&outcomes).map(|(processor, outcome)| {
                 let ratio = outcome.per_second / outcomes[0].per_second;
