@@ -22,7 +22,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use child::{command, exit_code, metric, run, signal, spawn, text, wait_until};
 use harness::{
     Folder, Service, at_once, converted, gauge, gauge_of, long_message, message, messages, no_room, now, pieces,
-    points, settle,
+    points, settle, without_blank_lines,
 };
 
 /// A pipe that is written to in small pieces may hold no more than this.
@@ -527,8 +527,28 @@ fn without_gauges_all_comes_out_and_that_is_said_once() {
 #[test]
 fn the_input_ends_before_the_first_gauge_and_all_comes_out() {
     let output = run(&["--flow-control"], messages(0..1000).as_bytes());
-    assert!(text(&output.stdout).lines().eq(converted(&messages(0..1000))));
+    assert!(text(without_blank_lines(&output.stdout)).lines().eq(converted(&messages(0..1000))));
     assert_eq!(output.status.code(), Some(0));
+}
+
+#[test]
+fn telegraf_is_made_to_read_more_at_once() {
+    for (args, blank_lines) in [(&["--flow-control"][..], 6000), (&[], 0)] {
+        let output = run(args, message(1).as_bytes()).stdout;
+        let lines = without_blank_lines(&output);
+        assert_eq!(output.len() - lines.len(), blank_lines, "{args:?}");
+        assert!(text(lines).lines().eq(converted(&message(1))));
+    }
+    // Who comes after a worker that was killed finds it done.
+    let folder = Folder::new();
+    let mut service = Service::with_journal(&folder, &["--flow-control"]);
+    service.send(&(gauge(now(), 0, 1000) + &message(1)));
+    service.wait_for_lines(1);
+    let worker = service.worker();
+    service.kill_worker(worker);
+    service.send(&message(2));
+    assert_eq!(service.end(), 0);
+    assert!(!service.output().contains("\n\n"), "{}", service.output());
 }
 
 #[test]
@@ -621,7 +641,7 @@ fn the_rest_of_a_message_for_which_there_was_no_room_is_not_lost_at_the_end() {
     let input = gauge(now(), 0, 1000) + &array(5000);
     let output = run(&["--flow-control"], input.as_bytes());
     assert_eq!(output.status.code(), Some(0));
-    assert_eq!(text(&output.stdout).lines().count(), 5001, "without a journal");
+    assert_eq!(text(without_blank_lines(&output.stdout)).lines().count(), 5001, "without a journal");
 
     let folder = Folder::new();
     let mut service = Service::with_journal(&folder, &["--flow-control"]);

@@ -201,6 +201,9 @@ impl Stream {
         let mut outlet = Outlet::new(stdout, journal, flow_control.clone().map(Flow::new));
         if restarted {
             outlet.spoil_line()?;
+        } else if flow_control.is_some() {
+            // Only Telegraf has gauges to heed. Anybody else would wonder.
+            outlet.widen_reader()?;
         }
         Ok(Stream {
             converter,

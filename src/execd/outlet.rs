@@ -25,6 +25,12 @@ const LONG_WAIT: Duration = Duration::from_secs(10);
 /// Closes a string, or is one where a value should begin. What follows is no field and no time, wherever it stands.
 const SPOILER: &[u8] = b"\"\" !\n";
 
+/// Telegraf reads as much at once as the buffer of its parser holds: 1 KiB, two or three lines, which costs it a system call
+/// each. The buffer doubles, for good, whenever it is full and no metric has come to its end in it (streamMachine.Next in
+/// Telegraf's plugins/parsers/influx/machine.go). Blank lines fill it and are none, so that this many make it 8 KiB. A larger
+/// one gains no more: with every metric, what is behind it in the buffer is moved to the front.
+const WIDENING: [u8; 6000] = [b'\n'; 6000];
+
 pub struct Outlet {
     stdout: File,
     journal: Option<Journal>,
@@ -100,6 +106,11 @@ impl Outlet {
     /// can be read with this behind it, and the next one can.
     pub fn spoil_line(&mut self) -> Result<()> {
         self.write(SPOILER, 0)
+    }
+
+    /// Makes Telegraf read more at once.
+    pub fn widen_reader(&mut self) -> Result<()> {
+        self.write_out(&WIDENING)
     }
 
     /// Takes `count` whole lines out of `lines`. Most go out at once; after this, they are in the journal if there is one.
@@ -235,7 +246,23 @@ impl Outlet {
     }
 
     fn write(&mut self, lines: &[u8], count: u64) -> Result<()> {
-        let mut rest = lines;
+        self.write_out(lines)?;
+        if self.reader != Reader::There {
+            return Ok(());
+        }
+        self.bytes += lines.len() as u64;
+        if let Some(flow) = &mut self.flow {
+            flow.wrote(count.saturating_sub(flow::gauges_in(lines)), lines.len());
+        }
+        if let Some(journal) = &mut self.journal {
+            journal.emitted(self.flow.as_ref().map_or(0, Flow::lines));
+        }
+        Ok(())
+    }
+
+    /// Writes to stdout, as long as somebody reads it.
+    fn write_out(&mut self, text: &[u8]) -> Result<()> {
+        let mut rest = text;
         while !rest.is_empty() {
             match self.stdout.write(rest) {
                 Ok(len) => rest = &rest[len..],
@@ -254,13 +281,6 @@ impl Outlet {
                     return Ok(());
                 }
             }
-        }
-        self.bytes += lines.len() as u64;
-        if let Some(flow) = &mut self.flow {
-            flow.wrote(count.saturating_sub(flow::gauges_in(lines)), lines.len());
-        }
-        if let Some(journal) = &mut self.journal {
-            journal.emitted(self.flow.as_ref().map_or(0, Flow::lines));
         }
         Ok(())
     }

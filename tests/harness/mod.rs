@@ -116,7 +116,12 @@ impl Service {
         loop {
             match self.stdout.as_mut().unwrap().read(&mut buffer) {
                 Ok(0) => return false,
-                Ok(len) => self.output.extend_from_slice(&buffer[..len]),
+                Ok(len) => {
+                    self.output.extend_from_slice(&buffer[..len]);
+                    if self.output.first() == Some(&b'\n') {
+                        self.output = without_blank_lines(&self.output).to_owned();
+                    }
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return true,
                 Err(error) => panic!("cannot read its stdout: {error}"),
             }
@@ -301,6 +306,12 @@ pub fn points(output: &str) -> Vec<&str> {
 
 pub fn now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as i64
+}
+
+/// An output without the blank lines at its start, which are there for Telegraf's parser.
+pub fn without_blank_lines(output: &[u8]) -> &[u8] {
+    let blank = output.iter().take_while(|byte| **byte == b'\n').count();
+    &output[blank..]
 }
 
 /// What Telegraf says of the InfluxDB output's buffer.
