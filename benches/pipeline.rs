@@ -652,7 +652,7 @@ fn measure(dir: &Dir, options: &Options) -> Result<ExitCode> {
     let mut too_slow = false;
     for &shape in &options.shapes {
         let bytes = shape.messages(LOOKED_AT).map(|message| message.len()).sum::<usize>() as f64 / LOOKED_AT as f64;
-        println!("\n## {}, {} bytes each\n", shape.title(), figure(bytes));
+        println!("\n### {}, {} bytes each", shape.title(), figure(bytes));
         let points = look(dir, &kafka, shape, processors)?;
         let points_per_message: Vec<f64> = points.iter().map(|points| *points as f64 / LOOKED_AT as f64).collect();
         let messages = options.messages.unwrap_or(messages(shape));
@@ -666,7 +666,7 @@ fn measure(dir: &Dir, options: &Options) -> Result<ExitCode> {
                 let ratio = outcome.per_second / outcomes[0].per_second;
                 format!("{} {}/s {ratio:.3}", processor.name, figure(outcome.per_second))
             });
-            println!("round {number}: {}", line.collect::<Vec<_>>().join(", "));
+            eprintln!("round {number}: {}", line.collect::<Vec<_>>().join(", "));
             rounds.push(outcomes);
         }
         let ratios = report(processors, &rounds, &points);

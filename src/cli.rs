@@ -1,6 +1,7 @@
 //! The command line, and what the rest of the program takes from it.
 
 use std::borrow::Cow;
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -31,6 +32,10 @@ struct Cli {
     #[arg(long, value_enum, value_name = "FORMAT", default_value = "auto", env = "ALGORITHMIA_INPUT")]
     #[arg(help_heading = "Input")]
     input: Format,
+
+    /// How many threads convert a file [default: one for each core, at most 16]
+    #[arg(long, value_name = "COUNT", env = "ALGORITHMIA_THREADS", value_parser = size(256), help_heading = "Input")]
+    threads: Option<usize>,
 
     /// Name of the metrics that carry messages (repeatable, or separated by commas)
     #[arg(long = "source", value_name = "NAME", default_value = "kafka_consumer", env = "ALGORITHMIA_SOURCE")]
@@ -162,6 +167,9 @@ struct Cli {
     strict: bool,
 }
 
+/// One thread writes what all others make of a file, so more do not help; and with these, memory stays below 16 MiB.
+const MAX_THREADS: usize = 16;
+
 const EXAMPLES: &str = "\
 Examples:
   telegraf-algorithmia messages.jsonl
@@ -191,6 +199,8 @@ pub struct Conversion {
     /// Empty for stdin alone.
     pub inputs: Vec<PathBuf>,
     pub service: Service,
+    /// How many threads convert a file.
+    pub threads: usize,
     pub strict: bool,
 }
 
@@ -279,7 +289,9 @@ pub fn parse() -> Result<Job, clap::Error> {
         restarted: cli.restarted,
         ending: cli.ending,
     };
-    Ok(Job::Convert(Box::new(Conversion { settings, inputs: cli.files, service, strict: cli.strict })))
+    let cores = || std::thread::available_parallelism().map_or(1, NonZero::get).min(MAX_THREADS);
+    let threads = cli.threads.unwrap_or_else(cores);
+    Ok(Job::Convert(Box::new(Conversion { settings, inputs: cli.files, service, threads, strict: cli.strict })))
 }
 
 /// Refuses options that do not go together with this use of `--generate`, or with none. What the environment sets for other

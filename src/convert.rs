@@ -6,7 +6,7 @@ use memchr::memchr;
 use xxhash_rust::xxh3::{Xxh3Default, xxh3_64};
 
 use crate::event::{Event, Observer, Reason};
-use crate::flat::{self, Escaped, Flat, Quote, Raw};
+use crate::flat::{self, Flat, InString, Plain};
 use crate::json::Scalar;
 use crate::line_protocol::{cut, plain_key, unescape_string, write_string};
 use crate::metric::{Framer, Metric, MetricReader, Pair};
@@ -22,6 +22,9 @@ const MAX_REJECTED: usize = 60 * 1024;
 
 /// A metric that carries a message may have this many tags, and as many fields: each is compared with all others.
 const MAX_METRIC_PARTS: usize = 1000;
+
+/// The last time that a line can have, in nanoseconds.
+const LAST_TIME: &[u8; 19] = b"9223372036854775807";
 
 /// The lines of one message may take this many bytes. An array of the shortest payloads, each of which becomes a point with
 /// all tags and other fields of its metric, would else take thousands of times the message's own size.
@@ -56,6 +59,20 @@ enum Format {
     Undecided,
     Influx(Framer),
     Json(Splitter),
+}
+
+/// Where in its input a converter stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Nothing but white space has come.
+    #[default]
+    Start,
+    /// In line protocol.
+    Lines,
+    /// In JSON.
+    Values,
+    /// In JSON, in an array of values.
+    Array,
 }
 
 /// What is kept of a text that is skipped.
@@ -99,8 +116,13 @@ impl Converter {
     /// Where the settings contradict each other or make no sense; the error says what to change.
     pub fn new(settings: Settings) -> Result<Self, SettingsError> {
         settings.check()?;
+        Ok(Self::of(settings))
+    }
+
+    /// A converter that keeps to `settings`, which have been checked.
+    fn of(settings: Settings) -> Self {
         let measurement = settings.measurement.replace(',', "\\,").replace(' ', "\\ ").into_bytes();
-        Ok(Converter {
+        Converter {
             format: Format::Undecided,
             pending: Vec::new(),
             oversize: None,
@@ -116,7 +138,48 @@ impl Converter {
                 rejection_times: RejectionTimes::default(),
                 settings,
             },
-        })
+        }
+    }
+
+    /// Another converter of the same settings.
+    pub(crate) fn another(&self) -> Self {
+        Self::of(self.engine.settings.clone())
+    }
+
+    /// Where it stands in the input.
+    pub(crate) fn place(&self) -> Place {
+        match &self.format {
+            Format::Undecided => Place::Start,
+            Format::Influx(_) => Place::Lines,
+            Format::Json(splitter) if splitter.in_array() => Place::Array,
+            Format::Json(_) => Place::Values,
+        }
+    }
+
+    /// Whether all that has come is done with, so that what comes next depends on nothing but the place.
+    pub(crate) fn is_between(&self) -> bool {
+        let is_between = match &self.format {
+            Format::Undecided => true,
+            Format::Influx(framer) => framer.at_line_start(),
+            Format::Json(splitter) => splitter.is_between(),
+        };
+        is_between && self.pending.is_empty() && self.oversize.is_none()
+    }
+
+    /// Goes on at another place, between two messages.
+    pub(crate) fn go_to(&mut self, place: Place) {
+        self.abandon();
+        self.format = match place {
+            Place::Start => Format::Undecided,
+            Place::Lines => Format::Influx(Framer::default()),
+            Place::Values => Format::Json(Splitter::of_stream()),
+            Place::Array => Format::Json(Splitter::of_array()),
+        };
+    }
+
+    /// The last time that the clock gave. What asked for it cannot be converted by another converter.
+    pub(crate) fn last_now(&self) -> i64 {
+        self.engine.last_now
     }
 
     /// Takes the next chunk of the input, and appends the lines that are complete with it to `out`.
@@ -341,20 +404,20 @@ impl Engine {
     /// for [`Flat`]; its length with the line break. Where that is None nothing is done.
     fn flat_metric(&mut self, buffer: &[u8], sink: &mut Sink<'_>) -> Option<usize> {
         let text = self.flat.behind_head(buffer)?;
-        let len = self.flat.read::<Escaped>(&text[..self.flat_limit(text)], &self.settings)?;
-        let behind = text[len..].strip_prefix(b"\" ")?;
-        let digits = behind.iter().take(19).take_while(|byte| byte.is_ascii_digit()).count();
-        (behind.get(digits) == Some(&b'\n')).then_some(())?;
-        let time = std::str::from_utf8(&behind[..digits]).ok()?.parse().ok()?;
-        self.flat_point::<Escaped>(&text[..len], Some(time), sink)?;
-        Some(buffer.len() - behind.len() + digits + 1)
+        let len = self.flat.read::<InString>(&text[..self.flat_limit(text)], &self.settings)?;
+        // As all times of this century are written.
+        let (time, rest) = text[len..].strip_prefix(b"\" ")?.split_first_chunk()?;
+        let is_time = time.iter().fold(true, |all, byte| all & byte.is_ascii_digit()) && time <= LAST_TIME;
+        let rest = rest.strip_prefix(b"\n").filter(|_| is_time)?;
+        self.flat_point(&text[..len], Some(time), sink)?;
+        Some(buffer.len() - rest.len())
     }
 
     /// Converts the JSON object at the start of `buffer`, likewise.
     fn flat_object(&mut self, buffer: &[u8], sink: &mut Sink<'_>) -> Option<usize> {
         self.flat.forget_head();
-        let len = self.flat.read::<Raw>(&buffer[..self.flat_limit(buffer)], &self.settings)?;
-        self.flat_point::<Raw>(&buffer[..len], None, sink)?;
+        let len = self.flat.read::<Plain>(&buffer[..self.flat_limit(buffer)], &self.settings)?;
+        self.flat_point(&buffer[..len], None, sink)?;
         Some(len)
     }
 
@@ -363,15 +426,15 @@ impl Engine {
     }
 
     /// Appends the line of the payload that was read from `text`.
-    fn flat_point<Q: Quote>(&mut self, text: &[u8], metric_time: Option<i64>, sink: &mut Sink<'_>) -> Option<()> {
-        let text = std::str::from_utf8(text).ok()?;
+    fn flat_point(&mut self, text: &[u8], metric_time: Option<&[u8]>, sink: &mut Sink<'_>) -> Option<()> {
+        let text = simdutf8::basic::from_utf8(text).ok()?;
         let own_time = match self.flat.time(text)? {
             Some(time) if self.settings.exact_time => Some(time.nanoseconds),
             Some(time) => Some(time.filled(self.flat.call_hash(text.as_bytes())?)),
             None => None,
         };
-        self.flat.write::<Q>(text, &self.measurement, sink.out).then_some(())?;
-        let metric_time = || metric_time.and_then(|time| timestamp::of_metric(time, 0));
+        self.flat.write(text, &self.measurement, sink.out).then_some(())?;
+        let metric_time = || timestamp::of_metric(std::str::from_utf8(metric_time?).ok()?.parse().ok()?, 0);
         write_time(own_time.or_else(metric_time).unwrap_or_else(|| self.now()), sink.out);
         sink.observer.observe(Event::Converted { time: own_time });
         Some(())

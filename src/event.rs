@@ -127,6 +127,16 @@ impl Counts {
     pub fn all_rejected(&self) -> u64 {
         self.rejected.iter().sum()
     }
+
+    /// Adds what was counted elsewhere.
+    pub fn add(&mut self, other: &Counts) {
+        self.converted += other.converted;
+        self.passed += other.passed;
+        self.rejected.iter_mut().zip(other.rejected).for_each(|(sum, count)| *sum += count);
+        self.left_out += other.left_out;
+        self.time_defaulted += other.time_defaulted;
+        self.strings_cut += other.strings_cut;
+    }
 }
 
 impl Observer for Counts {

@@ -1,9 +1,9 @@
-//! The road that nearly all messages take: one flat object, in which no string holds an escape, no key comes twice, and
-//! nothing has to be left out or told.
+//! The road that nearly all messages take: one flat object, in which no key comes twice, and nothing has to be left out
+//! or told.
 //!
 //! Everything else is for [`payload`](crate::payload), which also says what becomes of each key; what is done here gives the
 //! same point in less time. Two things make it quick. The text is read as it stands in Telegraf's line, where `\"` is a
-//! quote and any other backslash would be an escape of JSON's. And payloads of one algorithm have the same keys in the same
+//! quote and `\\` the backslash of JSON's escapes. And payloads of one algorithm have the same keys in the same
 //! order: what a key becomes is found out once, and then it is only compared with the key that came there last time.
 
 use std::collections::HashMap;
@@ -32,7 +32,7 @@ const MAX_HEAD: usize = 16 * 1024;
 /// Reads flat payloads, one at a time.
 #[derive(Debug)]
 pub(crate) struct Flat {
-    /// The first is none: behind it comes the first key of a payload.
+    /// The first is no key: behind it comes the first one of a payload.
     keys: Vec<Key>,
     by_text: HashMap<Box<[u8]>, usize>,
     /// The payloads so far.
@@ -44,6 +44,8 @@ pub(crate) struct Flat {
     /// What was read.
     tags: Vec<Tag>,
     fields: Vec<Member>,
+    /// Strings that had escapes, as they are written in a point.
+    decoded: Vec<u8>,
     times: [Option<Value>; 2],
     request_id: Option<Value>,
     has_name: bool,
@@ -55,7 +57,7 @@ pub(crate) struct Flat {
 /// A key, and what becomes of it.
 #[derive(Debug)]
 struct Key {
-    /// `,key=`
+    /// `,key=`, and nothing where it is no key.
     text: Box<[u8]>,
     role: Role,
     is_request_id: bool,
@@ -101,32 +103,39 @@ enum Form {
     Null,
     True,
     False,
-    Number { shortest: bool },
+    Number {
+        shortest: bool,
+    },
     String,
+    /// A string with escapes of JSON's, whose place is in [`Flat::decoded`].
+    Decoded,
 }
 
-/// How a quote is written in the text.
-pub(crate) trait Quote {
-    const TEXT: &'static [u8];
+/// How a text writes what JSON writes as `"` and `\`.
+pub(crate) trait Encoding {
+    const QUOTE: &'static [u8];
+    const BACKSLASH: &'static [u8];
 }
 
 /// In a string of Telegraf's line.
-pub(crate) struct Escaped;
+pub(crate) struct InString;
 
-impl Quote for Escaped {
-    const TEXT: &'static [u8] = b"\\\"";
+impl Encoding for InString {
+    const QUOTE: &'static [u8] = br#"\""#;
+    const BACKSLASH: &'static [u8] = br"\\";
 }
 
 /// In JSON by itself.
-pub(crate) struct Raw;
+pub(crate) struct Plain;
 
-impl Quote for Raw {
-    const TEXT: &'static [u8] = b"\"";
+impl Encoding for Plain {
+    const QUOTE: &'static [u8] = b"\"";
+    const BACKSLASH: &'static [u8] = br"\";
 }
 
 impl Default for Flat {
     fn default() -> Self {
-        let none = Key { text: b",=".as_slice().into(), role: Role::Drop, is_request_id: false, seen: 0, next: 0 };
+        let none = Key { text: Box::default(), role: Role::Drop, is_request_id: false, seen: 0, next: 0 };
         Flat {
             keys: vec![none],
             by_text: HashMap::new(),
@@ -136,6 +145,7 @@ impl Default for Flat {
             incoming_text: Vec::new(),
             tags: Vec::new(),
             fields: Vec::new(),
+            decoded: Vec::new(),
             times: [None; 2],
             request_id: None,
             has_name: false,
@@ -175,10 +185,11 @@ impl Flat {
     }
 
     /// Reads the payload at the start of `text`; its length, or None where it is not for this road.
-    pub fn read<Q: Quote>(&mut self, text: &[u8], settings: &Settings) -> Option<usize> {
+    pub fn read<E: Encoding>(&mut self, text: &[u8], settings: &Settings) -> Option<usize> {
         self.payload += 1;
         self.tags.clear();
         self.fields.clear();
+        self.decoded.clear();
         self.times = [None; 2];
         self.request_id = None;
         self.has_name = false;
@@ -194,28 +205,32 @@ impl Flat {
         loop {
             at = skip_blank(text, at);
             let mut id = self.keys[last].next;
-            match takes_key::<Q>(&text[at..], &self.keys[id].text) {
+            match takes_key::<E>(&text[at..], &self.keys[id].text) {
                 Some(len) => at += len,
                 None => {
-                    let start = at + text[at..].starts_with(Q::TEXT).then_some(Q::TEXT.len())?;
+                    let start = at + text[at..].starts_with(E::QUOTE).then_some(E::QUOTE.len())?;
                     let end = start + string_len(&text[start..]);
                     id = self.learn(&text[start..end], &settings.kinds)?;
                     self.keys[last].next = id;
-                    at += takes_key::<Q>(&text[at..], &self.keys[id].text)?;
+                    at += takes_key::<E>(&text[at..], &self.keys[id].text)?;
                 }
             }
             last = id;
-            let (value, end) = value::<Q>(text, skip_blank(text, at))?;
+            let (value, end) = value::<E>(text, skip_blank(text, at), &mut self.decoded)?;
             let key = &mut self.keys[id];
             if key.seen == self.payload {
                 return None;
             }
             key.seen = self.payload;
             if key.is_request_id {
+                if value.form == Form::Decoded {
+                    return None;
+                }
                 self.request_id = Some(value);
             }
             match key.role {
                 _ if value.form == Form::Null => {}
+                Role::Name | Role::Tag | Role::Time(_) if value.form == Form::Decoded => return None,
                 Role::Field(kind) => self.fields.push(Member { key: id, kind, value }),
                 Role::Name | Role::Tag if value.start == value.end => {}
                 Role::Name => {
@@ -239,7 +254,7 @@ impl Flat {
 
     /// Appends the line of the payload that was read from `text`, up to its time. False where there is something to tell or
     /// to reject; then nothing is appended.
-    pub fn write<Q: Quote>(&mut self, text: &str, measurement: &[u8], out: &mut Vec<u8>) -> bool {
+    pub fn write(&mut self, text: &str, measurement: &[u8], out: &mut Vec<u8>) -> bool {
         let start = out.len();
         out.extend_from_slice(measurement);
         self.write_tags(text.as_bytes(), out);
@@ -251,12 +266,22 @@ impl Flat {
         let fields = out.len();
         for Member { key, kind, value } in &self.fields {
             out.extend_from_slice(&self.keys[*key].text);
-            if !value.write::<Q>(*kind, text, out) {
+            let written = match (kind, value.form) {
+                (None | Some(Kind::String), Form::Decoded) => {
+                    out.extend_from_slice(&self.decoded[value.start..value.end]);
+                    true
+                }
+                (_, Form::Decoded) => false,
+                _ => value.write(*kind, text, out),
+            };
+            if !written {
                 out.truncate(start);
                 return false;
             }
         }
         out[fields] = b' ';
+        #[cfg(test)]
+        tests::WRITTEN.with(|written| written.set(written.get() + 1));
         true
     }
 
@@ -345,11 +370,13 @@ impl Value {
             Form::False => Scalar::Bool(false),
             Form::Number { shortest } => Scalar::Number(Number { text: raw, shortest }),
             Form::String => Scalar::String(Str { raw, escaped: false }),
+            // Written elsewhere.
+            Form::Decoded => Scalar::NotFinite,
         }
     }
 
     /// Appends what the value is as a field of this kind, if it can be one.
-    fn write<Q: Quote>(&self, kind: Option<Kind>, text: &str, out: &mut Vec<u8>) -> bool {
+    fn write(&self, kind: Option<Kind>, text: &str, out: &mut Vec<u8>) -> bool {
         let raw = &text.as_bytes()[self.start..self.end];
         match (kind, self.form) {
             (None | Some(Kind::Float), Form::Number { shortest: true }) => out.extend_from_slice(raw),
@@ -386,14 +413,14 @@ fn skip_blank(text: &[u8], mut at: usize) -> usize {
 }
 
 /// The length of the key with its quotes and colon, if it is this one.
-fn takes_key<Q: Quote>(text: &[u8], written: &[u8]) -> Option<usize> {
-    let key = written.get(1..written.len() - 1)?;
-    let rest = text.strip_prefix(Q::TEXT)?.strip_prefix(key)?.strip_prefix(Q::TEXT)?.strip_prefix(b":")?;
+fn takes_key<E: Encoding>(text: &[u8], written: &[u8]) -> Option<usize> {
+    let [b',', key @ .., b'='] = written else { return None };
+    let rest = text.strip_prefix(E::QUOTE)?.strip_prefix(key)?.strip_prefix(E::QUOTE)?.strip_prefix(b":")?;
     Some(text.len() - rest.len())
 }
 
 /// The value that starts at `at`, and where it ends.
-fn value<Q: Quote>(text: &[u8], at: usize) -> Option<(Value, usize)> {
+fn value<E: Encoding>(text: &[u8], at: usize, decoded: &mut Vec<u8>) -> Option<(Value, usize)> {
     let rest = text.get(at..)?;
     let word = |word: &[u8], form| rest.starts_with(word).then_some((word.len(), form));
     let (len, form) = match rest.first()? {
@@ -402,12 +429,266 @@ fn value<Q: Quote>(text: &[u8], at: usize) -> Option<(Value, usize)> {
         b'f' => word(b"false", Form::False)?,
         b'n' => word(b"null", Form::Null)?,
         _ => {
-            let string = rest.strip_prefix(Q::TEXT)?;
-            let start = at + Q::TEXT.len();
-            let len = string_len(string);
-            string[len..].starts_with(Q::TEXT).then_some(())?;
-            return Some((Value { start, end: start + len, form: Form::String }, start + len + Q::TEXT.len()));
+            rest.strip_prefix(E::QUOTE)?;
+            return string::<E>(text, at + E::QUOTE.len(), decoded);
         }
     };
     Some((Value { start: at, end: at + len, form }, at + len))
+}
+
+/// The string whose first character is at `start`, and where it ends.
+fn string<E: Encoding>(text: &[u8], start: usize, decoded: &mut Vec<u8>) -> Option<(Value, usize)> {
+    let mut end = start + string_len(&text[start..]);
+    if text[end..].starts_with(E::QUOTE) {
+        return Some((Value { start, end, form: Form::String }, end + E::QUOTE.len()));
+    }
+    let written = decoded.len();
+    decoded.push(b'"');
+    decoded.extend_from_slice(&text[start..end]);
+    while !text[end..].starts_with(E::QUOTE) {
+        let (len, mut meant) = escape::<E>(&text[end..])?;
+        end += len;
+        if let 0xD800..0xDC00 = meant
+            && let Some((len, low @ 0xDC00..0xE000)) = escape::<E>(&text[end..])
+        {
+            meant = 0x10000 + ((meant - 0xD800) << 10) + (low - 0xDC00);
+            end += len;
+        }
+        match char::from_u32(meant).unwrap_or(char::REPLACEMENT_CHARACTER) {
+            special @ ('"' | '\\') => decoded.extend([b'\\', special as u8]),
+            other => decoded.extend_from_slice(other.encode_utf8(&mut [0; 4]).as_bytes()),
+        }
+        let plain = string_len(&text[end..]);
+        decoded.extend_from_slice(&text[end..end + plain]);
+        end += plain;
+    }
+    decoded.push(b'"');
+    Some((Value { start: written, end: decoded.len(), form: Form::Decoded }, end + E::QUOTE.len()))
+}
+
+/// The length of the escape that `text` starts with, and what it stands for: half a surrogate pair as it is.
+fn escape<E: Encoding>(text: &[u8]) -> Option<(usize, u32)> {
+    let rest = text.strip_prefix(E::BACKSLASH)?;
+    let len = E::BACKSLASH.len();
+    let (behind, meant) = match *rest.first()? {
+        b'/' => (1, b'/'),
+        b'b' => (1, 0x08),
+        b'f' => (1, 0x0c),
+        b'n' => (1, b'\n'),
+        b'r' => (1, b'\r'),
+        b't' => (1, b'\t'),
+        b'u' => {
+            let digits: &[u8; 4] = rest[1..].first_chunk()?;
+            let digit = |sum: u32, digit: &u8| Some(sum << 4 | char::from(*digit).to_digit(16)?);
+            let meant = digits.iter().try_fold(0, digit)?;
+            // Digits in disguise may make a number.
+            let in_number = char::from_u32(meant).is_some_and(|meant| "0123456789+-.eE".contains(meant));
+            return Some((len + 5, meant)).filter(|_| !in_number);
+        }
+        _ if rest.starts_with(E::QUOTE) => (E::QUOTE.len(), b'"'),
+        _ if rest.starts_with(E::BACKSLASH) => (E::BACKSLASH.len(), b'\\'),
+        _ => return None,
+    };
+    Some((len + behind, meant.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::select;
+    use proptest::strategy::ValueTree;
+    use proptest::test_runner::TestRunner;
+
+    use crate::{Converter, Counts, Settings};
+
+    thread_local! {
+        /// The lines that this thread has written on this road.
+        pub static WRITTEN: Cell<usize> = const { Cell::new(0) };
+    }
+
+    /// What may stand for a value. Each of the texts has something that one of the roads might treat in its own way.
+    fn value() -> impl Strategy<Value = String> {
+        const PIECES: [&str; 24] = [
+            "a",
+            "word ",
+            "ü",
+            "日本",
+            "😀",
+            ",",
+            "=",
+            "0.5",
+            "12",
+            "-",
+            r#"\""#,
+            r"\\",
+            r"\/",
+            r"\n",
+            r"\t\b\f\r",
+            r"\u00e9",
+            r"\u0031",
+            r"\u0022",
+            r"\u005C",
+            r"\u0000",
+            r"\ud83d\ude00",
+            r"\ud83d",
+            r"\ude00",
+            r"\x",
+        ];
+        const WORDS: [&str; 24] = [
+            "1",
+            "-0",
+            "0.1",
+            "1.50",
+            "1e5",
+            "1E-7",
+            "01",
+            "1.",
+            "-",
+            "1e400",
+            "12345678901234567890",
+            "0.000001",
+            "true",
+            "false",
+            "null",
+            "nul",
+            "NaN",
+            "-Infinity",
+            "{}",
+            "[1,2]",
+            r#"{"b":1}"#,
+            "",
+            "\"",
+            "\"\u{1}\"",
+        ];
+        const STRINGS: [&str; 9] =
+            ["", "12", "-1.0", "1e999", "true", "0", "NaN", "2021-02-20T00:21:54.867231", "1613780514867"];
+        let string = |text: String| format!("\"{text}\"");
+        prop_oneof![
+            8 => any::<f64>().prop_map(|x| x.to_string()),
+            6 => any::<i32>().prop_map(|x| x.to_string()),
+            1 => select(&WORDS[..]).prop_map(str::to_owned),
+            2 => select(&STRINGS[..]).prop_map(move |text| string(text.to_owned())),
+            8 => "[a-z0-9 ._-]{0,40}".prop_map(string),
+            3 => vec(select(&PIECES[..]), 0..12).prop_map(move |pieces| string(pieces.concat())),
+        ]
+    }
+
+    fn key() -> impl Strategy<Value = String> {
+        const COMMON: [&str; 12] = [
+            "algorithm_owner",
+            "algorithm_version",
+            "session_id",
+            "request_id",
+            "time",
+            "risk_score",
+            "approved",
+            "count",
+            "label",
+            "text",
+            "unwanted",
+            "x",
+        ];
+        const ODD: [&str; 8] = ["timestamp", "topic", "_hidden", "a b", r"k\u0065y", "é", "", "n,m"];
+        prop_oneof![
+            20 => select(&COMMON[..]).prop_map(str::to_owned),
+            20 => "[a-z]{1,30}",
+            1 => select(&ODD[..]).prop_map(str::to_owned),
+        ]
+    }
+
+    fn message() -> impl Strategy<Value = String> {
+        let name = prop_oneof![9 => Just("\"a\"".to_owned()), 1 => value()];
+        let members = vec((key(), value()), 0..7);
+        let blanks = prop_oneof![4 => Just(["", ""]), 4 => Just([" ", " "]), 1 => Just(["\n ", "\t"])];
+        (name, members, blanks, any::<prop::sample::Index>(), 0..20).prop_map(
+            |(name, mut members, [behind_comma, behind_colon], place, damage)| {
+                members.insert(place.index(members.len() + 1), ("algorithm_name".to_owned(), name));
+                let members = members.iter().map(|(key, value)| format!("\"{key}\":{behind_colon}{value}"));
+                let members: Vec<_> = members.collect();
+                let mut text = format!("{{{}}}", members.join(&format!(",{behind_comma}")));
+                if damage == 0 {
+                    text.truncate(text.floor_char_boundary(place.index(text.len())));
+                }
+                text
+            },
+        )
+    }
+
+    fn settings() -> impl Strategy<Value = Settings> {
+        const RULES: [&str; 6] =
+            ["approved=boolean", "count=integer", "label=tag", "text=string", "unwanted=drop", "risk_*=float"];
+        (vec(select(&RULES[..]), 0..5), any::<bool>(), select(&[1000, 4][..])).prop_map(
+            |(rules, exact_time, fields)| {
+                let mut settings = Settings { exact_time, clock: || 1_700_000_000_000_000_000, ..Settings::default() };
+                rules.iter().for_each(|rule| settings.kinds.add(rule).expect("a rule"));
+                settings.limits.fields = fields;
+                settings
+            },
+        )
+    }
+
+    fn metric(message: &str, tags: &str) -> String {
+        let text = message.replace('\\', "\\\\").replace('"', "\\\"");
+        format!("kafka_consumer{tags} value=\"{text}\" 1613780514867231999\n")
+    }
+
+    /// What each input gives, what became of all, and how many lines were written on this road.
+    fn convert(settings: &Settings, inputs: &[String]) -> (Vec<String>, Counts, usize) {
+        let mut converter = Converter::new(settings.clone()).expect("good settings");
+        let mut counts = Counts::default();
+        let before = WRITTEN.get();
+        let outputs = inputs.iter().map(|input| {
+            let mut out = Vec::new();
+            converter.push(input.as_bytes(), &mut out, &mut counts);
+            String::from_utf8(out).expect("UTF-8")
+        });
+        (outputs.collect(), counts, WRITTEN.get() - before)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// White space before a message changes nothing but the road.
+        #[test]
+        fn both_roads_come_to_the_same(
+            settings in settings(),
+            messages in vec((message(), select(&["", ",topic=t", r",host=a\ b,topic=x\,y", ",algorithm_owner=o"][..])), 1..30),
+        ) {
+            let metrics = |blank: &str| -> Vec<String> {
+                messages.iter().map(|(message, tags)| metric(&format!("{blank}{message}"), tags)).collect()
+            };
+            let (straight, counts, _) = convert(&settings, &metrics(""));
+            let (around, expected, flat) = convert(&settings, &metrics("\t"));
+            prop_assert_eq!(flat, 0);
+            prop_assert_eq!(straight, around);
+            prop_assert_eq!(counts, expected);
+
+            let lines = |blank: &str| -> Vec<String> {
+                // A message that is cut off may take the next one for its rest, and the blank with it.
+                let messages = messages.iter().filter(|(message, _)| message.ends_with('}'));
+                messages.map(|(message, _)| format!("{blank}{message}\n")).collect()
+            };
+            let (straight, counts, _) = convert(&settings, &lines(""));
+            let (around, expected, flat) = convert(&settings, &lines("\t"));
+            prop_assert_eq!(flat, 0);
+            prop_assert_eq!(straight.concat(), around.concat());
+            prop_assert_eq!(counts, expected);
+        }
+    }
+
+    #[test]
+    fn both_roads_are_taken() {
+        let mut runner = TestRunner::deterministic();
+        let messages: Vec<String> =
+            (0..1000).map(|_| message().new_tree(&mut runner).expect("a message").current()).collect();
+        let metrics: Vec<String> = messages.iter().map(|message| metric(message, ",topic=t")).collect();
+        let lines: Vec<String> = messages.iter().map(|message| format!("{message}\n")).collect();
+        for inputs in [metrics, lines] {
+            let (_, counts, flat) = convert(&Settings::default(), &inputs);
+            assert!((200..600).contains(&flat), "{flat} of {counts:?}");
+        }
+    }
 }

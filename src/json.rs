@@ -271,10 +271,25 @@ impl<'a> Number<'a> {
     }
 }
 
+/// How many digits `text` starts with.
+fn digits_len(text: &[u8]) -> usize {
+    const ONES: u64 = u64::MAX / 255;
+    let (words, rest) = text.as_chunks::<8>();
+    for (index, word) in words.iter().enumerate() {
+        // A digit becomes its value; adding 0x76 sets the high bit of what is above 9. The lowest such bit is always right.
+        let values = u64::from_le_bytes(*word) ^ (u64::from(b'0') * ONES);
+        let others = (values.wrapping_add(0x76 * ONES) | values) & (0x80 * ONES);
+        if others != 0 {
+            return 8 * index + others.trailing_zeros() as usize / 8;
+        }
+    }
+    8 * words.len() + rest.iter().take_while(|byte| byte.is_ascii_digit()).count()
+}
+
 /// The length of the number that `text` starts with, and whether it is [`Number::shortest`]; or how much of it could
 /// have been the start of a number.
 pub(crate) fn number_prefix(text: &[u8]) -> Result<(usize, bool), usize> {
-    let digits = |at: usize| text[at..].iter().take_while(|b| b.is_ascii_digit()).count();
+    let digits = |at: usize| digits_len(&text[at..]);
     let minus = usize::from(text.first() == Some(&b'-'));
     let whole = match digits(minus) {
         0 => return Err(minus),

@@ -20,7 +20,7 @@
 //!
 //! Metrics pass the other way round: what is no message goes out as it came in, and what cannot be converted becomes
 //! a point of the measurement `algorithmia_rejected`. An [`Observer`] is told of all that happens on the way, and
-//! [`Counts`] is one that counts.
+//! [`Counts`] is one that counts. What is there as a whole, such as a file, several threads can convert: see [`Parallel`].
 //!
 //! ```
 //! use telegraf_algorithmia::{Converter, Counts, Settings};
@@ -48,6 +48,7 @@ mod json;
 mod kinds;
 mod line_protocol;
 mod metric;
+mod parallel;
 mod payload;
 mod point;
 mod rejections;
@@ -60,4 +61,5 @@ pub use event::{Counts, Event, Observer, Reason};
 pub use kinds::{Kind, KindError, KindRule, Kinds};
 pub use line_protocol::escape_key;
 pub use metric::{Metric, length_of_lines};
+pub use parallel::Parallel;
 pub use settings::{Input, Limits, Settings, SettingsError};

@@ -108,9 +108,8 @@ pub(crate) fn write_string(raw: &str, out: &mut Vec<u8>) {
 /// The length of what `text` starts with before the first `"`, `\` or control character.
 pub(crate) fn string_len(text: &[u8]) -> usize {
     const ONES: u64 = u64::MAX / 255;
-    const HIGH: u64 = 0x80 * ONES;
-    // The lowest bit that these set is always right; one above it may not be.
-    let below = |word: u64, limit: u64| word.wrapping_sub(limit * ONES) & !word & HIGH;
+    // The lowest bit that this sets is always right; one above it may not be.
+    let below = |word: u64, limit: u64| word.wrapping_sub(limit * ONES) & !word & (0x80 * ONES);
     let equal = |word: u64, byte: u8| below(word ^ (u64::from(byte) * ONES), 1);
     let (words, rest) = text.as_chunks::<8>();
     for (index, word) in words.iter().enumerate() {
@@ -155,9 +154,14 @@ pub(crate) fn write_float(number: Number<'_>, out: &mut Vec<u8>) -> bool {
     }
     match number.text.parse::<f64>() {
         Ok(float) if float.is_finite() => {
-            let mut buffer = ryu::Buffer::new();
+            let mut buffer = zmij::Buffer::new();
             let text = buffer.format_finite(float);
-            out.extend_from_slice(text.strip_suffix(".0").unwrap_or(text).as_bytes());
+            if float.abs() < 1e16 {
+                out.extend_from_slice(text.strip_suffix(".0").unwrap_or(text).as_bytes());
+            } else {
+                // Without the plus sign in 1e+16.
+                out.extend(text.bytes().filter(|byte| *byte != b'+'));
+            }
             true
         }
         _ => false,

@@ -40,7 +40,7 @@ fn run() -> Result<ExitCode> {
     }
 }
 
-fn convert(Conversion { settings, inputs, service, strict }: Conversion) -> Result<ExitCode> {
+fn convert(Conversion { settings, inputs, service, threads, strict }: Conversion) -> Result<ExitCode> {
     if inputs.is_empty() && io::stdin().is_terminal() {
         eprint!("{}", cli::nothing_to_read());
         return Ok(ExitCode::from(USAGE));
@@ -57,7 +57,7 @@ fn convert(Conversion { settings, inputs, service, strict }: Conversion) -> Resu
         execd::let_go()?;
         return Ok(ExitCode::from(code));
     }
-    let mut stream = match Stream::new(converter, service) {
+    let mut stream = match Stream::new(converter, service, threads) {
         Ok(stream) => stream,
         Err(error) => {
             execd::hold(|| log::write('E', format_args!("{error:#}")))?;

@@ -64,6 +64,11 @@ impl Splitter {
         Splitter { lines: true, ..Splitter::default() }
     }
 
+    /// For what is left of a stream within an array of values, of which one has come.
+    pub fn of_array() -> Self {
+        Splitter { array: true, ..Splitter::of_stream() }
+    }
+
     /// For the text of one message.
     pub fn of_message() -> Self {
         Splitter::default()
@@ -79,9 +84,20 @@ impl Splitter {
         !matches!(self.state, State::Between)
     }
 
+    /// Whether it is in an array of values.
+    pub fn in_array(&self) -> bool {
+        self.array
+    }
+
+    /// Whether nothing of what has been read says more of what comes than that.
+    pub fn is_between(&self) -> bool {
+        !(self.in_value() || self.array && self.empty)
+    }
+
     /// Where the next value begins, if that is an object of which nothing has been read.
     pub fn object_start(&self, buffer: &[u8]) -> Option<usize> {
-        let at = self.at + usize::from(buffer.get(self.at) == Some(&b'\n'));
+        let separators = buffer[self.at..].iter().take(2).take_while(|byte| matches!(byte, b',' | b'\n'));
+        let at = self.at + separators.count();
         let found = matches!(self.state, State::Between) && !self.closed && buffer.get(at) == Some(&b'{');
         found.then_some(at)
     }

@@ -1,9 +1,6 @@
 //! When a call was made: the texts and numbers that are read as a time, and the digits that are filled where the
 //! time has none, so that two calls of one algorithm do not overwrite each other.
 
-use jiff::civil::DateTime;
-use jiff::tz::Offset;
-
 use crate::decimal::Decimal;
 use crate::json::Number;
 
@@ -47,10 +44,7 @@ impl Timestamp {
     /// none, which means UTC), or a number's text.
     pub fn from_text(text: &str) -> Option<Self> {
         let text = text.trim_ascii();
-        match Number::of(text) {
-            Some(number) => Self::from_number(number),
-            None => date_time(text.as_bytes()),
-        }
+        date_time(text.as_bytes()).or_else(|| Self::from_number(Number::of(text)?))
     }
 
     /// The time with the digits it lacks taken from `hash`.
@@ -90,22 +84,36 @@ fn date_time(text: &[u8]) -> Option<Timestamp> {
     };
     // A leap second is the first second of the next minute, as on nearly every clock that logs.
     let (second, leap) = if second == 60 { (59, 1) } else { (second, 0) };
-    let narrow = |number: i32| i8::try_from(number).ok();
-    let civil = DateTime::new(
-        i16::try_from(year).ok()?,
-        narrow(two(m1, m2)?)?,
-        narrow(two(d1, d2)?)?,
-        narrow(hour)?,
-        narrow(minute)?,
-        narrow(second)?,
-        0,
-    )
-    .ok()?;
-    let seconds = Offset::UTC.to_timestamp(civil).ok()?.as_second() + leap - i64::from(offset(rest)?);
+    if hour > 23 || minute > 59 || second > 59 {
+        return None;
+    }
+    let days = days_since_1970(year, two(m1, m2)?, two(d1, d2)?)?;
+    let seconds = i64::from(days) * 86_400 + i64::from(hour * 3600 + minute * 60 + second) + leap;
+    let seconds = seconds - i64::from(offset(rest)?);
     let known = fraction.len().min(9);
-    let behind = fraction[..known].iter().fold(0, |sum, digit| sum * 10 + i128::from(digit - b'0'));
-    let nanoseconds = i128::from(seconds) * 1_000_000_000 + behind * 10i128.pow(9 - known as u32);
-    Timestamp::stored(nanoseconds, known as u32)
+    let behind = fraction[..known].iter().fold(0, |sum, digit| sum * 10 + i64::from(digit - b'0'));
+    let behind = behind * 10i64.pow(9 - known as u32);
+    Timestamp::stored(i128::from(seconds) * 1_000_000_000 + i128::from(behind), known as u32)
+}
+
+/// The days from 1970-01-01 to a date of the years 0 to 9999, if there is such a date.
+fn days_since_1970(year: i32, month: i32, day: i32) -> Option<i32> {
+    let is_leap_year = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let length = match month {
+        2 => 28 + i32::from(is_leap_year),
+        4 | 6 | 9 | 11 => 30,
+        1 | 3 | 5 | 7 | 8 | 10 | 12 => 31,
+        _ => return None,
+    };
+    if !(1..=length).contains(&day) {
+        return None;
+    }
+    // A year begins in March here, so that its last day is the one that not all have; and 400 years later, so that none is
+    // before the year 0. From March on, five months have 153 days, whichever they are.
+    let (year, month) = if month > 2 { (year + 400, month - 3) } else { (year + 399, month + 9) };
+    let days = year * 365 + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1;
+    // What that gives for 1970-01-01.
+    Some(days - 865_565)
 }
 
 /// Seconds east of Greenwich: nothing, `Z`, `+01:00`, `+0100` or `+01`, with blanks before it.
@@ -162,6 +170,20 @@ mod tests {
             ("2262-04-11T23:47:16.854775806", (i64::MAX - 1, 0)),
         ] {
             assert_eq!(read(text), Some(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        for year in (-1..=2500).chain(9990..=10_000) {
+            for month in 0..=13 {
+                for day in 0..=32 {
+                    let date = jiff::civil::Date::new(year, month, day).ok().filter(|_| (0..10_000).contains(&year));
+                    let expected = date.map(|date| (date - jiff::civil::date(1970, 1, 1)).get_days());
+                    let days = days_since_1970(year.into(), month.into(), day.into());
+                    assert_eq!(days.filter(|_| (0..10_000).contains(&year)), expected, "{year}-{month}-{day}");
+                }
+            }
         }
     }
 

@@ -78,6 +78,70 @@ fn several_files_are_read_in_turn_and_a_missing_one_costs_only_itself() {
     assert!(stderr.starts_with("E! cannot open missing.jsonl: "), "{stderr}");
 }
 
+/// Messages enough for several threads, some of them no good.
+fn many_messages() -> String {
+    let message = |index: usize| match index % 50 {
+        7 => "oops\n".to_owned(),
+        9 => MESSAGE.replace("\"x\":1", "\"x\":NaN,\"y\":1") + "\n",
+        _ => MESSAGE.replace("\"r\"", &format!("\"{index}\"")) + "\n",
+    };
+    (0..20_000).map(message).collect()
+}
+
+#[test]
+fn several_threads_write_and_log_what_one_does() {
+    let file = TempFile::new(&many_messages());
+    // Rejections of raw JSON get the clock's time.
+    let without_times = |output: &[u8]| -> Vec<String> {
+        let lines = text(output);
+        let is_rejection = |line: &str| line.starts_with("algorithmia_rejected");
+        lines
+            .lines()
+            .map(|line| if is_rejection(line) { line.rsplit_once(' ').unwrap().0 } else { line }.to_owned())
+            .collect()
+    };
+    let run = |threads: &str, stdin: Stdio, args: &[&str]| {
+        let output = command().args(["--threads", threads]).args(args).stdin(stdin).output().unwrap();
+        assert!(output.status.success());
+        (without_times(&output.stdout), text(&output.stderr))
+    };
+    let path = file.path();
+    let path = path.to_str().unwrap();
+    let (lines, log) = run("1", Stdio::null(), &[path, path]);
+    assert_eq!(lines.len(), 40_000);
+    assert!(log.contains("39200 converted, 0 passed through, 800 rejected (800 invalid_json)"), "{log}");
+    for threads in ["2", "5"] {
+        let stdin = || Stdio::from(fs::File::open(path).unwrap());
+        for (what, got) in [
+            ("files", run(threads, Stdio::null(), &[path, path])),
+            ("a file and stdin", run(threads, stdin(), &[path, "-"])),
+        ] {
+            assert_eq!(got.1, log, "{what}, {threads} threads");
+            assert!(got.0 == lines, "{what}, {threads} threads");
+        }
+        let (from_stdin, _) = run(threads, stdin(), &[]);
+        assert!(from_stdin == lines[..20_000], "stdin, {threads} threads");
+    }
+}
+
+#[test]
+fn a_signal_leaves_a_file_at_once() {
+    let file = TempFile::new(&many_messages().repeat(5));
+    for threads in ["1", "3"] {
+        let mut child = spawn(command().args(["--threads", threads]).arg(file.path()));
+        let mut stdout = child.stdout.take().unwrap();
+        read_line(&mut stdout);
+        signal(&child, Signal::TERM);
+        let mut rest = String::new();
+        stdout.read_to_string(&mut rest).unwrap();
+        assert_eq!(exit_code(&mut child), 1);
+        assert!(rest.ends_with('\n') && rest.lines().count() < 100_000 - 1, "{} lines", rest.lines().count());
+        let mut stderr = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+        assert!(stderr.contains("E! interrupted: ") && stderr.contains("was not read to its end"), "{stderr}");
+    }
+}
+
 #[test]
 fn exit_status_tells_rejections_only_when_strict() {
     for (args, input, code) in [
@@ -86,6 +150,7 @@ fn exit_status_tells_rejections_only_when_strict() {
         (&["--strict"], "oops", 1),
         (&["--max-nesting", "0"], "", 2),
         (&["--max-message", "1.5"], "", 2),
+        (&["--threads", "0"], "", 2),
         (&["--as", "x=number"], "", 2),
         (&["--as", "algorithm_name=drop"], "", 2),
         (&["--measurement", "kafka_consumer"], "", 2),
@@ -471,6 +536,43 @@ fn memory_stays_flat() {
         .collect();
     let (first, last, _) = peaks(messages.as_bytes(), 20);
     assert!(last - first < 2048, "it grew by {} kB over 380,000 messages", last - first);
+}
+
+#[test]
+fn a_file_takes_no_more_memory_than_a_few_messages() {
+    let message = |index: usize| MESSAGE.replace("\"r\"", &format!("\"{index}\""));
+    let messages: Vec<String> = (0..10_000).map(message).collect();
+    let size = 100 << 20;
+    for (what, start, between, end) in [("lines", "", "\n", "\n"), ("an array", "[", ",", "]\n")] {
+        let block = messages.join(between);
+        let blocks = size / block.len() + 1;
+        let file = TempFile::new("");
+        let mut writer = fs::File::create(file.path()).unwrap();
+        for index in 0..blocks {
+            writer.write_all(if index == 0 { start } else { between }.as_bytes()).unwrap();
+            writer.write_all(block.as_bytes()).unwrap();
+        }
+        writer.write_all(end.as_bytes()).unwrap();
+        for threads in ["1", "2"] {
+            let mut child = spawn(command().args(["--threads", threads]).arg(file.path()));
+            let mut stdout = child.stdout.take().unwrap();
+            let (mut buffer, mut lines, mut peak) = (vec![0; 1 << 20], 0, 0);
+            loop {
+                let len = stdout.read(&mut buffer).unwrap();
+                if len == 0 {
+                    break;
+                }
+                lines += buffer[..len].iter().filter(|byte| **byte == b'\n').count();
+                // Nothing of it is left unread but the last line, and until that has been read, the process is there.
+                if lines < blocks * messages.len() {
+                    peak = peak_memory(&child);
+                }
+            }
+            assert_eq!(exit_code(&mut child), 0);
+            assert_eq!(lines, blocks * messages.len(), "{what}, {threads} threads");
+            assert!(peak < 16 * 1024, "{what}, {threads} threads: {peak} kB");
+        }
+    }
 }
 
 #[test]

@@ -318,6 +318,29 @@ fn a_kill_of_everything_while_nothing_may_go_out_loses_nothing_that_was_written(
     });
 }
 
+#[test]
+fn a_lone_message_leaves_at_once_before_a_flood_and_behind_it() {
+    let folder = Folder::new();
+    // The next thing that time asks for is further away than this test lasts.
+    let mut service = Service::with_journal(&folder, &["--flow-control", "--journal-window", "1h"]);
+    service.send(&gauge(now(), 0, 100_000));
+    service.wait_for_lines(1);
+    let mut sent = 0;
+    for flood in [10_000, 20_000, 0] {
+        for _ in 0..20 {
+            // Nothing follows, and the input stays open.
+            service.send(&messages(sent..sent + 1));
+            sent += 1;
+            service.wait_for_lines(1 + sent);
+        }
+        service.send(&messages(sent..sent + flood));
+        sent += flood;
+        service.wait_for_lines(1 + sent);
+    }
+    assert_eq!(service.end(), 0, "{}", service.log());
+    assert!(service.points() == converted(&messages(0..sent)), "in order");
+}
+
 /// Of /proc, on every Linux.
 const TICKS_PER_SECOND: f64 = 100.0;
 

@@ -4,6 +4,7 @@
 // Each benchmark is a program of its own, and takes what it needs.
 #![allow(dead_code, unused_imports)]
 
+pub mod child;
 pub mod plot;
 mod shape;
 pub mod sink;

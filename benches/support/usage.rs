@@ -13,6 +13,13 @@ pub fn cpu_seconds(pid: u32) -> Result<f64> {
         / clock_ticks_per_second() as f64)
 }
 
+/// The processor time that the first thread of a process has taken so far, in seconds, to the nanosecond.
+pub fn thread_seconds(pid: u32) -> Result<f64> {
+    let stat = read(pid, "schedstat")?;
+    let nanoseconds = stat.split_whitespace().next().and_then(|time| time.parse::<u64>().ok());
+    Ok(nanoseconds.with_context(|| format!("/proc/{pid}/schedstat has no time: {stat}"))? as f64 / 1e9)
+}
+
 /// The most memory that a process has had so far, in bytes.
 pub fn peak_rss(pid: u32) -> Result<u64> {
     status(pid, "VmHWM:")

@@ -20,7 +20,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use telegraf_algorithmia::{Converter, Counts, Event, Observer};
+use telegraf_algorithmia::{Converter, Counts, Event, Observer, Parallel};
 
 use self::flow::{Flow, Reading};
 use self::input::{Chunk, Input};
@@ -96,6 +96,8 @@ pub struct Stream {
     out: Vec<u8>,
     has_journal: bool,
     supervised: bool,
+    /// How many convert a file.
+    threads: usize,
     /// Bytes of input.
     received: u64,
 }
@@ -134,6 +136,14 @@ impl Observer for Watch {
             }
             Event::LeftOut { .. } | Event::TimeDefaulted { .. } | Event::StringCut { .. } => {}
         }
+    }
+}
+
+impl Watch {
+    /// Takes notice of points and of metrics that passed through.
+    fn add(&mut self, counts: &Counts) {
+        self.counts.add(counts);
+        self.lines += counts.converted + counts.passed;
     }
 }
 
@@ -191,8 +201,10 @@ impl Flood {
 impl Stream {
     /// # Errors
     /// Where stdout or signals cannot be used, or another process uses the journal.
-    pub fn new(converter: Converter, service: Service) -> Result<Self> {
+    pub fn new(converter: Converter, service: Service, threads: usize) -> Result<Self> {
         let Service { journal, flow_control, stats, supervised, restarted, ending } = service;
+        // These look at each message when it comes, and are for streams rather than files.
+        let is_service = journal.is_some() || flow_control.is_some() || stats.is_some();
         // Before the journal, which may have to be waited for.
         let signals = Signals::new(!supervised, ending).context("cannot listen for SIGTERM")?;
         let stdout = File::from(io::stdout().as_fd().try_clone_to_owned().context("cannot use stdout")?);
@@ -214,15 +226,19 @@ impl Stream {
             out: Vec::new(),
             has_journal,
             supervised,
+            threads: if is_service { 1 } else { threads },
             received: 0,
         })
     }
 
     pub fn read_stdin(&mut self) -> Result<Ended> {
         let stdin = File::from(io::stdin().as_fd().try_clone_to_owned().context("cannot use stdin")?);
+        let unreadable = || "cannot read stdin: pipe messages in, or name a file".to_owned();
+        if self.goes_parallel(&stdin) {
+            return self.read_in_parallel(stdin, Some(QUIET), unreadable);
+        }
         let input = if self.has_journal { Input::keeping(stdin) } else { Ok(Input::new(stdin)) };
-        let input = input.context("cannot use stdin")?;
-        self.read(input, Some(QUIET), || "cannot read stdin: pipe messages in, or name a file".to_owned())
+        self.read(input.context("cannot use stdin")?, Some(QUIET), unreadable)
     }
 
     pub fn read_file(&mut self, path: &Path) -> Result<Ended> {
@@ -231,8 +247,55 @@ impl Stream {
         }
         let file = File::open(path)
             .with_context(|| format!("cannot open {}: check its name, and who may read it", path.display()))?;
-        let input = Input::new(file);
-        self.read(input, None, || format!("cannot read {}: check that it is a file, and its disk", path.display()))
+        let unreadable = || format!("cannot read {}: check that it is a file, and its disk", path.display());
+        if self.goes_parallel(&file) {
+            return self.read_in_parallel(file, None, unreadable);
+        }
+        self.read(Input::new(file), None, unreadable)
+    }
+
+    /// Whether several threads convert this input: one of which all is there already.
+    fn goes_parallel(&self, input: &File) -> bool {
+        self.threads > 1 && input.metadata().is_ok_and(|metadata| metadata.is_file())
+    }
+
+    /// Reads a file to its end, as [`Stream::read`] does.
+    fn read_in_parallel(
+        &mut self,
+        file: File,
+        quiet: Option<Duration>,
+        unreadable: impl Fn() -> String,
+    ) -> Result<Ended> {
+        let mut input = Parallel::new(file, self.threads);
+        let mut failure = Ok(());
+        let mut stop_at = None;
+        let ended = loop {
+            if self.outlet.is_closed() {
+                return Ok(Ended::Output);
+            }
+            if self.signals.arrived() && stop_at.is_none() {
+                if quiet.is_none() {
+                    self.put()?;
+                    return Ok(Ended::Signal);
+                }
+                stop_at = Some(self.stop_at());
+            }
+            if stop_at.is_some_and(|stop_at| Instant::now() >= stop_at) {
+                break Ended::Signal;
+            }
+            match input.next(&mut self.converter, &mut self.out, &mut self.observer) {
+                Ok(Some(counts)) => {
+                    self.observer.add(&counts);
+                    self.put()?;
+                }
+                Ok(None) => break Ended::Input,
+                Err(error) => {
+                    failure = Err(error).with_context(&unreadable);
+                    break Ended::Input;
+                }
+            }
+        };
+        self.end_input(ended, failure)
     }
 
     /// Reads an input to its end. After a signal, what has arrived is still read, until nothing more has come for `quiet`;
@@ -251,10 +314,7 @@ impl Stream {
                     self.put()?;
                     return Ok(Ended::Signal);
                 }
-                // Telegraf sends a signal only when it has ended our input. When it got one together with us, it may take its
-                // time, and what it still hands over is not to be lost.
-                let patience = if self.supervised { Duration::from_secs(3600) } else { PATIENCE };
-                stop_at = Some(Instant::now() + patience);
+                stop_at = Some(self.stop_at());
             }
             if stop_at.is_some_and(|stop_at| Instant::now() >= stop_at) {
                 break Ended::Signal;
@@ -322,6 +382,19 @@ impl Stream {
             );
             self.converter.abandon();
         }
+        self.end_input(ended, failure)
+    }
+
+    /// When to end after a signal that has come now, even if there is more to read.
+    fn stop_at(&self) -> Instant {
+        // Telegraf sends a signal only when it has ended our input. When it got one together with us, it may take its
+        // time, and what it still hands over is not to be lost.
+        let patience = if self.supervised { Duration::from_secs(3600) } else { PATIENCE };
+        Instant::now() + patience
+    }
+
+    /// Lets out what there is at the end of an input, even where reading it has failed.
+    fn end_input(&mut self, ended: Ended, failure: Result<()>) -> Result<Ended> {
         self.converter.finish(&mut self.out, &mut self.observer);
         self.put()?;
         let ended = if self.outlet.is_closed() { Ended::Output } else { ended };

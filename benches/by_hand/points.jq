@@ -1,0 +1,1 @@
+"algorithmia,algorithm_name=\(.algorithm_name),algorithm_owner=\(.algorithm_owner),algorithm_version=\(.algorithm_version) risk_score=\(.risk_score),duration_milliseconds=\(.duration_milliseconds),session_id=\"\(.session_id)\",request_id=\"\(.request_id)\" \(.time[:19] + "Z" | fromdateiso8601)\(.time[20:26])000"

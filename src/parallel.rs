@@ -1,0 +1,348 @@
+//! An input that several threads convert. The lines and their order are those of one [`Converter`].
+//!
+//! The input is cut into chunks, where one message seems to end. Each thread takes the next chunk and converts it with a
+//! converter of its own, as if it began between two messages. Whether it does, only the caller's converter knows, which goes
+//! through the chunks in order: where it stands as the thread supposed, it takes over the thread's lines, and else it converts
+//! the chunk itself. Always left to it is what depends on messages before, such as the time of a rejection, or is worth a word
+//! in the log. So all there is to be right about is in [`Converter`]; a wrong guess costs time, and nothing else.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use memchr::{memchr_iter, memrchr, memrchr_iter};
+
+use crate::convert::{Converter, Place};
+use crate::event::{Counts, Event, Observer};
+
+/// How much a thread takes at once. What it makes of it then still is in the processor's cache when it is written.
+const CHUNK: usize = 128 * 1024;
+
+/// A thread gives up a chunk that makes more lines than this, so that memory does not depend on what comes.
+const MAX_LINES: usize = 8 * CHUNK;
+
+/// An input that is read and converted by several threads. Memory stays bounded: some hundred KiB for each, and what their
+/// converters take.
+pub struct Parallel<R> {
+    threads: usize,
+    reader: Arc<Mutex<Reader<R>>>,
+    /// Where converters are likely to stand between messages.
+    guess: Arc<Mutex<Place>>,
+    /// Brings chunks back to the threads.
+    used: Sender<Chunk>,
+    /// None while there are no threads.
+    converted: Option<Receiver<thread::Result<Chunk>>>,
+    /// What was converted before its turn.
+    early: BTreeMap<u64, Chunk>,
+    /// The number of the next chunk.
+    next: u64,
+    /// Set when all chunks are done with.
+    end: Option<io::Result<()>>,
+}
+
+/// The input's chunks, in order.
+struct Reader<R> {
+    input: R,
+    size: usize,
+    /// What was read behind the end of the last chunk.
+    rest: Vec<u8>,
+    /// How many chunks have been read.
+    count: u64,
+    ended: bool,
+    /// Chunks to read into.
+    free: Receiver<Chunk>,
+}
+
+#[derive(Default)]
+struct Chunk {
+    number: u64,
+    text: Vec<u8>,
+    /// What is behind the text, if that is the end of the input.
+    end_of_input: Option<io::Result<()>>,
+    /// Where the text was supposed to begin.
+    begin: Place,
+    /// Where it ends. None within a message.
+    end: Option<Place>,
+    lines: Vec<u8>,
+    /// What the caller's converter has to convert.
+    left: Vec<Left>,
+    /// Of the messages that became lines.
+    counts: Counts,
+}
+
+/// A part of a chunk that was not converted.
+struct Left {
+    text: Range<usize>,
+    begin: Place,
+    /// Where in the chunk's lines its own belong.
+    at: usize,
+}
+
+impl<R: Read + Send + 'static> Parallel<R> {
+    /// Reads `input` and converts it by `threads` threads, beside the caller's. They start with the second chunk: many a file
+    /// has but one.
+    pub fn new(input: R, threads: usize) -> Self {
+        Self::with_chunks(input, threads, CHUNK)
+    }
+
+    /// As [`Parallel::new`], with chunks of another size than the best.
+    pub fn with_chunks(input: R, threads: usize, size: usize) -> Self {
+        let (used, free) = channel();
+        let reader = Reader { input, size: size.max(1), rest: Vec::new(), count: 0, ended: false, free };
+        Parallel {
+            threads,
+            reader: Arc::new(Mutex::new(reader)),
+            guess: Arc::default(),
+            used,
+            converted: None,
+            early: BTreeMap::new(),
+            next: 0,
+            end: None,
+        }
+    }
+
+    /// Appends the lines of the next chunk to `out`. `converter` is the same for all of them; at the end it may still have a
+    /// message to [finish](Converter::finish). What comes back counts messages that the observer is not told of; None is the
+    /// end of the input.
+    ///
+    /// # Errors
+    /// Where the input cannot be read, after all that was read before.
+    pub fn next(
+        &mut self,
+        converter: &mut Converter,
+        out: &mut Vec<u8>,
+        observer: &mut dyn Observer,
+    ) -> io::Result<Option<Counts>> {
+        if let Some(end) = &mut self.end {
+            return std::mem::replace(end, Ok(())).map(|()| None);
+        }
+        if self.converted.is_none() && self.next > 0 {
+            self.start(converter);
+        }
+        let mut chunk = match self.next_converted() {
+            Some(chunk) => chunk,
+            None => lock(&self.reader).next_unconverted(converter.place()),
+        };
+        self.next += 1;
+        let counts = chunk.take_over(converter, out, observer);
+        *lock(&self.guess) = converter.place();
+        self.end = chunk.end_of_input.take();
+        // Where there is no thread any more, nobody needs it.
+        let _ = self.used.send(chunk.emptied());
+        Ok(Some(counts))
+    }
+
+    /// Starts the threads. Should the system give us none, we do without.
+    fn start(&mut self, converter: &Converter) {
+        let (sender, converted) = channel();
+        for _ in 0..self.threads {
+            let (reader, guess) = (Arc::clone(&self.reader), Arc::clone(&self.guess));
+            let (mut converter, sender) = (converter.another(), sender.clone());
+            let work = move || {
+                let mut next = || {
+                    let mut chunk = next_chunk(&reader, &guess)?;
+                    chunk.convert(&mut converter);
+                    Some(chunk)
+                };
+                // Should one panic, the caller is to panic too, rather than to wait for its chunk.
+                while let Some(chunk) = catch_unwind(AssertUnwindSafe(&mut next)).transpose() {
+                    if sender.send(chunk).is_err() {
+                        break;
+                    }
+                }
+            };
+            if thread::Builder::new().name("convert".to_owned()).spawn(work).is_err() {
+                break;
+            }
+            // One to work on, and one that waits for its turn.
+            for _ in 0..2 {
+                let _ = self.used.send(Chunk::default());
+            }
+        }
+        self.converted = Some(converted);
+    }
+}
+
+impl<R> Parallel<R> {
+    /// The next chunk of those that threads convert. None where there are no threads.
+    fn next_converted(&mut self) -> Option<Chunk> {
+        loop {
+            if let Some(chunk) = self.early.remove(&self.next) {
+                return Some(chunk);
+            }
+            match self.converted.as_ref()?.recv().ok()? {
+                Ok(chunk) => self.early.insert(chunk.number, chunk),
+                Err(panic) => resume_unwind(panic),
+            };
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The next chunk for a thread to convert. None at the end of the input, or when no more is wanted.
+fn next_chunk<R: Read>(reader: &Mutex<Reader<R>>, guess: &Mutex<Place>) -> Option<Chunk> {
+    let mut reader = lock(reader);
+    if reader.ended {
+        return None;
+    }
+    let mut chunk = reader.free.recv().ok()?;
+    let place = *lock(guess);
+    reader.read(&mut chunk, place);
+    Some(chunk)
+}
+
+impl<R: Read> Reader<R> {
+    /// The next chunk, for a converter that stands at `place`.
+    fn next_unconverted(&mut self, place: Place) -> Chunk {
+        let mut chunk = self.free.try_recv().unwrap_or_default();
+        self.read(&mut chunk, place);
+        chunk.left.push(Left { text: 0..chunk.text.len(), begin: place, at: 0 });
+        chunk
+    }
+
+    fn read(&mut self, chunk: &mut Chunk, place: Place) {
+        (chunk.number, chunk.begin) = (self.count, place);
+        self.count += 1;
+        let text = &mut chunk.text;
+        text.clear();
+        text.append(&mut self.rest);
+        let missing = self.size.saturating_sub(text.len()) as u64;
+        match self.input.by_ref().take(missing).read_to_end(text) {
+            Ok(_) if text.len() >= self.size => {
+                let len = cut(text, place);
+                self.rest.extend_from_slice(&text[len..]);
+                text.truncate(len);
+            }
+            result => {
+                self.ended = true;
+                chunk.end_of_input = Some(result.map(drop));
+            }
+        }
+    }
+}
+
+/// How much of a text to take, so that what follows is likely to begin a message: all of it where no such place is seen.
+fn cut(text: &[u8], place: Place) -> usize {
+    let likely = match place {
+        Place::Start => None,
+        Place::Lines => last_name(text),
+        Place::Values | Place::Array => last_value(text),
+    };
+    likely.or_else(|| memrchr(b'\n', text).map(|at| at + 1)).unwrap_or(text.len())
+}
+
+/// Where the last line begins with a letter, as metrics do. In the midst of a message, JSON hardly ever does.
+fn last_name(text: &[u8]) -> Option<usize> {
+    let begins = |start: &usize| text.get(*start).is_some_and(u8::is_ascii_alphabetic);
+    memrchr_iter(b'\n', text).map(|at| at + 1).find(begins)
+}
+
+/// Where the last object begins that follows upon another one: at the start of a line, or else anywhere. The latter may be
+/// within a payload.
+fn last_value(text: &[u8]) -> Option<usize> {
+    let mut within_line = None;
+    for at in memrchr_iter(b'{', text) {
+        let before = text[..at].trim_ascii_end();
+        let before = before.strip_suffix(b",").map_or(before, <[u8]>::trim_ascii_end);
+        if before.ends_with(b"}") {
+            if text[before.len()..at].contains(&b'\n') {
+                return Some(at);
+            }
+            within_line.get_or_insert(at);
+        }
+    }
+    within_line
+}
+
+impl Chunk {
+    /// Converts what can be converted without knowing what came before.
+    fn convert(&mut self, converter: &mut Converter) {
+        converter.go_to(self.begin);
+        // The messages that are not done with.
+        let (mut start, mut begin) = (0, self.begin);
+        let mut lines = 0;
+        let mut seen = Seen::default();
+        let mut clock = converter.last_now();
+        let mut at = 0;
+        let len = self.text.len();
+        for end in memchr_iter(b'\n', &self.text).map(|at| at + 1).chain((!self.text.ends_with(b"\n")).then_some(len)) {
+            converter.push(&self.text[at..end], &mut self.lines, &mut seen);
+            at = end;
+            if self.lines.len() > MAX_LINES {
+                break;
+            }
+            if !converter.is_between() {
+                continue;
+            }
+            let now = converter.last_now();
+            if seen.other || clock != now {
+                self.lines.truncate(lines);
+                self.left.push(Left { text: start..end, begin, at: lines });
+            } else {
+                self.counts.add(&seen.counts);
+            }
+            (start, begin, lines) = (end, converter.place(), self.lines.len());
+            (seen, clock) = (Seen::default(), now);
+        }
+        self.lines.truncate(lines);
+        self.end = Some(begin);
+        if start < len {
+            self.left.push(Left { text: start..len, begin, at: lines });
+            self.end = None;
+        }
+    }
+
+    /// Appends its lines to `out`, as `converter` makes them; counts what the observer is not told of.
+    fn take_over(&mut self, converter: &mut Converter, out: &mut Vec<u8>, observer: &mut dyn Observer) -> Counts {
+        if !converter.is_between() || converter.place() != self.begin {
+            converter.push(&self.text, out, observer);
+            return Counts::default();
+        }
+        let mut at = 0;
+        for left in &self.left {
+            out.extend_from_slice(&self.lines[at..left.at]);
+            at = left.at;
+            converter.go_to(left.begin);
+            converter.push(&self.text[left.text.clone()], out, observer);
+        }
+        if out.is_empty() {
+            std::mem::swap(out, &mut self.lines);
+        } else {
+            out.extend_from_slice(&self.lines[at..]);
+        }
+        if let Some(end) = self.end {
+            converter.go_to(end);
+        }
+        std::mem::take(&mut self.counts)
+    }
+
+    /// What is left of it to be used again.
+    fn emptied(mut self) -> Self {
+        self.lines.clear();
+        self.lines.shrink_to(2 * CHUNK);
+        self.left.clear();
+        Chunk { text: self.text, lines: self.lines, left: self.left, ..Chunk::default() }
+    }
+}
+
+/// What became of messages.
+#[derive(Default)]
+struct Seen {
+    counts: Counts,
+    /// Something happened that is worth a word in the log.
+    other: bool,
+}
+
+impl Observer for Seen {
+    fn observe(&mut self, event: Event<'_>) {
+        self.other |= !matches!(event, Event::Converted { .. } | Event::Passed { .. });
+        self.counts.observe(event);
+    }
+}
