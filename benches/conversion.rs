@@ -4,7 +4,7 @@
 //! cargo bench --bench conversion
 //! cargo bench --bench conversion -- --plots docs/performance
 //! cargo bench --bench conversion -- --rounds 100 --at-most 0.85          # for CI: only the ratio counts
-//! cargo bench --bench conversion -- --shape large --only telegraf-algorithmia  # under a profiler
+//! cargo bench --bench conversion -- --shape large --only telegraf-algorithmia   # under a profiler
 //! ```
 //!
 //! Each has the same messages, and they take turns of some milliseconds, beginning with another one in each round. What is

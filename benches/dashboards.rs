@@ -14,6 +14,8 @@
 //! A check's time is that of a run of its task as InfluxDB itself reports it: its query, its levels, and the writing of
 //! its statuses. Of these there are as many as the checks make in the 7 days for which InfluxDB keeps them.
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::io::Read;
@@ -29,6 +31,7 @@ use clap::Parser;
 use jiff::Timestamp;
 use serde_json::json;
 use stack::{Arguments, Dir, Influxdb, PASSWORD, USER, Variables, wait_for};
+use support::{machine, usage};
 
 /// How long a condition may take on the slowest machine.
 const LONG: Duration = Duration::from_secs(3600);
@@ -100,7 +103,7 @@ fn measure(dir: &Dir, options: &Options) -> Result<()> {
         let checks = run_checks(&influxdb, options.rounds)?;
         run_queries(&influxdb, options)?.print(&options.ranges);
         print_checks(&checks);
-        println!("\ninfluxd took {} of memory at most. {}", memory(&influxdb)?, machine());
+        println!("\ninfluxd took {} of memory at most.", ByteSize(usage::peak_rss(influxdb.pid())?));
 
         if options.hold {
             println!("\n{} is up, user {USER}, password {PASSWORD}, data in {}", influxdb.url(), dir.path().display());
@@ -109,30 +112,6 @@ fn measure(dir: &Dir, options: &Options) -> Result<()> {
         }
         Ok(())
     })
-}
-
-/// What the figures depend on.
-fn machine() -> String {
-    let line = |path: &str, key: &str| {
-        let text = std::fs::read_to_string(path).unwrap_or_default();
-        let line = text.lines().find(|line| line.starts_with(key)).unwrap_or_default();
-        line.split_once(':').map_or_else(|| "?".to_owned(), |(_, value)| value.trim().to_owned())
-    };
-    let cores = thread::available_parallelism().map_or(0, usize::from);
-    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    format!(
-        "{cores} cores ({}), {} of memory, load average {}",
-        line("/proc/cpuinfo", "model name"),
-        line("/proc/meminfo", "MemTotal"),
-        load.trim()
-    )
-}
-
-/// The most memory that the server has taken so far.
-fn memory(influxdb: &Influxdb) -> Result<ByteSize> {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", influxdb.pid()))?;
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
-    Ok(ByteSize::kib(peak.context("influxd's memory")?.parse()?))
 }
 
 // ---------------------------------------------------------------------------------------------------------------------

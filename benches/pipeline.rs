@@ -1,78 +1,115 @@
-//! Throughput of one Telegraf with the shipped telegraf.conf, in which nothing changes from round to round but the
-//! command of processors.execd: `cat`, which is as fast as any child of Telegraf can be, our binary, our binary as
-//! shipped.
+//! The same messages from a real Kafka through one Telegraf, with what may turn them into points: our binary as shipped and
+//! without options, what Telegraf itself offers (its two JSON parsers, starlark), and what people would write (Go with
+//! Telegraf's shim, Python). `cat`, which changes nothing, is what all are compared with.
 //!
 //! ```sh
-//! cargo bench --bench pipeline
-//! cargo bench --bench pipeline -- --rounds 15 --at-least 0.97
-//! cargo bench --bench pipeline -- cat cat                          # the noise
-//! cargo bench --bench pipeline -- cat shipped 'dd=dd bs=4k status=none'
+//! cargo bench --bench pipeline                                       # all of it, a quarter of an hour
+//! cargo bench --bench pipeline -- --short                            # what CI runs, two minutes
+//! cargo bench --bench pipeline -- --plots docs/performance           # draws docs/performance/pipeline-*.svg
+//! cargo bench --bench pipeline -- cat shipped json --shape tutorial --rounds 15
+//! cargo bench --bench pipeline -- cat cat --shape tutorial           # the noise
+//! cargo bench --bench pipeline -- cat 'dd=dd bs=4k status=none' --shape tutorial
+//! cargo bench --bench pipeline -- cat shipped --at-least shipped=0.97
 //! ```
 //!
-//! In a round there is a new Telegraf for each processor, and each reads the same topic from its beginning. But only one
-//! of them runs at a time: they take turns of a quarter of a second, and all processes of the others are stopped
-//! (SIGSTOP). A machine that does other things too is never the same for long; in this way it is the same for all.
+//! All run with the shipped telegraf.conf, in which nothing changes but what stands between Kafka and the output. The
+//! conversion by others is in benches/pipeline/; building the one in Go takes `go`.
 //!
-//! The sink speaks so much of InfluxDB's API that Telegraf's own output writes to it: its buffer and its gauges are the
-//! real ones, but no database takes a share of the processor.
+//! First each processor gets the first thousand messages, and what comes out is compared with what is in them: nobody is
+//! fast because he does nothing. Then come the rounds. In a round there is a new Telegraf for each processor, and each
+//! reads the same topic from its beginning. But only one of them runs at a time: they take turns of a quarter of a second,
+//! and all processes of the others are stopped (SIGSTOP). A machine that does other things too is never the same for
+//! long; in this way it is the same for all. A round ends when each has had its seconds, whatever it has done in them.
 
 mod support;
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::process::{Command, ExitCode};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::{Parser, ValueEnum};
-use memchr::memchr_iter;
-use rustix::param::clock_ticks_per_second;
+use influxdb_line_protocol::{EscapedStr, FieldValue, ParsedLine, parse_lines};
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use memchr::memmem;
 use rustix::process::{Pid, Signal, kill_process};
-use stack::{BUCKET, Dir, Influxdb, Kafka, ORG, TOKEN, Telegraf, wait_for};
+use serde_json::value::RawValue;
+use stack::{Dir, Influxdb, Kafka, Telegraf, wait_for};
+use support::sink::{Sink, Taken};
+use support::table::Table;
+use support::telegraf::{Conf, journal};
+use support::{Shape, Spread, figure, machine, plot, spread, usage};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_telegraf-algorithmia");
-const TOPIC: &str = "insights";
 
 /// How long a condition may take on the slowest machine.
 const LONG: Duration = Duration::from_secs(600);
 
-/// Measured is what lies between these shares of the messages: not Telegraf's start, nor its last, partial batches.
-const WINDOW: [f64; 2] = [0.1, 0.9];
+/// How long each runs before it is measured: Telegraf's start, and memory that fills.
+const WARM_UP: Duration = Duration::from_secs(1);
+
+/// A round ends, too, when somebody has come to this share of the messages: the end of the topic is not measured.
+const END: f64 = 0.9;
 
 /// Kafka takes a consumer for dead after 10 s of silence, and some Telegrafs start slower than others.
 const ALIVE_EVERY: Duration = Duration::from_secs(2);
 const SIGN_OF_LIFE: Duration = Duration::from_millis(100);
 
+/// So many messages are looked at before anything is measured.
+const LOOKED_AT: u64 = 1000;
+
+/// What `--short` asks for at least. Noise does not reach it, a mistake that costs something does.
+const SHORT_AT_LEAST: [(&str, f64); 2] = [("plain", 0.8), ("shipped", 0.7)];
+
 /// Paired rounds of one Telegraf with different processors.
 #[derive(Parser)]
 struct Options {
     /// What stands between Kafka and the output: `cat`, `plain` (our binary without options), `shipped` (as telegraf.conf
-    /// has it), or NAME=COMMAND. The others are compared with the first
-    #[arg(default_values = ["cat", "plain", "shipped"])]
+    /// has it), `json` and `json_v2` (the parsers of kafka_consumer), `starlark`, `go`, `python`, or NAME=COMMAND. The
+    /// others are compared with the first
+    #[arg(default_values = ["cat", "plain", "shipped", "json", "json_v2", "starlark", "go", "python"])]
     processors: Vec<Processor>,
 
-    /// How often to begin anew
-    #[arg(long, default_value_t = 5)]
-    rounds: usize,
+    /// What the messages look like; can be given again
+    #[arg(long = "shape", value_enum, default_values = ["tutorial", "metrics25", "large", "bad"])]
+    shapes: Vec<Shape>,
 
-    /// Messages in the topic
-    #[arg(long, default_value_t = 1_000_000)]
-    messages: u64,
+    /// How often to begin anew [default: 5, or 7 in the short form]
+    #[arg(long)]
+    rounds: Option<usize>,
+
+    /// For how long each is measured in a round
+    #[arg(long, value_name = "SECONDS", default_value_t = 4.0)]
+    seconds: f64,
 
     /// Milliseconds that each has before the next one comes
-    #[arg(long, default_value_t = 250)]
+    #[arg(long, value_name = "MILLISECONDS", default_value_t = 250)]
     slice: u64,
+
+    /// Messages in the topic, in place of as many as a round can take
+    #[arg(long)]
+    messages: Option<u64>,
 
     /// Where Telegraf's output goes
     #[arg(long, value_enum, default_value = "sink")]
     into: Into,
 
-    /// Exit with status 1 if `shipped` has less than this share of the first one's throughput
-    #[arg(long, value_name = "RATIO")]
-    at_least: Option<f64>,
+    /// Draw the throughput, as pipeline-SHAPE.svg in this folder
+    #[arg(long, value_name = "FOLDER")]
+    plots: Option<PathBuf>,
+
+    /// Exit with status 1 if a processor has less than this share of the first one's throughput, by the median of all
+    /// pairs; can be given again
+    #[arg(long, value_name = "NAME=RATIO", value_parser = at_least)]
+    at_least: Vec<(String, f64)>,
+
+    /// The tutorial's messages, `cat`, `plain` and `shipped`, with `--at-least` for both unless it is given
+    #[arg(long, conflicts_with_all = ["processors", "shapes"])]
+    short: bool,
 
     /// cargo says so.
     #[arg(long, hide = true)]
@@ -87,395 +124,567 @@ enum Into {
     Influxdb,
 }
 
-/// A candidate for the place in the shipped telegraf.conf.
+fn at_least(text: &str) -> Result<(String, f64)> {
+    let (name, ratio) = text.split_once('=').context("not NAME=RATIO")?;
+    Ok((name.to_owned(), ratio.parse()?))
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// What is compared.
+
+/// A candidate for the place between Kafka and the output.
 #[derive(Clone)]
 struct Processor {
     name: String,
-    /// None for the one that the file names.
-    command: Option<Vec<String>>,
+    place: Place,
+    output: Output,
+}
+
+#[derive(Clone)]
+enum Place {
+    /// The one that telegraf.conf names.
+    Shipped,
+    /// Another command for processors.execd.
+    Execd(Vec<String>),
+    /// Starlark, in Telegraf itself.
+    Starlark,
+    /// No processor: a parser of kafka_consumer, whose settings these are.
+    Parser(&'static str),
+}
+
+/// What has to come out.
+#[derive(Clone, Copy, PartialEq)]
+enum Output {
+    /// The messages as they are.
+    Messages,
+    /// A point of each.
+    Points,
+    /// Whatever it is.
+    Anything,
 }
 
 impl std::str::FromStr for Processor {
     type Err = anyhow::Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let (name, command) = match text {
-            "cat" => (text, Some("cat")),
-            "plain" => (text, Some(BINARY)),
-            "shipped" => (text, None),
-            other => other.split_once('=').map(|(name, command)| (name, Some(command))).context("not NAME=COMMAND")?,
+        let execd = |command: &str| Place::Execd(command.split_whitespace().map(str::to_owned).collect());
+        let (name, place, output) = match text {
+            "cat" => (text, execd("cat"), Output::Messages),
+            "plain" => (text, Place::Execd(vec![BINARY.to_owned()]), Output::Points),
+            "shipped" => (text, Place::Shipped, Output::Points),
+            "json" => (text, Place::Parser(include_str!("pipeline/json.toml")), Output::Points),
+            "json_v2" => (text, Place::Parser(include_str!("pipeline/json_v2.toml")), Output::Points),
+            "starlark" => (text, Place::Starlark, Output::Points),
+            "go" => (text, Place::Execd(vec![shim().to_string_lossy().into_owned()]), Output::Points),
+            "python" => {
+                let script = theirs("convert.py").to_string_lossy().into_owned();
+                (text, Place::Execd(vec!["python3".to_owned(), script]), Output::Points)
+            }
+            other => {
+                let (name, command) = other.split_once('=').context("neither one that is known nor NAME=COMMAND")?;
+                (name, execd(command), Output::Anything)
+            }
         };
-        let command = command.map(|command| command.split_whitespace().map(str::to_owned).collect());
-        Ok(Processor { name: name.to_owned(), command })
+        Ok(Processor { name: name.to_owned(), place, output })
     }
+}
+
+/// A file of what people would pick instead.
+fn theirs(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/pipeline").join(name)
+}
+
+/// The processor in Go, once it is built.
+fn shim() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("pipeline-shim")
+}
+
+fn build_shim() -> Result<()> {
+    let mut go = Command::new("go");
+    go.args(["build", "-C"]).arg(theirs("shim")).arg("-o").arg(shim());
+    let go = go.env("CGO_ENABLED", "0").env("GOWORK", "off").env("GOFLAGS", "-mod=readonly").status();
+    let status = go.context("cannot run `go`: install Go, or name the processors that you want, without `go`")?;
+    ensure!(status.success(), "benches/pipeline/shim cannot be built");
+    Ok(())
 }
 
 impl Processor {
     /// The shipped file with this processor in it.
-    fn telegraf_conf(&self, options: &Options) -> Result<String> {
-        let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("telegraf/telegraf.conf");
-        let mut text = std::fs::read_to_string(shipped)?;
-        if let Some(command) = &self.command {
-            replace(&mut text, "[[processors.execd]]", "\n  command = [", "]", &format!("\n  command = {command:?}"))?;
-            if options.into == Into::Influxdb {
-                let limit = format!("\n  metric_buffer_limit = {}\n", options.messages);
-                replace(&mut text, "[agent]", "\n  metric_buffer_limit = ", "\n", &limit)?;
+    fn conf(&self, into: Into, messages: u64) -> Result<Conf> {
+        let mut conf = Conf::shipped()?;
+        let buffer = conf.agent()?["metric_buffer_limit"].clone();
+        match &self.place {
+            Place::Shipped => return Ok(conf),
+            Place::Execd(command) => {
+                conf.plugin("processors", "execd")?.insert("command".into(), command.clone().into());
+            }
+            Place::Starlark => {
+                conf.remove("processors");
+                conf.add(&format!(
+                    "[[processors.starlark]]\nnamepass = [\"kafka_consumer\"]\nscript = {:?}",
+                    theirs("json.star")
+                ))?;
+            }
+            Place::Parser(settings) => {
+                conf.remove("processors");
+                conf.plugin("inputs", "kafka_consumer")?.remove("data_type");
+                conf.add(settings)?;
             }
         }
-        // Compression would take a share of the time that depends on what is compressed. And a request may take as long
-        // as the others have their turns.
-        replace(&mut text, "[[outputs.influxdb_v2]]", "\n  timeout = ", "\n", "\n  timeout = \"60s\"\n")?;
-        let output = "[[outputs.influxdb_v2]]\n";
-        Ok(text.replace(output, &format!("{output}  content_encoding = \"identity\"\n")))
+        if matches!(self.place, Place::Starlark | Place::Parser(_)) {
+            // These messages are on their way until they are written, not only until a processor has taken them. With few
+            // of them Telegraf would wait for its flush_interval time and again.
+            conf.plugin("inputs", "kafka_consumer")?.insert("max_undelivered_messages".into(), buffer);
+        }
+        if into == Into::Influxdb {
+            conf.agent()?.insert("metric_buffer_limit".into(), i64::try_from(messages)?.into());
+        }
+        Ok(conf)
     }
 }
 
-/// Replaces what is from `start` to `end`, the first time that it comes behind `section`.
-fn replace(text: &mut String, section: &str, start: &str, end: &str, by: &str) -> Result<()> {
-    let section = text.find(section).with_context(|| format!("telegraf.conf has no {section}"))?;
-    let start = section + text[section..].find(start).with_context(|| format!("telegraf.conf has no {start}"))?;
-    let end = start + 1 + text[start + 1..].find(end).context("telegraf.conf is cut off")? + end.len();
-    text.replace_range(start..end, by);
-    Ok(())
+/// As many as the fastest takes in a round of the default length.
+fn messages(shape: Shape) -> u64 {
+    match shape {
+        Shape::Tutorial | Shape::Bad => 1_200_000,
+        Shape::Metrics25 => 500_000,
+        Shape::Large => 50_000,
+    }
 }
 
-/// Takes what Telegraf's influxdb_v2 output writes, and counts it.
-struct Sink {
-    url: String,
-    taken: Arc<Mutex<Taken>>,
+// ---------------------------------------------------------------------------------------------------------------------
+// What comes out.
+
+/// How many points each processor makes of the first messages. An error where they are not what is in the messages.
+fn look(dir: &Dir, kafka: &Kafka, shape: Shape, processors: &[Processor]) -> Result<Vec<u64>> {
+    let topic = format!("{}-first", shape.name());
+    kafka.create_topic(&topic, 1)?;
+    let messages: Vec<String> = shape.messages(LOOKED_AT).collect();
+    kafka.produce(&topic, &messages)?;
+    let mut running = Vec::new();
+    for (index, processor) in processors.iter().enumerate() {
+        let sink = Sink::keeping()?;
+        let id = format!("{topic}-{index}");
+        let conf = processor.conf(Into::Sink, LOOKED_AT)?;
+        let telegraf = conf.start(dir, kafka.broker(), &topic, &id, sink.url(), &id)?;
+        running.push((processor, sink, telegraf));
+    }
+    let last = messages.last().and_then(|message| request_id(message)).context("the last message is a good one")?;
+    let counts = running.iter().map(|(processor, sink, telegraf)| {
+        wait_for("the last message", LONG, || {
+            telegraf.ensure_running()?;
+            Ok(sink.look(|written| memmem::find(written, last.as_bytes()).map(drop)))
+        })
+        .and_then(|()| {
+            let written = sink.look(|written| String::from_utf8(written.to_vec()))?;
+            compare(&written, &messages, processor.output)
+        })
+        .with_context(|| format!("{}, {}:\n{}", processor.name, shape.title(), telegraf.log()))
+    });
+    counts.collect()
 }
 
-/// How many lines there were, and when the last of them came.
-#[derive(Clone, Copy)]
-struct Taken {
-    lines: u64,
-    at: Instant,
+/// The number of points, if they are what is to be made of the messages.
+fn compare(written: &str, messages: &[String], output: Output) -> Result<u64> {
+    let lines = parse_lines(written).collect::<Result<Vec<_>, _>>()?;
+    // The count of `--stats` is not made of a message.
+    let lines: Vec<_> = lines.iter().filter(|line| line.series.measurement != "algorithmia_processor").collect();
+    if output == Output::Messages {
+        ensure!(lines.len() == messages.len(), "{} points of {} messages", lines.len(), messages.len());
+        for (line, message) in lines.iter().zip(messages) {
+            ensure!(
+                fields(line)? == [("value".to_owned(), Found::Text(message.clone()))].into(),
+                "{line} of {message}"
+            );
+        }
+    }
+    if output == Output::Points {
+        let named = |name| lines.iter().filter(move |line| line.series.measurement == name);
+        let points = named("algorithmia").map(|line| point(line)).collect::<Result<Vec<_>>>()?;
+        for message in messages {
+            let Some(expected) = expected(message)? else { continue };
+            let same =
+                points.iter().filter(|point| point.fields.get("request_id") == expected.fields.get("request_id"));
+            let same: Vec<_> = same.collect();
+            ensure!(same == [&expected], "{message}\nmakes {same:#?}\ninstead of {expected:#?}");
+        }
+    }
+    Ok(lines.len() as u64)
 }
 
-impl Sink {
-    fn start(influxdb: Option<Arc<Influxdb>>) -> Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0")?;
-        let url = format!("http://{}", listener.local_addr()?);
-        let taken = Arc::new(Mutex::new(Taken { lines: 0, at: Instant::now() }));
-        let counter = Arc::clone(&taken);
-        thread::spawn(move || {
-            for connection in listener.incoming().map_while(Result::ok) {
-                let (counter, influxdb) = (Arc::clone(&counter), influxdb.clone());
-                thread::spawn(move || {
-                    // Telegraf tries again where it gets no answer, and complains in its log.
-                    if let Err(error) = serve(connection, influxdb.as_deref(), &counter) {
-                        eprintln!("a connection to the sink ended: {error:#}");
-                    }
-                });
+#[derive(Debug, PartialEq)]
+struct Point {
+    tags: BTreeMap<String, String>,
+    fields: BTreeMap<String, Found>,
+    /// Only our own binary fills the last three digits of the nanoseconds, so that calls of the same microsecond keep apart.
+    microseconds: i64,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Found {
+    Number(f64),
+    Text(String),
+}
+
+const TAGS: [&str; 3] = ["algorithm_name", "algorithm_owner", "algorithm_version"];
+
+/// The point to be made of a message, if it is a good one.
+fn expected(message: &str) -> Result<Option<Point>> {
+    let Ok(payload) = serde_json::from_str::<BTreeMap<String, &RawValue>>(message) else { return Ok(None) };
+    if !payload.contains_key(TAGS[0]) {
+        return Ok(None);
+    }
+    let mut point = Point { tags: BTreeMap::new(), fields: BTreeMap::new(), microseconds: 0 };
+    for (key, value) in payload {
+        // serde_json itself reads a float to a last digit more or less.
+        let found = match value.get().parse() {
+            Ok(number) => Found::Number(number),
+            Err(_) => Found::Text(serde_json::from_str(value.get())?),
+        };
+        match found {
+            Found::Text(text) if TAGS.contains(&&*key) => drop(point.tags.insert(key, text)),
+            Found::Text(text) if key == "time" => {
+                let time = text.parse::<DateTime>()?.to_zoned(TimeZone::UTC)?;
+                point.microseconds = time.timestamp().as_microsecond();
             }
-        });
-        Ok(Sink { url, taken })
+            found => drop(point.fields.insert(key, found)),
+        }
     }
-
-    fn taken(&self) -> Taken {
-        *self.taken.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+    Ok(Some(point))
 }
 
-/// Answers the requests of one connection until it is closed.
-fn serve(connection: TcpStream, influxdb: Option<&Influxdb>, taken: &Mutex<Taken>) -> Result<()> {
-    let mut reader = BufReader::with_capacity(256 * 1024, connection.try_clone()?);
-    let mut body = Vec::new();
-    while read_request(&mut reader, &mut body)? {
-        if let Some(influxdb) = influxdb {
-            influxdb.write(&body)?;
-        }
-        let lines = memchr_iter(b'\n', &body).count() as u64;
-        {
-            let mut taken = taken.lock().unwrap_or_else(PoisonError::into_inner);
-            *taken = Taken { lines: taken.lines + lines, at: Instant::now() };
-        }
-        (&connection).write_all(b"HTTP/1.1 204 No Content\r\n\r\n")?;
-    }
-    Ok(())
+fn request_id(message: &str) -> Option<String> {
+    let payload: serde_json::Value = serde_json::from_str(message).ok()?;
+    Some(payload.get("request_id")?.as_str()?.to_owned())
 }
 
-/// Reads a request of which only the body counts; false where there is none any more.
-fn read_request(reader: &mut impl BufRead, body: &mut Vec<u8>) -> Result<bool> {
-    body.clear();
-    let (mut line, mut length, mut chunked) = (String::new(), 0, false);
-    loop {
-        line.clear();
-        if reader.read_line(&mut line)? == 0 {
-            return Ok(false);
-        }
-        let header = line.trim_end().to_ascii_lowercase();
-        match header.split_once(": ") {
-            Some(("content-length", value)) => length = value.parse()?,
-            Some(("transfer-encoding", value)) => chunked = value == "chunked",
-            Some(("content-encoding", value)) => ensure!(value == "identity", "the sink cannot decode {value}"),
-            _ if header.is_empty() => break,
-            _ => {}
-        }
-    }
-    if !chunked {
-        reader.take(length).read_to_end(body)?;
-        return Ok(true);
-    }
-    loop {
-        line.clear();
-        reader.read_line(&mut line)?;
-        let length = u64::from_str_radix(line.trim_end(), 16).with_context(|| format!("{line:?} begins a chunk"))?;
-        reader.take(length).read_to_end(body)?;
-        reader.read_line(&mut line)?;
-        if length == 0 {
-            return Ok(true);
-        }
-    }
+fn point(line: &ParsedLine) -> Result<Point> {
+    let tags = line.series.tag_set.iter().flatten();
+    let tags = tags.map(|(key, value)| (key.to_string(), value.to_string())).collect();
+    let nanoseconds = line.timestamp.context("a point without time")?;
+    Ok(Point { tags, fields: fields(line)?, microseconds: nanoseconds.div_euclid(1000) })
 }
+
+fn fields(line: &ParsedLine) -> Result<BTreeMap<String, Found>> {
+    let field = |(key, value): &(EscapedStr, FieldValue)| {
+        let found = match value {
+            FieldValue::F64(number) => Found::Number(*number),
+            FieldValue::String(text) => Found::Text(text.to_string()),
+            other => bail!("{key} is neither float nor text: {other}"),
+        };
+        Ok((key.to_string(), found))
+    };
+    line.field_set.iter().map(field).collect()
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// How fast.
 
 /// What one processor came to in one round.
 #[derive(Clone, Copy)]
 struct Outcome {
+    /// Messages a second.
     per_second: f64,
-    /// Processor time a message, in microseconds: Telegraf's own, and that of its children.
+    /// Processor time a message, in microseconds, and the most memory, in MiB: Telegraf's own, and that of its children.
     cpu: [f64; 2],
+    memory: [f64; 2],
 }
 
-/// A Telegraf that reads the whole topic, in slices of time between which all of its processes are stopped.
+/// A Telegraf that reads the topic, in slices of time between which all of its processes are stopped.
 struct Runner<'a> {
     processor: &'a Processor,
     telegraf: Telegraf,
     sink: &'a Sink,
-    journal: Option<PathBuf>,
+    journal: PathBuf,
     /// What the sink had from others.
     before: u64,
     running: Duration,
     /// Telegraf's own processes, itself first.
-    processes: Vec<Pid>,
-    /// When the last line came.
+    processes: Vec<u32>,
+    /// When the last point came.
     last: Mark,
 }
 
 #[derive(Clone, Copy, Default)]
 struct Mark {
-    lines: u64,
+    points: u64,
     running: Duration,
     cpu: [f64; 2],
 }
 
-impl<'a> Runner<'a> {
-    fn start(dir: &Dir, broker: &str, sink: &'a Sink, processor: &'a Processor, conf: &str, id: &str) -> Result<Self> {
-        let mut environment = vec![
-            ("KAFKA_BROKER", broker.to_owned()),
-            ("KAFKA_TOPIC", TOPIC.to_owned()),
-            ("KAFKA_CONSUMER_GROUP", id.to_owned()),
-            ("INFLUX_HOST", sink.url.clone()),
-            ("INFLUX_TOKEN", TOKEN.to_owned()),
-            ("INFLUX_ORG", ORG.to_owned()),
-            ("INFLUX_BUCKET", BUCKET.to_owned()),
-            ("TELEGRAF_ALGORITHMIA", BINARY.to_owned()),
-        ];
-        let journal = conf.contains("\"--journal\"").then(|| dir.path().join(format!("journal-{id}")));
-        environment.extend(journal.iter().map(|folder| ("ALGORITHMIA_JOURNAL", folder.display().to_string())));
-        let config = dir.write(&format!("telegraf-{id}.conf"), conf)?;
-        let before = sink.taken().lines;
-        let telegraf = Telegraf::start(dir, config, environment)?;
-        let running = Duration::ZERO;
-        Ok(Runner { processor, telegraf, sink, journal, before, running, processes: Vec::new(), last: Mark::default() })
-    }
-
+impl Runner<'_> {
     /// Stops it as soon as something has gone all the way; true then.
     fn stop_once_started(&mut self) -> Result<bool> {
         self.telegraf.ensure_running()?;
-        if self.processes.is_empty() && self.sink.taken().lines > self.before {
+        if self.processes.is_empty() && self.sink.taken().points > self.before {
             self.processes = processes(&self.telegraf)?;
-            self.signal(Signal::STOP)?;
+            signal(&self.processes, Signal::STOP)?;
         }
         Ok(!self.processes.is_empty())
-    }
-
-    fn signal(&self, signal: Signal) -> Result<()> {
-        self.processes.iter().try_for_each(|process| Ok(kill_process(*process, signal)?))
     }
 
     fn run(&mut self, slice: Duration) -> Result<()> {
         self.telegraf.ensure_running()?;
         let start = Instant::now();
-        self.signal(Signal::CONT)?;
+        signal(&self.processes, Signal::CONT)?;
         thread::sleep(slice);
-        self.signal(Signal::STOP)?;
+        signal(&self.processes, Signal::STOP)?;
         let slice = start.elapsed();
-        let Taken { lines, at } = self.sink.taken();
-        let lines = lines - self.before;
-        if lines > self.last.lines {
+        let Taken { points, at } = self.sink.taken();
+        let points = points - self.before;
+        if points > self.last.points {
             // Telegraf writes in batches, and where a slice ends within one should make no difference.
             let running = self.running + at.saturating_duration_since(start).min(slice);
-            self.last = Mark { lines, running, cpu: cpu(&self.processes) };
+            self.last = Mark { points, running, cpu: self.sum(usage::cpu_seconds)? };
         }
         self.running += slice;
         Ok(())
     }
 
-    fn reach(&self, lines: u64) -> Result<()> {
-        wait_for("the messages", LONG, || {
-            self.telegraf.ensure_running()?;
-            Ok((self.sink.taken().lines - self.before >= lines).then_some(()))
-        })
-        .with_context(|| format!("{}: {lines} messages should come", self.processor.name))
+    /// Telegraf's own, and that of its children.
+    fn sum(&self, of: impl Fn(u32) -> Result<f64>) -> Result<[f64; 2]> {
+        let (telegraf, children) = self.processes.split_first().context("not started")?;
+        Ok([of(*telegraf)?, children.iter().map(|child| of(*child)).sum::<Result<f64>>()?])
     }
 
-    /// Lets Telegraf come to the topic's end, since a processor that loses messages is fast in vain.
-    fn finish(self, messages: u64) -> Result<()> {
-        self.reach(messages)?;
-        // Before the end, at which Telegraf complains of a child that leaves as `cat` does.
+    /// Ends all of it, which is stopped. It has still much to read, and nobody waits for that.
+    fn end(self, shape: Shape) -> Result<()> {
+        // The children first: as long as Telegraf is stopped and waits for none of them, their numbers are theirs.
+        signal(&self.processes[1..], Signal::KILL)?;
+        self.telegraf.kill()?;
         let log = self.telegraf.log();
-        self.telegraf.terminate()?;
-        ensure!(!log.contains(" E! ") && !log.contains("overflow"), "{} did not go well:\n{log}", self.processor.name);
-        if let Some(journal) = self.journal {
+        // Some report what is no good as an error.
+        let errors = shape != Shape::Bad && log.contains(" E! ");
+        ensure!(!errors && !log.contains("overflow"), "{} did not go well:\n{log}", self.processor.name);
+        if self.journal.exists() {
             // Or the disk would fill up.
-            std::fs::remove_dir_all(&journal).context("the journal")?;
+            std::fs::remove_dir_all(&self.journal).context("the journal")?;
         }
         Ok(())
     }
 }
 
+fn signal(processes: &[u32], signal: Signal) -> Result<()> {
+    processes.iter().try_for_each(|process| {
+        let process = Pid::from_raw((*process).try_into()?).context("a process has a number")?;
+        Ok(kill_process(process, signal)?)
+    })
+}
+
 /// Telegraf and all that it has started.
-fn processes(telegraf: &Telegraf) -> Result<Vec<Pid>> {
-    let mut processes = vec![telegraf.pid() as i32];
-    for index in 0.. {
-        let Some(process) = processes.get(index) else { break };
-        for task in std::fs::read_dir(format!("/proc/{process}/task"))? {
-            // A thread may end meanwhile.
-            let children = std::fs::read_to_string(task?.path().join("children")).unwrap_or_default();
-            processes.extend(children.split_whitespace().filter_map(|child| child.parse::<i32>().ok()));
-        }
+fn processes(telegraf: &Telegraf) -> Result<Vec<u32>> {
+    let mut processes = vec![telegraf.pid()];
+    let mut descendants = telegraf.children()?;
+    while let Some(descendant) = descendants.pop() {
+        processes.push(descendant.pid());
+        descendants.extend(descendant.children()?);
     }
-    processes.into_iter().map(|process| Pid::from_raw(process).context("a process has a number")).collect()
+    Ok(processes)
 }
 
-/// The processor time in seconds of the first one, and of the others.
-fn cpu(processes: &[Pid]) -> [f64; 2] {
-    let seconds = |process: &Pid| {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.as_raw_nonzero())).unwrap_or_default();
-        // The second item is the program's name in brackets, which may hold anything.
-        let items = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
-        let ticks: u64 = items.skip(11).take(2).filter_map(|item| item.parse::<u64>().ok()).sum();
-        ticks as f64 / clock_ticks_per_second() as f64
-    };
-    [seconds(&processes[0]), processes[1..].iter().map(seconds).sum()]
+/// All that the rounds of one shape have in common.
+struct Race<'a> {
+    dir: &'a Dir,
+    kafka: &'a Kafka,
+    sinks: &'a [Sink],
+    options: &'a Options,
+    shape: Shape,
+    messages: u64,
+    /// How many points each processor makes of a message.
+    points: &'a [f64],
 }
 
-/// One Telegraf for each processor, all new, and what each of them came to in turns.
-fn round(dir: &Dir, broker: &str, sinks: &[Sink], options: &Options, number: usize) -> Result<Vec<Outcome>> {
-    let mut runners = Vec::new();
-    for (index, processor) in options.processors.iter().enumerate() {
-        let (conf, id) = (processor.telegraf_conf(options)?, format!("{number}-{index}"));
-        runners.push(Runner::start(dir, broker, &sinks[index], processor, &conf, &id)?);
+impl Race<'_> {
+    /// One Telegraf for each processor, all new, and what each of them came to in turns.
+    fn round(&self, number: usize) -> Result<Vec<Outcome>> {
+        let mut runners = Vec::new();
+        for (index, processor) in self.options.processors.iter().enumerate() {
+            runners.push(self.start(
+                processor,
+                &self.sinks[index],
+                &format!("{}-{number}-{index}", self.shape.name()),
+            )?);
+        }
+        let mut alive = Instant::now();
+        wait_for("the start of all", LONG, || {
+            let started = runners.iter_mut().map(Runner::stop_once_started).collect::<Result<Vec<_>>>()?;
+            if alive.elapsed() >= ALIVE_EVERY {
+                let mut started = runners.iter_mut().zip(&started).filter(|(_, started)| **started);
+                started.try_for_each(|(runner, _)| runner.run(SIGN_OF_LIFE))?;
+                alive = Instant::now();
+            }
+            Ok(started.into_iter().all(|started| started).then_some(()))
+        })?;
+        let count = runners.len();
+        let slice = Duration::from_millis(self.options.slice);
+        let mut turn = number;
+        let mut turns_for = |time: Duration| -> Result<Vec<Mark>> {
+            let turns = time.div_duration_f64(slice).ceil() as usize;
+            for _ in 0..turns {
+                (0..count).try_for_each(|step| runners[(turn + step) % count].run(slice))?;
+                turn += 1;
+                let done = |(runner, points): (&Runner, &f64)| {
+                    runner.last.points as f64 >= END * points * self.messages as f64
+                };
+                if runners.iter().zip(self.points).any(done) {
+                    break;
+                }
+            }
+            Ok(runners.iter().map(|runner| runner.last).collect())
+        };
+        let starts = turns_for(WARM_UP)?;
+        let ends = turns_for(Duration::from_secs_f64(self.options.seconds))?;
+        let mut outcomes = Vec::new();
+        for (index, runner) in runners.into_iter().enumerate() {
+            let (start, end) = (starts[index], ends[index]);
+            let messages = (end.points - start.points) as f64 / self.points[index];
+            ensure!(
+                messages > 0.0,
+                "{} made nothing of the messages: {}",
+                runner.processor.name,
+                runner.telegraf.log()
+            );
+            outcomes.push(Outcome {
+                per_second: messages / (end.running - start.running).as_secs_f64(),
+                cpu: [0, 1].map(|who| (end.cpu[who] - start.cpu[who]) * 1e6 / messages),
+                memory: runner.sum(|process| Ok(usage::peak_rss(process)? as f64 / 1024.0 / 1024.0))?,
+            });
+            runner.end(self.shape)?;
+        }
+        Ok(outcomes)
     }
-    let mut alive = Instant::now();
-    wait_for("the start of all", LONG, || {
-        let started = runners.iter_mut().map(Runner::stop_once_started).collect::<Result<Vec<_>>>()?;
-        if alive.elapsed() >= ALIVE_EVERY {
-            let mut started = runners.iter_mut().zip(&started).filter(|(_, started)| **started);
-            started.try_for_each(|(runner, _)| runner.run(SIGN_OF_LIFE))?;
-            alive = Instant::now();
-        }
-        Ok(started.into_iter().all(|started| started).then_some(()))
-    })?;
-    let count = runners.len();
-    let slice = Duration::from_millis(options.slice);
-    let [from, to] = WINDOW.map(|share| (share * options.messages as f64) as u64);
-    let mut turn = number;
-    let mut turns_until = |done: &dyn Fn(&[Runner]) -> bool| -> Result<Vec<Mark>> {
-        while !done(&runners) {
-            (0..count).try_for_each(|step| runners[(turn + step) % count].run(slice))?;
-            turn += 1;
-        }
-        Ok(runners.iter().map(|runner| runner.last).collect())
-    };
-    let starts = turns_until(&|runners| runners.iter().all(|runner| runner.last.lines >= from))?;
-    let ends = turns_until(&|runners| runners.iter().any(|runner| runner.last.lines >= to))?;
-    runners.iter().try_for_each(|runner| runner.signal(Signal::CONT))?;
-    runners.into_iter().try_for_each(|runner| runner.finish(options.messages))?;
-    let outcome = |(start, end): (&Mark, &Mark)| {
-        let lines = (end.lines - start.lines) as f64;
-        Outcome {
-            per_second: lines / (end.running - start.running).as_secs_f64(),
-            cpu: [0, 1].map(|index| (end.cpu[index] - start.cpu[index]) * 1e6 / lines),
-        }
-    };
-    Ok(starts.iter().zip(&ends).map(outcome).collect())
+
+    fn start<'a>(&self, processor: &'a Processor, sink: &'a Sink, id: &str) -> Result<Runner<'a>> {
+        let before = sink.taken().points;
+        let conf = processor.conf(self.options.into, self.messages)?;
+        let telegraf = conf.start(self.dir, self.kafka.broker(), self.shape.name(), id, sink.url(), id)?;
+        Ok(Runner {
+            processor,
+            telegraf,
+            sink,
+            journal: journal(self.dir, id),
+            before,
+            running: Duration::ZERO,
+            processes: Vec::new(),
+            last: Mark::default(),
+        })
+    }
 }
 
-/// Prints what came out, and gives the median ratio of each processor to the first one's turn in the same round.
-fn report(processors: &[Processor], rounds: &[Vec<Outcome>]) -> Vec<f64> {
-    println!(
-        "\n{:<14} {:>26}   {:>7}   {:>20}   {:>17}",
-        "", "messages/s", "medians", "paired ratio", "CPU us/message"
-    );
-    println!(
-        "{:<14} {:>8} {:>8} {:>8}   {:>7}   {:>6} {:>6} {:>6}   {:>8} {:>8}",
-        "", "min", "median", "max", "ratio", "min", "median", "max", "Telegraf", "children"
-    );
-    let column = |index: usize, value: fn(&Outcome) -> f64| {
-        support::spread(rounds.iter().map(move |round| value(&round[index])))
-    };
-    let reference = column(0, |outcome| outcome.per_second).median;
-    let row = |(index, processor): (usize, &Processor)| {
-        let support::Spread { min, median, max } = column(index, |outcome| outcome.per_second);
-        let paired = support::spread(rounds.iter().map(|round| round[index].per_second / round[0].per_second));
-        let [telegraf, children] = [column(index, |outcome| outcome.cpu[0]), column(index, |outcome| outcome.cpu[1])];
-        let (telegraf, children) = (telegraf.median, children.median);
-        println!(
-            "{:<14} {min:>8.0} {median:>8.0} {max:>8.0}   {:>7.3}   {:>6.3} {:>6.3} {:>6.3}   {telegraf:>8.2} {children:>8.2}",
-            processor.name,
-            median / reference,
-            paired.min,
-            paired.median,
-            paired.max,
-        );
-        paired.median
-    };
-    processors.iter().enumerate().map(row).collect()
+// ---------------------------------------------------------------------------------------------------------------------
+// What is said of it.
+
+/// Prints what came out, and gives the median ratio of each processor to the first one's turns in the same round.
+fn report(processors: &[Processor], rounds: &[Vec<Outcome>], points: &[u64]) -> Vec<f64> {
+    let column =
+        |index: usize, value: &dyn Fn(&Outcome) -> f64| spread(rounds.iter().map(|round| value(&round[index])));
+    let range = |Spread { min, median, max }| format!("{} ({} to {})", figure(median), figure(min), figure(max));
+    let ratio = |Spread { min, median, max }| format!("{median:.2} ({min:.2} to {max:.2})");
+    let reference = &processors[0].name;
+    let mut table = Table::new(&[
+        "",
+        "messages/s",
+        &format!("/ {reference}"),
+        &format!("/ {reference}, in pairs"),
+        "Telegraf, us",
+        "children, us",
+        "children / Telegraf",
+        "Telegraf, MiB",
+        "children, MiB",
+        &format!("points of {} messages", figure(LOOKED_AT as f64)),
+    ]);
+    let first = column(0, &|outcome| outcome.per_second).median;
+    let mut ratios = Vec::new();
+    for (index, processor) in processors.iter().enumerate() {
+        let per_second = column(index, &|outcome| outcome.per_second);
+        let pairs = spread(rounds.iter().map(|round| round[index].per_second / round[0].per_second));
+        let median = |value: &dyn Fn(&Outcome) -> f64| column(index, value).median;
+        let share = median(&|outcome| outcome.cpu[1] / outcome.cpu[0]);
+        table.row(vec![
+            processor.name.clone(),
+            range(per_second),
+            format!("{:.2}", per_second.median / first),
+            ratio(pairs),
+            figure(median(&|outcome| outcome.cpu[0])),
+            figure(median(&|outcome| outcome.cpu[1])),
+            format!("{:.0} %", share * 100.0),
+            figure(median(&|outcome| outcome.memory[0])),
+            figure(median(&|outcome| outcome.memory[1])),
+            figure(points[index] as f64),
+        ]);
+        ratios.push(pairs.median);
+    }
+    println!("\n{table}");
+    ratios
 }
 
 fn main() -> Result<ExitCode> {
-    let options = Options::parse();
+    let mut options = Options::parse();
+    if options.short {
+        options.shapes = vec![Shape::Tutorial];
+        options.processors = ["cat", "plain", "shipped"].map(str::parse).into_iter().collect::<Result<_>>()?;
+        if options.at_least.is_empty() {
+            options.at_least = SHORT_AT_LEAST.map(|(name, ratio)| (name.to_owned(), ratio)).into();
+        }
+    }
     let dir = Dir::new("pipeline")?;
     measure(&dir, &options).inspect_err(|_| dir.keep())
 }
 
 fn measure(dir: &Dir, options: &Options) -> Result<ExitCode> {
     let processors = &options.processors;
-    let shipped = processors.iter().position(|processor| processor.command.is_none());
-    ensure!(options.at_least.is_none() || shipped.is_some(), "--at-least is for `shipped`, which is not among them");
-    ensure!(options.rounds > 0, "no rounds, no figures");
+    let named = |name: &str| processors.iter().position(|processor| processor.name == name);
+    for (name, _) in &options.at_least {
+        ensure!(named(name).is_some(), "--at-least is for {name}, which is not among the processors");
+    }
+    let count = options.rounds.unwrap_or(if options.short { 7 } else { 5 });
+    ensure!(count > 0 && options.slice > 0, "no rounds, no figures");
+    if named("go").is_some() {
+        build_shim()?;
+    }
+    println!("{}", machine());
 
     let kafka = Kafka::start(dir)?;
-    kafka.create_topic(TOPIC, 1)?;
-    kafka.produce(TOPIC, support::Shape::Tutorial.messages(options.messages))?;
     let influxdb = if options.into == Into::Influxdb { Some(Influxdb::start(dir)?) } else { None };
     let influxdb = influxdb.map(Arc::new);
     let sinks = processors.iter().map(|_| Sink::start(influxdb.clone())).collect::<Result<Vec<_>>>()?;
 
-    let mut rounds = Vec::new();
-    for number in 1..=options.rounds {
-        let outcomes = round(dir, kafka.broker(), &sinks, options, number)?;
-        print!("round {number}:");
-        for (processor, outcome) in processors.iter().zip(&outcomes) {
-            print!(
-                "  {} {:.0}/s {:.3}",
-                processor.name,
-                outcome.per_second,
-                outcome.per_second / outcomes[0].per_second
-            );
+    let mut too_slow = false;
+    for &shape in &options.shapes {
+        let bytes = shape.messages(LOOKED_AT).map(|message| message.len()).sum::<usize>() as f64 / LOOKED_AT as f64;
+        println!("\n### {}, {} bytes each", shape.title(), figure(bytes));
+        let points = look(dir, &kafka, shape, processors)?;
+        let points_per_message: Vec<f64> = points.iter().map(|points| *points as f64 / LOOKED_AT as f64).collect();
+        let messages = options.messages.unwrap_or(messages(shape));
+        kafka.create_topic(shape.name(), 1)?;
+        kafka.produce(shape.name(), shape.messages(messages))?;
+        let race = Race { dir, kafka: &kafka, sinks: &sinks, options, shape, messages, points: &points_per_message };
+        let mut rounds = Vec::new();
+        for number in 1..=count {
+            let outcomes = race.round(number)?;
+            let line = processors.iter().zip(&outcomes).map(|(processor, outcome)| {
+                let ratio = outcome.per_second / outcomes[0].per_second;
+                format!("{} {}/s {ratio:.3}", processor.name, figure(outcome.per_second))
+            });
+            eprintln!("round {number}: {}", line.collect::<Vec<_>>().join(", "));
+            rounds.push(outcomes);
         }
-        println!();
-        rounds.push(outcomes);
+        let ratios = report(processors, &rounds, &points);
+        for (name, least) in &options.at_least {
+            let ratio = named(name).map_or(f64::NAN, |index| ratios[index]);
+            if ratio.is_nan() || ratio < *least {
+                println!("{name} reaches {ratio:.3} of {}, and not {least}", processors[0].name);
+                too_slow = true;
+            }
+        }
+        if let Some(folder) = &options.plots {
+            let bars = processors.iter().enumerate().map(|(index, processor)| {
+                (processor.name.clone(), spread(rounds.iter().map(|round| round[index].per_second)))
+            });
+            let title = format!("Throughput of one Telegraf: {}", shape.title());
+            let file = folder.join(format!("pipeline-{}.svg", shape.name()));
+            plot::bars(&file, &title, "messages/s", &bars.collect::<Vec<_>>())?;
+        }
     }
-
-    let ratios = report(processors, &rounds);
-    if let (Some(shipped), Some(at_least)) = (shipped, options.at_least)
-        && ratios[shipped] < at_least
-    {
-        println!("\nshipped reaches {:.3} of {}, and not {at_least}", ratios[shipped], processors[0].name);
-        return Ok(ExitCode::FAILURE);
-    }
-    Ok(ExitCode::SUCCESS)
+    Ok(if too_slow { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

@@ -95,6 +95,8 @@ struct Engine {
     scratch: Scratch,
     /// The text of a message, unescaped.
     message: Vec<u8>,
+    /// Another converter writes the rejections.
+    leaves_rejections: bool,
     /// The last time that the clock gave.
     last_now: i64,
     rejection_times: RejectionTimes,
@@ -134,6 +136,7 @@ impl Converter {
                 flat: Flat::default(),
                 scratch: Scratch::default(),
                 message: Vec::new(),
+                leaves_rejections: false,
                 last_now: i64::MIN,
                 rejection_times: RejectionTimes::default(),
                 settings,
@@ -141,9 +144,11 @@ impl Converter {
         }
     }
 
-    /// Another converter of the same settings.
-    pub(crate) fn another(&self) -> Self {
-        Self::of(self.engine.settings.clone())
+    /// Another converter of the same settings, which tells of rejections but leaves it to this one to write them.
+    pub(crate) fn helper(&self) -> Self {
+        let mut helper = Self::of(self.engine.settings.clone());
+        helper.engine.leaves_rejections = true;
+        helper
     }
 
     /// Where it stands in the input.
@@ -666,6 +671,9 @@ impl Engine {
         sink: &mut Sink<'_>,
     ) {
         let Rejection { reason, error } = rejection;
+        if self.leaves_rejections {
+            return sink.observer.observe(Event::Rejected { reason: *reason, error });
+        }
         let given = origin.time.and_then(|time| timestamp::of_metric(time, 0)).unwrap_or_else(|| self.now());
         let time = self.rejection_times.time(given, hash.unwrap_or_else(|| xxh3_64(payload)));
         let text = String::from_utf8_lossy(payload);

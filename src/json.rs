@@ -322,6 +322,10 @@ pub(crate) fn number_prefix(text: &[u8]) -> Result<(usize, bool), usize> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
     use super::*;
 
     #[test]
@@ -331,6 +335,18 @@ mod tests {
         }
         for text in ["", "-", "+1", "01", "1.", ".5", "1e", "1e+", "0x10", "1 ", " 1", "1_000", "NaN", "１"] {
             assert!(Number::of(text).is_none(), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn digits_go_to_the_first_byte_that_is_none(
+            digits in 0..40_usize,
+            rest in vec(select(&b"0189/:.eE+-,\0\x7f\x80\xb0\xba\xff"[..]), 0..20),
+        ) {
+            let text = [vec![b'7'; digits], rest].concat();
+            let end = text.iter().position(|byte| !byte.is_ascii_digit());
+            prop_assert_eq!(digits_len(&text), end.unwrap_or(text.len()));
         }
     }
 

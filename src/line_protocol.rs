@@ -181,6 +181,10 @@ pub(crate) fn cut(text: &str, limit: usize) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
     use super::*;
 
     fn key(raw: &str) -> String {
@@ -232,6 +236,19 @@ mod tests {
         assert_eq!(unescape_string(b"open", &mut Vec::new()), None);
         assert_eq!(unescape_string(b"open\\", &mut Vec::new()), None);
         assert_eq!(unescape_string(b"open\\\"", &mut Vec::new()), None);
+    }
+
+    proptest! {
+        #[test]
+        fn a_string_goes_to_the_first_byte_that_cannot_be_in_it(
+            text in vec(select(&b"\"\\\0\x1f !#[]a\x7f\x80\xa2\xdc\xff"[..]), 0..40),
+            plain in 0..40_usize,
+        ) {
+            for text in [text.clone(), [vec![b'a'; plain], text].concat()] {
+                let end = text.iter().position(|byte| matches!(byte, b'"' | b'\\' | ..0x20));
+                prop_assert_eq!(string_len(&text), end.unwrap_or(text.len()));
+            }
+        }
     }
 
     #[test]

@@ -141,7 +141,7 @@ impl<R: Read + Send + 'static> Parallel<R> {
         let (sender, converted) = channel();
         for _ in 0..self.threads {
             let (reader, guess) = (Arc::clone(&self.reader), Arc::clone(&self.guess));
-            let (mut converter, sender) = (converter.another(), sender.clone());
+            let (mut converter, sender) = (converter.helper(), sender.clone());
             let work = move || {
                 let mut next = || {
                     let mut chunk = next_chunk(&reader, &guess)?;

@@ -3,7 +3,11 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
+use support::Shape;
 use telegraf_algorithmia::{Converter, Counts, Settings};
+
+#[path = "../benches/support/mod.rs"]
+mod support;
 
 struct Counting;
 
@@ -73,6 +77,35 @@ fn a_valid_message_costs_no_allocation() {
             assert!(run(3) > 0, "the buffers had to grow, or nothing is counted");
             assert_eq!(run(100), 0, "in chunks of {chunk}: {input:.300}");
             assert_eq!(counts, Counts { converted: 103, ..Counts::default() });
+        }
+    }
+}
+
+/// Nor does one behind others of its kind, or behind some that are rejected, which do cost some.
+#[test]
+fn a_valid_message_among_others_costs_no_allocation() {
+    for shape in Shape::ALL {
+        let messages: Vec<String> = shape.messages(200).collect();
+        let lines = messages.iter().map(|message| format!("{message}\n")).collect();
+        let metrics = messages.iter().map(|message| telegraf(message)).collect();
+        for inputs in [metrics, lines] as [Vec<String>; 2] {
+            let mut converter = Converter::new(Settings::default()).unwrap();
+            let (mut out, mut counts) = (Vec::new(), Counts::default());
+            let mut run = || {
+                let [mut valid, mut rejected] = [0; 2];
+                for input in &inputs {
+                    out.clear();
+                    let (before, converted) = (ALLOCATIONS.get(), counts.converted);
+                    converter.push(input.as_bytes(), &mut out, &mut counts);
+                    let sum = if counts.converted > converted { &mut valid } else { &mut rejected };
+                    *sum += ALLOCATIONS.get() - before;
+                }
+                [valid, rejected]
+            };
+            run();
+            let [valid, rejected] = run();
+            assert_eq!((valid, rejected > 0), (0, shape == Shape::Bad), "{shape:?}");
+            assert_eq!(counts.converted, if shape == Shape::Bad { 2 * 190 } else { 2 * 200 });
         }
     }
 }

@@ -96,7 +96,7 @@ impl Shape {
     /// For a heading.
     pub fn title(self) -> &'static str {
         match self {
-            Shape::Tutorial => "the tutorial's message",
+            Shape::Tutorial => "The tutorial's message",
             Shape::Metrics25 => "25 metrics",
             Shape::Large => "25 KB a message",
             Shape::Bad => "5 % bad messages",
