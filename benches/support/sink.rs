@@ -3,7 +3,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
 use std::time::Instant;
 
@@ -28,7 +28,8 @@ struct Shared {
     taken: Mutex<Taken>,
     /// All that was written, where somebody wants to see it.
     kept: Option<Mutex<Vec<u8>>>,
-    influxdb: Option<Arc<Influxdb>>,
+    /// Weak, since the sink's threads live as long as the benchmark, and the database's folder would stay behind.
+    influxdb: Option<Weak<Influxdb>>,
 }
 
 impl Sink {
@@ -46,6 +47,7 @@ impl Sink {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let url = format!("http://{}", listener.local_addr()?);
         let taken = Mutex::new(Taken { points: 0, at: Instant::now() });
+        let influxdb = influxdb.as_ref().map(Arc::downgrade);
         let shared = Arc::new(Shared { taken, kept, influxdb });
         let server = Arc::clone(&shared);
         thread::spawn(move || {
@@ -88,7 +90,7 @@ impl Shared {
         let mut body = Vec::new();
         while read_request(&mut reader, &mut body)? {
             if let Some(influxdb) = &self.influxdb {
-                influxdb.write(&body)?;
+                influxdb.upgrade().context("the database is gone")?.write(&body)?;
             }
             if let Some(kept) = &self.kept {
                 kept.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&body);
