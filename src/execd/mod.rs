@@ -34,17 +34,19 @@ use self::stats::{Lag, Stats};
 /// Write when this much is there, even if more input is waiting.
 const WRITE_SIZE: usize = 128 * 1024;
 
-/// In a flood, wait so long before reading on: what comes meanwhile is read, written and woken up for at once.
-const FLOOD_PAUSE: Duration = Duration::from_micros(150);
+/// In a flood, wait so long before reading on: what comes meanwhile is read, written and woken up for at once. A pipe of
+/// 64 KiB has room for what Telegraf writes in three times as long; one that is full would hold it up.
+const FLOOD_PAUSE: Duration = Duration::from_micros(500);
 
-/// It is a flood when so many more reads found something within this time than did not, ...
-const FLOOD_READS: u32 = 32;
+/// It is a flood when so many more waits for input were short, or brought so many lines at once, than were and did neither.
+/// On a busy machine, which wakes us late, it is the lines that tell.
+const FLOOD_WAITS: u32 = 32;
 const FLOOD_WAIT: Duration = Duration::from_micros(50);
-
-/// ... and no longer when a pause has brought fewer lines than this. The next flood then has to be longer before it counts:
-/// somebody who waits for each answer before the next question must not pay for pauses.
 const FLOOD_LINES: u64 = 4;
-const MAX_FLOOD_READS: u32 = 32 * 1024;
+
+/// It is one no longer when a pause has brought fewer lines. If it has brought any, the next flood has to be longer before
+/// it counts: somebody who waits for each answer before the next question must not pay for pauses.
+const MAX_FLOOD_WAITS: u32 = 32 * 1024;
 
 /// After a signal: how long without input until nothing more is expected. When the whole service is stopped, Telegraf
 /// gets the signal together with us, and still has to hand over what it has read from Kafka.
@@ -149,8 +151,8 @@ impl Watch {
 
 /// Tells a flood of input from single messages.
 struct Flood {
-    /// How many more reads found something at once than did not.
-    reads: u32,
+    /// How many more waits were those of a flood than were not.
+    waits: u32,
     /// How many of them make a flood.
     needed: u32,
     /// When the wait for input began. None if there was none.
@@ -161,7 +163,7 @@ struct Flood {
 
 impl Default for Flood {
     fn default() -> Self {
-        Flood { reads: 0, needed: FLOOD_READS, wait: None, lines: None }
+        Flood { waits: 0, needed: FLOOD_WAITS, wait: None, lines: None }
     }
 }
 
@@ -172,20 +174,26 @@ impl Flood {
             *sum += lines;
         }
         if let Some(wait) = self.wait.take() {
-            self.reads = if wait.elapsed() < FLOOD_WAIT { self.reads + 1 } else { self.reads / 2 };
+            let is_flood = lines >= FLOOD_LINES || wait.elapsed() < FLOOD_WAIT;
+            self.waits = if is_flood { self.waits + 1 } else { self.waits.saturating_sub(1) };
         }
     }
 
     /// There is nothing to read: makes a pause if this is a flood, and says so.
     fn pause(&mut self) -> bool {
         match self.lines {
-            None if self.reads < self.needed => return false,
+            None if self.waits < self.needed => return false,
             None => {}
-            Some(lines) if lines < FLOOD_LINES => {
-                *self = Flood { needed: (4 * self.needed).min(MAX_FLOOD_READS), ..Flood::default() };
+            // A gap in the flood, rather than somebody who waits for us.
+            Some(0) => {
+                *self = Flood { needed: self.needed, ..Flood::default() };
                 return false;
             }
-            Some(_) => self.needed = FLOOD_READS,
+            Some(lines) if lines < FLOOD_LINES => {
+                *self = Flood { needed: (4 * self.needed).min(MAX_FLOOD_WAITS), ..Flood::default() };
+                return false;
+            }
+            Some(_) => self.needed = FLOOD_WAITS,
         }
         self.lines = Some(0);
         std::thread::sleep(FLOOD_PAUSE);
@@ -193,7 +201,7 @@ impl Flood {
     }
 
     /// A wait for input begins.
-    fn waits(&mut self) {
+    fn begin_wait(&mut self) {
         self.wait = Some(Instant::now());
     }
 }
@@ -358,7 +366,7 @@ impl Stream {
                 Some(stop_at) => Some(quiet.unwrap_or_default().min(stop_at.saturating_duration_since(Instant::now()))),
                 None => self.due(),
             };
-            flood.waits();
+            flood.begin_wait();
             let waited = if full && !input.keeps() {
                 input.wait_for_hang_up(&self.signals, timeout)?
             } else {
