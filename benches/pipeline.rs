@@ -63,7 +63,7 @@ const SIGN_OF_LIFE: Duration = Duration::from_millis(100);
 const LOOKED_AT: u64 = 1000;
 
 /// What `--short` asks for at least. Noise does not reach it, a mistake that costs something does.
-const SHORT_AT_LEAST: [(&str, f64); 2] = [("plain", 0.8), ("shipped", 0.7)];
+const SHORT_AT_LEAST: [(&str, f64); 2] = [("plain", 0.85), ("shipped", 0.85)];
 
 /// Paired rounds of one Telegraf with different processors.
 #[derive(Parser)]
