@@ -575,6 +575,22 @@ fn telegraf_is_made_to_read_more_at_once() {
 }
 
 #[test]
+fn pipes_hold_more_where_messages_are_long() {
+    for journal in [true, false] {
+        for (message, wide) in [(long_message(1, &"text ".repeat(5_000)), true), (message(1), false)] {
+            let folder = Folder::new();
+            let mut service = Service::maybe_with_journal(&folder, journal, &[]);
+            let count = 60_000 / message.len() * 10;
+            service.send(&message.repeat(count));
+            service.wait_for_lines(count);
+            let size = rustix::pipe::fcntl_getpipe_size(service.stdin()).unwrap();
+            assert_eq!(size > 64 * 1024, wide, "{size}");
+            assert_eq!(service.end(), 0);
+        }
+    }
+}
+
+#[test]
 fn while_there_is_no_room_for_long_input_is_taken_for_the_next_gauge_only() {
     at_once([true, false], |journal| {
         let folder = Folder::new();

@@ -92,6 +92,15 @@ impl Input {
         }
     }
 
+    /// Makes a pipe hold `size` bytes, if it holds less.
+    pub fn grow(&mut self, size: usize) {
+        match &self.copy {
+            Some(copy) if self.buffer.len() < size && copy.grow(self.file.as_fd(), size) => self.buffer.resize(size, 0),
+            Some(_) => {}
+            None => drop(pipe::grow(self.file.as_fd(), size)),
+        }
+    }
+
     /// Takes out of the pipe what has been read, but for the last `rest` bytes.
     pub fn consume(&mut self, rest: usize) -> io::Result<()> {
         let rest = if self.has_room_behind(rest) { rest.min(self.seen) } else { 0 };

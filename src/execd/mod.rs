@@ -34,6 +34,13 @@ use self::stats::{Lag, Stats};
 /// Write when this much is there, even if more input is waiting.
 const WRITE_SIZE: usize = 128 * 1024;
 
+/// Where fewer lines than this come with as many bytes, pipes of 64 KiB hold one or two, and Telegraf waits for us and we for
+/// it with each. They are made to hold more; where lines are short, that would only put more of them beyond the reach of flow
+/// control.
+const FEW_LINES: u64 = 8;
+const FEW_LINES_SIZE: usize = 32 * 1024;
+const WIDE_PIPE: usize = 256 * 1024;
+
 /// In a flood, wait so long before reading on: what comes meanwhile is read, written and woken up for at once. A pipe of
 /// 64 KiB has room for what Telegraf writes in three times as long; one that is full would hold it up.
 const FLOOD_PAUSE: Duration = Duration::from_micros(500);
@@ -312,6 +319,7 @@ impl Stream {
         let mut failure = Ok(());
         let mut stop_at = None;
         let mut flood = Flood::default();
+        let mut wide = false;
         let ended = loop {
             let drained = self.outlet.drain()?;
             if self.outlet.is_closed() {
@@ -343,7 +351,12 @@ impl Stream {
                     self.received += len as u64;
                     self.observer.lag.read_now();
                     self.converter.push(bytes, &mut self.out, &mut self.observer);
-                    flood.came(self.observer.lines - lines);
+                    let lines = self.observer.lines - lines;
+                    flood.came(lines);
+                    if lines < FEW_LINES && len >= FEW_LINES_SIZE && !std::mem::replace(&mut wide, true) {
+                        input.grow(WIDE_PIPE);
+                        self.outlet.grow(WIDE_PIPE);
+                    }
                     self.heed_gauges(len);
                     // What the input does not keep for us has to be in the journal before anything else.
                     if self.has_journal || self.out.len() >= WRITE_SIZE {

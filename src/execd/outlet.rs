@@ -113,6 +113,11 @@ impl Outlet {
         self.write_out(&WIDENING)
     }
 
+    /// Makes the pipe to who reads hold `size` bytes.
+    pub fn grow(&self, size: usize) {
+        pipe::grow(self.stdout.as_fd(), size);
+    }
+
     /// Takes `count` whole lines out of `lines`. Most go out at once; after this, they are in the journal if there is one.
     pub fn put(&mut self, lines: &mut Vec<u8>, count: u64) -> Result<()> {
         if lines.is_empty() {

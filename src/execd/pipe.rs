@@ -184,6 +184,17 @@ pub fn unread(output: BorrowedFd<'_>) -> io::Result<Option<u64>> {
     Ok(Some(ioctl_fionread(output)?))
 }
 
+/// Makes a pipe hold `size` bytes; false where it is none, or the system does not let us.
+#[cfg(target_os = "linux")]
+pub fn grow(pipe: BorrowedFd<'_>, size: usize) -> bool {
+    rustix::pipe::fcntl_setpipe_size(pipe, size).is_ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+pub fn grow(_: BorrowedFd<'_>, _: usize) -> bool {
+    false
+}
+
 /// Reads what is in a pipe and leaves it there.
 pub struct PipeCopy {
     /// The copy goes through a pipe of our own.
@@ -221,15 +232,8 @@ impl PipeCopy {
     }
 
     /// Makes both pipes hold `size` bytes; false where the system does not let us.
-    #[cfg(target_os = "linux")]
     pub fn grow(&self, input: BorrowedFd<'_>, size: usize) -> bool {
-        let mut pipes = [self.writer.as_fd(), input].into_iter();
-        pipes.all(|pipe| rustix::pipe::fcntl_setpipe_size(pipe, size).is_ok())
-    }
-
-    #[cfg(not(target_os = "linux"))]
-    pub fn grow(&self, _: BorrowedFd<'_>, _: usize) -> bool {
-        false
+        grow(self.writer.as_fd(), size) && grow(input, size)
     }
 
     /// Copies what is in the pipe to the start of `buffer`: how many bytes that are, and 0 if the pipe is empty and nobody can
