@@ -285,15 +285,8 @@ impl Stream {
         let mut failure = Ok(());
         let mut stop_at = None;
         let ended = loop {
-            if self.outlet.is_closed() {
-                return Ok(Ended::Output);
-            }
-            if self.signals.arrived() && stop_at.is_none() {
-                if quiet.is_none() {
-                    self.put()?;
-                    return Ok(Ended::Signal);
-                }
-                stop_at = Some(self.stop_at());
+            if let Some(ended) = self.leaves_at_once(quiet, &mut stop_at)? {
+                return Ok(ended);
             }
             if stop_at.is_some_and(|stop_at| Instant::now() >= stop_at) {
                 break Ended::Signal;
@@ -322,15 +315,8 @@ impl Stream {
         let mut wide = false;
         let ended = loop {
             let drained = self.outlet.drain()?;
-            if self.outlet.is_closed() {
-                return Ok(Ended::Output);
-            }
-            if self.signals.arrived() && stop_at.is_none() {
-                if quiet.is_none() {
-                    self.put()?;
-                    return Ok(Ended::Signal);
-                }
-                stop_at = Some(self.stop_at());
+            if let Some(ended) = self.leaves_at_once(quiet, &mut stop_at)? {
+                return Ok(ended);
             }
             if stop_at.is_some_and(|stop_at| Instant::now() >= stop_at) {
                 break Ended::Signal;
@@ -406,12 +392,22 @@ impl Stream {
         self.end_input(ended, failure)
     }
 
-    /// When to end after a signal that has come now, even if there is more to read.
-    fn stop_at(&self) -> Instant {
-        // Telegraf sends a signal only when it has ended our input. When it got one together with us, it may take its
-        // time, and what it still hands over is not to be lost.
-        let patience = if self.supervised { Duration::from_secs(3600) } else { PATIENCE };
-        Instant::now() + patience
+    /// Why to leave an input as it is, if there is a reason. A signal only sets `stop_at` where the input has a `quiet`.
+    fn leaves_at_once(&mut self, quiet: Option<Duration>, stop_at: &mut Option<Instant>) -> Result<Option<Ended>> {
+        if self.outlet.is_closed() {
+            return Ok(Some(Ended::Output));
+        }
+        if self.signals.arrived() && stop_at.is_none() {
+            if quiet.is_none() {
+                self.put()?;
+                return Ok(Some(Ended::Signal));
+            }
+            // Telegraf sends a signal only when it has ended our input. When it got one together with us, it may take its
+            // time, and what it still hands over is not to be lost.
+            let patience = if self.supervised { Duration::from_secs(3600) } else { PATIENCE };
+            *stop_at = Some(Instant::now() + patience);
+        }
+        Ok(None)
     }
 
     /// Lets out what there is at the end of an input, even where reading it has failed.
