@@ -1,0 +1,3 @@
+//! docs/recipes.md, as it stands there, on real servers.
+
+mod blocks;
