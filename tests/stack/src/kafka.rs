@@ -117,15 +117,29 @@ impl Kafka {
     }
 
     /// Gives a SCRAM user another password.
-    pub fn set_password(&self, login: &Login) -> Result<()> {
-        let mut command = self.jvm.command("kafka.admin.ConfigCommand", "warn");
-        command
-            .args(["--bootstrap-server", &self.broker, "--alter", "--entity-type", "users"])
-            .args(["--entity-name", &login.user, "--add-config"])
-            .arg(format!("{}=[password={}]", login.mechanism, login.password))
-            .stdin(Stdio::null());
+    pub fn set_password(&self, Login { mechanism, user, password }: &Login) -> Result<()> {
+        let password = format!("{mechanism}=[password={password}]");
+        let arguments = ["--alter", "--entity-type", "users", "--entity-name", user, "--add-config", &password];
+        self.administrate("kafka.admin.ConfigCommand", &arguments)
+            .with_context(|| format!("cannot change the password of {user}"))
+    }
+
+    /// Lets a user do something with resources, such as `--topic NAME`. Whom nothing
+    /// allows a resource that others are allowed is refused it; but the plain
+    /// listener's clients may do everything.
+    pub fn allow(&self, user: &str, operation: &str, resources: &[&str]) -> Result<()> {
+        let user = format!("User:{user}");
+        let arguments = ["--add", "--allow-principal", &user, "--operation", operation];
+        self.administrate("org.apache.kafka.tools.AclCommand", &[&arguments[..], resources].concat())
+            .with_context(|| format!("cannot allow {user} anything"))
+    }
+
+    /// Runs one of Kafka's own commands on this broker.
+    fn administrate(&self, class: &str, arguments: &[&str]) -> Result<()> {
+        let mut command = self.jvm.command(class, "warn");
+        command.args(["--bootstrap-server", &self.broker]).args(arguments).stdin(Stdio::null());
         self.dir.group.adopt(&mut command);
-        succeed(command).with_context(|| format!("cannot change the password of {}", login.user))
+        succeed(command)
     }
 
     /// Creates a topic.
@@ -323,6 +337,9 @@ listeners={listeners}
 advertised.listeners={advertised}
 listener.security.protocol.map={protocols}
 inter.broker.listener.name=PLAINTEXT
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:ANONYMOUS
+allow.everyone.if.no.acl.found=true
 log.dirs={}
 # Messages stay, whatever time they bear.
 log.retention.ms=-1
