@@ -95,7 +95,7 @@ fn scram() -> Login {
 }
 
 fn listener(name: &'static str, certificate: &Path, login: Option<&Login>) -> Listener {
-    Listener { name, certificate: certificate.to_owned(), client_ca: None, login: login.cloned() }
+    Listener { name, certificate: Some(certificate.to_owned()), client_ca: None, login: login.cloned() }
 }
 
 #[test]
@@ -125,6 +125,7 @@ fn every_secured_road_leads_to_influxdb() {
                 listener("AZURE", &certificate, Some(&login(&azure, "PLAIN"))),
                 listener("PUBLIC", &certificate, Some(&login(&public, "PLAIN"))),
                 listener("SCRAM", &certificate, Some(&scram())),
+                Listener { certificate: None, ..listener("READABLE", &certificate, Some(&scram())) },
             ],
         )?;
         let influxdb = Influxdb::start(dir)?;
@@ -171,11 +172,21 @@ fn every_secured_road_leads_to_influxdb() {
                 ],
             ),
         ];
-        let telegrafs = roads
+        let mut telegrafs = roads
             .iter()
             .map(|(name, variables)| start(dir, &kafka, influxdb.url(), name, variables.clone()))
             .collect::<Result<Vec<_>>>()?;
-        let expected: BTreeSet<String> = roads.iter().map(|(name, _)| (*name).to_owned()).collect();
+        let mut expected: BTreeSet<String> = roads.iter().map(|(name, _)| (*name).to_owned()).collect();
+
+        // The one setting that has to be written into the file, on purpose.
+        let shipped = fs::read_to_string(shipped_configuration())?;
+        ensure!(shipped.contains("\n  # tls_enable = false\n"), "telegraf.conf does not say how to go without TLS");
+        let readable = dir.write("readable.conf", shipped.replace("# tls_enable", "tls_enable"))?;
+        let variables =
+            vec![broker("READABLE"), ("KAFKA_USERNAME", scram().user), ("KAFKA_PASSWORD", scram().password)];
+        let variables = prepare(dir, &kafka, influxdb.url(), "readable", variables)?;
+        telegrafs.push(Telegraf::start(dir, readable, variables)?);
+        expected.insert("readable".to_owned());
         wait_for("a point from each road", LONG, || {
             telegrafs.iter().try_for_each(|telegraf| telegraf.ensure_running())?;
             Ok((arrived(&influxdb)? == expected).then_some(()))
@@ -298,6 +309,11 @@ fn what_kafka_refuses_is_said_and_forgotten_once_the_cause_is_gone() {
                 vec![("KAFKA_BROKER", kafka.broker().to_owned()), ca_file.clone()],
             ),
             ("no-user", format!("{no_cause}: EOF"), vec![broker("SCRAM"), ca_file.clone()]),
+            (
+                "no-topic",
+                "kafka server: Request was for a topic or partition that does not exist on this broker".to_owned(),
+                vec![("KAFKA_BROKER", kafka.broker().to_owned()), ("KAFKA_TOPIC", "missing".to_owned())],
+            ),
             (
                 "nobody-there",
                 "connect: connection refused".to_owned(),

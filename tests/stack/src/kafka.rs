@@ -31,14 +31,14 @@ const BATCH_BYTES: usize = 512 * 1024;
 /// More than Kafka adds to a message of its own.
 const OVERHEAD_BYTES: usize = 64;
 
-/// A listener with TLS, beside the plain one of every [`Kafka`], which tests use
-/// themselves.
+/// A listener that asks who comes, beside the plain one of every [`Kafka`], which
+/// tests use themselves.
 pub struct Listener {
     /// What it is called: capital letters and digits.
     pub name: &'static str,
     /// The file that holds the broker's certificate and its key, as PEM. It is read
-    /// whenever the broker starts.
-    pub certificate: PathBuf,
+    /// whenever the broker starts. Without it there is no TLS.
+    pub certificate: Option<PathBuf>,
     /// The file of the CA, as PEM, that a client's certificate has to come from.
     /// Without it clients need no certificate.
     pub client_ca: Option<PathBuf>,
@@ -124,9 +124,10 @@ impl Kafka {
             .with_context(|| format!("cannot change the password of {user}"))
     }
 
-    /// Lets a user do something with resources, such as `--topic NAME`. Whom nothing
-    /// allows a resource that others are allowed is refused it; but the plain
-    /// listener's clients may do everything.
+    /// Lets a user do something with resources, such as `--topic NAME`, of a broker
+    /// with a [`Listener`]. A resource that somebody has been let do something with is
+    /// closed to others; but those without a name, as on the plain listener, may do
+    /// everything.
     pub fn allow(&self, user: &str, operation: &str, resources: &[&str]) -> Result<()> {
         let user = format!("User:{user}");
         let arguments = ["--add", "--allow-principal", &user, "--operation", operation];
@@ -319,12 +320,19 @@ fn properties(broker: &str, controller: &str, secured: &[(&Listener, u16)], data
     let mut advertised = format!("PLAINTEXT://{broker}");
     let mut protocols = "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT".to_owned();
     let mut settings = String::new();
+    if !secured.is_empty() {
+        settings += "\
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:ANONYMOUS
+allow.everyone.if.no.acl.found=true
+";
+    }
     for (listener, port) in secured {
         let name = listener.name;
         listeners += &format!(",{name}://127.0.0.1:{port}");
         // The name that the certificates are for.
         advertised += &format!(",{name}://localhost:{port}");
-        protocols += &format!(",{name}:{}", if listener.login.is_some() { "SASL_SSL" } else { "SSL" });
+        protocols += &format!(",{name}:{}", listener.protocol());
         settings += &listener.settings();
     }
     format!(
@@ -337,9 +345,6 @@ listeners={listeners}
 advertised.listeners={advertised}
 listener.security.protocol.map={protocols}
 inter.broker.listener.name=PLAINTEXT
-authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
-super.users=User:ANONYMOUS
-allow.everyone.if.no.acl.found=true
 log.dirs={}
 # Messages stay, whatever time they bear.
 log.retention.ms=-1
@@ -364,10 +369,22 @@ group.initial.rebalance.delay.ms=0
 }
 
 impl Listener {
+    fn protocol(&self) -> &'static str {
+        match (&self.certificate, &self.login) {
+            (None, None) => "PLAINTEXT",
+            (None, Some(_)) => "SASL_PLAINTEXT",
+            (Some(_), None) => "SSL",
+            (Some(_), Some(_)) => "SASL_SSL",
+        }
+    }
+
     /// Its own lines of the properties.
     fn settings(&self) -> String {
-        let mut settings =
-            vec!["ssl.keystore.type=PEM".to_owned(), format!("ssl.keystore.location={}", self.certificate.display())];
+        let mut settings = Vec::new();
+        if let Some(certificate) = &self.certificate {
+            settings.push("ssl.keystore.type=PEM".to_owned());
+            settings.push(format!("ssl.keystore.location={}", certificate.display()));
+        }
         if let Some(ca) = &self.client_ca {
             settings.extend([
                 "ssl.client.auth=required".to_owned(),
