@@ -13,7 +13,7 @@ use anyhow::{Context, Result, ensure};
 use certificates::Authority;
 use jiff::Timestamp;
 use stack::{BUCKET, Descendant, Dir, Influxdb, Kafka, Listener, Login, ORG, Process, TOKEN, Telegraf, wait_for};
-use support::{LONG, environment, repository, shared_turn, shipped_configuration};
+use support::{GROUP, LONG, environment, repository, shared_turn, shipped_configuration};
 
 /// The section of docs/security.md on InfluxDB's tokens.
 const TOKENS: &str = "InfluxDB's tokens";
@@ -239,8 +239,13 @@ fn what_kafka_refuses_is_said_and_forgotten_once_the_cause_is_gone() {
             ],
         )?;
         let influxdb = Influxdb::start(dir)?;
-        // All are closed but to those who are allowed in: until then everybody may do everything.
-        kafka.allow("nobody", "All", &["--cluster", "--group", "closed"])?;
+        // Everything is closed to those with a name, but for what they are allowed: until then it is open to all.
+        kafka.allow("nobody", "All", &["--cluster", "--topic", "*", "--group", "*"])?;
+        kafka.allow(
+            &scram().user,
+            "Read",
+            &["--group", GROUP, "--topic", "wrong-password", "--topic", "closed-group"],
+        )?;
 
         let broker = |name: &str| ("KAFKA_BROKER", kafka.listener(name).to_owned());
         let ca_file = ("KAFKA_TLS_CA", path(&ca.file));
@@ -270,6 +275,11 @@ fn what_kafka_refuses_is_said_and_forgotten_once_the_cause_is_gone() {
                     password.clone(),
                     ("KAFKA_CONSUMER_GROUP", "closed".to_owned()),
                 ],
+            ),
+            (
+                "closed-topic",
+                "kafka server: The client is not authorized to access this topic".to_owned(),
+                vec![broker("SCRAM"), ca_file.clone(), user.clone(), password.clone()],
             ),
             (
                 "wrong-ca",
@@ -348,23 +358,30 @@ fn what_kafka_refuses_is_said_and_forgotten_once_the_cause_is_gone() {
             ensure!(lines <= 20 + 3 * (refused.len() + 1), "{name} fills the log:\n{}", telegraf.log());
         }
 
+        let all_arrive = |names: &BTreeSet<String>| {
+            wait_for("points once the causes are gone", LONG, || {
+                telegrafs.values().try_for_each(|telegraf| telegraf.ensure_running())?;
+                Ok((arrived(&influxdb)? == *names).then_some(()))
+            })
+        };
         // The broker gets the certificates that it should have had.
         for certificate in [&expired, &foreign, &misnamed] {
             fs::copy(&good, certificate)?;
         }
         kafka.terminate()?;
         kafka.restart()?;
-        kafka.allow(&scram().user, "Read", &["--group", "closed"])?;
+        kafka.allow(&scram().user, "Read", &["--group", "closed", "--topic", "closed-topic"])?;
+        kafka.create_topic("missing", 1)?;
+        kafka.produce("missing", [message("no-topic")])?;
+        let opened = ["closed-group", "closed-topic", "expired", "no-topic", "other-host", "wrong-ca"];
+        let mut back: BTreeSet<String> = opened.map(str::to_owned).into();
+        all_arrive(&back)?;
+        // Only now, since this shuts the others out that log in as this user.
         kafka.set_password(&Login { password: new_password, ..scram() })?;
-        let back = ["closed-group", "expired", "other-host", "wrong-ca", "wrong-password"];
-        let back: BTreeSet<String> = back.map(str::to_owned).into();
-        wait_for("points once the causes are gone", LONG, || {
-            telegrafs.values().try_for_each(|telegraf| telegraf.ensure_running())?;
-            Ok((arrived(&influxdb)? == back).then_some(()))
-        })
+        back.insert("wrong-password".to_owned());
+        all_arrive(&back)
     });
 }
-
 #[test]
 fn what_telegraf_cannot_start_with_is_said() {
     stack::test("unusable", |dir| {
