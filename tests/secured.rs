@@ -138,6 +138,7 @@ fn every_secured_road_leads_to_influxdb() {
         let taken = |variables: &BTreeMap<String, String>, names: &[&'static str]| -> Variables {
             names.iter().map(|name| (*name, variables[*name].clone())).collect()
         };
+        let version = |version: &str| ("KAFKA_VERSION", version.to_owned());
         let with_password = ["KAFKA_USERNAME", "KAFKA_PASSWORD"];
         let with_mechanism = ["KAFKA_USERNAME", "KAFKA_PASSWORD", "KAFKA_SASL_MECHANISM"];
         ensure!(own.keys().eq(["KAFKA_BROKER", "KAFKA_PASSWORD", "KAFKA_TLS_CA", "KAFKA_USERNAME"]), "{own:?}");
@@ -161,6 +162,16 @@ fn every_secured_road_leads_to_influxdb() {
             ("mutual-in-one-file", vec![broker("MUTUAL"), ca.clone(), ("KAFKA_TLS_CERT", path(&client))]),
             ("own", [vec![broker("OWN"), ca.clone()], taken(&own, &with_password)].concat()),
             ("azure", [vec![broker("AZURE"), ca.clone()], taken(&azure, &with_mechanism)].concat()),
+            // Where the broker's name ends in .servicebus.windows.net Telegraf speaks the protocol of this version, or of the
+            // older one, if that is set.
+            (
+                "azure-1.0",
+                [vec![broker("AZURE"), ca.clone(), version("1.0.0")], taken(&azure, &with_mechanism)].concat(),
+            ),
+            (
+                "azure-0.11",
+                [vec![broker("AZURE"), ca.clone(), version("0.11.0.2")], taken(&azure, &with_mechanism)].concat(),
+            ),
             ("public", [vec![broker("PUBLIC"), ca.clone()], taken(&public, &with_mechanism)].concat()),
             (
                 "scram",
