@@ -430,6 +430,7 @@ fn what_telegraf_cannot_start_with_is_said() {
             let log = telegraf.log();
             let last = log.lines().last().unwrap_or_default();
             ensure!(!status.success() && last.contains(" E! ") && last.contains(words), "{variables:?}:\n{log}");
+            ensure!(!log.contains(&scram().password), "the log shows the password:\n{log}");
         }
         Ok(())
     });
