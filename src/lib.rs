@@ -55,6 +55,7 @@ mod rejections;
 mod settings;
 mod split;
 mod timestamp;
+mod trace;
 
 pub use convert::Converter;
 pub use event::{Counts, Event, Observer, Reason};
@@ -63,3 +64,4 @@ pub use line_protocol::escape_key;
 pub use metric::{Metric, length_of_lines};
 pub use parallel::Parallel;
 pub use settings::{Input, Limits, Settings, SettingsError};
+pub use trace::{Fate, Key, LeftOut, Origin, Outcome, PointTime, Position, TimeSource, Trace};

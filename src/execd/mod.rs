@@ -248,7 +248,7 @@ impl Stream {
 
     pub fn read_stdin(&mut self) -> Result<Ended> {
         let stdin = File::from(io::stdin().as_fd().try_clone_to_owned().context("cannot use stdin")?);
-        let unreadable = || "cannot read stdin: pipe messages in, or name a file".to_owned();
+        let unreadable = || unreadable(Path::new("-"));
         if self.goes_parallel(&stdin) {
             return self.read_in_parallel(stdin, Some(QUIET), unreadable);
         }
@@ -260,9 +260,8 @@ impl Stream {
         if path == Path::new("-") {
             return self.read_stdin();
         }
-        let file = File::open(path)
-            .with_context(|| format!("cannot open {}: check its name, and who may read it", path.display()))?;
-        let unreadable = || format!("cannot read {}: check that it is a file, and its disk", path.display());
+        let file = open(path)?;
+        let unreadable = || unreadable(path);
         if self.goes_parallel(&file) {
             return self.read_in_parallel(file, None, unreadable);
         }
@@ -480,6 +479,19 @@ impl Stream {
         }
         Ok(Some(self.observer.counts).filter(|_| !failed))
     }
+}
+
+/// Opens a file to read.
+pub fn open(path: &Path) -> Result<File> {
+    File::open(path).with_context(|| format!("cannot open {}: check its name, and who may read it", path.display()))
+}
+
+/// What to say where a file, or `-` for stdin, cannot be read.
+pub fn unreadable(path: &Path) -> String {
+    if path == Path::new("-") {
+        return "cannot read stdin: pipe messages in, or name a file".to_owned();
+    }
+    format!("cannot read {}: check that it is a file, and its disk", path.display())
 }
 
 /// Ends our pipes, a moment before we end.
