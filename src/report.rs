@@ -1,5 +1,8 @@
 //! The table for people: what became of each message, key by key.
 
+mod shown;
+mod summary;
+
 use std::borrow::Cow;
 use std::io::{self, IsTerminal, StdoutLock, Write};
 use std::ops::Range;
@@ -10,7 +13,9 @@ use jiff::Timestamp;
 use telegraf_algorithmia::{
     Counts, Event, Fate, Key, Kind, LeftOut, Observer, Origin, Outcome, PointTime, TimeSource, Trace,
 };
-use unicode_width::UnicodeWidthChar;
+
+use self::shown::{escaped, last_columns, shorten, shown, width_of};
+pub use self::summary::summarize;
 
 /// How wide a table is where there is no terminal that says it, and at least and at most where there is.
 const WIDTH: usize = 100;
@@ -266,39 +271,6 @@ fn marked(text: &[u8], place: Option<Range<usize>>, width: usize, style: Style) 
     format!("{INDENT}{ASIDE}{head}{start}{tail}{ASIDE:#}\n{:pad$}{style}{carets}{style:#}\n", "")
 }
 
-/// The end of a text that fits into so many columns, and whether that is not all of it.
-fn last_columns(text: &str, columns: usize) -> (&str, bool) {
-    let mut width = 0;
-    for (at, c) in text.char_indices().rev() {
-        width += width_of_char(c);
-        if width > columns {
-            return (&text[at + c.len_utf8()..], true);
-        }
-    }
-    (text, false)
-}
-
-/// A text of at most so many columns.
-fn shorten(text: &str, columns: usize) -> String {
-    if width_of(text) <= columns {
-        return text.to_owned();
-    }
-    let mut width = 1;
-    let fits = text.char_indices().find(|(_, c)| {
-        width += width_of_char(*c);
-        width > columns
-    });
-    format!("{}…", &text[..fits.map_or(text.len(), |(at, _)| at)])
-}
-
-fn width_of(text: &str) -> usize {
-    text.chars().map(width_of_char).sum()
-}
-
-fn width_of_char(c: char) -> usize {
-    c.width().unwrap_or(0)
-}
-
 fn lossy(text: &[u8]) -> Cow<'_, str> {
     String::from_utf8_lossy(text)
 }
@@ -306,31 +278,4 @@ fn lossy(text: &[u8]) -> Cow<'_, str> {
 /// As much of the start of a text as fills so many columns, and a little more: no character takes more than four bytes.
 fn lossy_start(text: &[u8], columns: usize) -> Cow<'_, str> {
     lossy(&text[..text.len().min(4 * columns + 4)])
-}
-
-/// A text as it can be shown: what would do something to the terminal, or change the order of what is around it, as its
-/// escape.
-fn shown(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for c in text.chars() {
-        if is_shown(c) { shown.push(c) } else { shown.extend(c.escape_debug()) }
-    }
-    shown
-}
-
-/// Likewise, between quotes.
-fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        if is_shown(c) && !matches!(c, '"' | '\\') { escaped.push(c) } else { escaped.extend(c.escape_debug()) }
-    }
-    escaped
-}
-
-fn is_shown(c: char) -> bool {
-    // Behind another character, so that one that goes on top of it counts as shown.
-    let mut buffer = [b'a'; 5];
-    let len = c.encode_utf8(&mut buffer[1..]).len();
-    let behind = std::str::from_utf8(&buffer[..=len]).unwrap_or_default();
-    matches!(c, ' '..='~') || behind.escape_debug().nth(1) == Some(c)
 }
