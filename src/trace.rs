@@ -330,9 +330,10 @@ impl Tracer {
             match key.made {
                 Made::Nothing => {}
                 Made::Entry { entry, cut_from } => {
-                    if let Some(part) = parts.get(&entry) {
-                        key.fate = stored(entry.0, &part.key, part.value, cut_from);
-                    }
+                    let part = parts.get(&entry);
+                    let stored = part.map(|part| stored(entry.0, &part.key, part.value, cut_from));
+                    // The metric's may have been stored with the payload before.
+                    key.fate = stored.unwrap_or(Fate::LeftOut(REPLACED));
                 }
                 Made::Time(source) => {
                     let is_last = !std::mem::replace(&mut seen[usize::from(source == TimeSource::Time)], true);
