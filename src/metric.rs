@@ -206,6 +206,11 @@ impl MetricReader {
     /// Takes the first of some whole lines apart; its length with the line break.
     pub fn read_first(&mut self, lines: &[u8]) -> Result<usize> {
         let at = self.read_head(lines)?;
+        self.read_behind_head(lines, at)
+    }
+
+    /// Likewise, where the first `at` bytes, its name and tags, are those of the line before.
+    pub fn read_behind_head(&mut self, lines: &[u8], at: usize) -> Result<usize> {
         let at = self.read_fields(lines, at)?;
         let end = memchr::memchr(b'\n', &lines[at..]).map_or(lines.len(), |len| at + len);
         self.time = Self::read_time(&lines[..end], at)?;

@@ -23,6 +23,9 @@ const MAX_SERIES: usize = 1024;
 pub struct Summary {
     measurement: Vec<u8>,
     parts: MetricReader,
+    /// The name and tags of the last line, and its algorithm's place as in `by_series`; None where it is no point of ours.
+    head: Vec<u8>,
+    place: Option<Option<usize>>,
     algorithms: Vec<Algorithm>,
     /// Their places, by the owner and the name.
     by_name: HashMap<(Vec<u8>, Vec<u8>), usize>,
@@ -53,6 +56,8 @@ impl Summary {
         Summary {
             measurement: measurement.as_bytes().to_vec(),
             parts: MetricReader::default(),
+            head: Vec::new(),
+            place: None,
             algorithms: Vec::new(),
             by_name: HashMap::new(),
             by_series: HashMap::new(),
@@ -66,7 +71,15 @@ impl Summary {
     /// Takes whole lines, such as a [`Converter`](crate::Converter) gives.
     pub fn read(&mut self, mut lines: &[u8]) {
         while !lines.is_empty() {
-            let len = match self.parts.read_first(lines) {
+            let behind = lines.strip_prefix(self.head.as_slice()).filter(|_| !self.head.is_empty());
+            let read = if behind.is_some_and(|behind| behind.starts_with(b" ")) {
+                self.parts.read_behind_head(lines, self.head.len())
+            } else {
+                let read = self.parts.read_first(lines);
+                self.take_head(lines, read.is_ok());
+                read
+            };
+            let len = match read {
                 Ok(len) => {
                     self.line(&lines[..len]);
                     len
@@ -78,16 +91,24 @@ impl Summary {
         }
     }
 
-    fn line(&mut self, line: &[u8]) {
-        let series_end = self.parts.tags.last().map_or(self.parts.name.end, |tag| tag.value.end);
-        let series = &line[self.parts.name.start..series_end];
-        let place = match self.by_series.get(series) {
-            Some(place) => *place,
-            None => match self.place_of(line, series.len()) {
-                Some(place) => place,
-                None => return,
-            },
+    /// Takes note of the line's name and tags, if they could be read.
+    fn take_head(&mut self, line: &[u8], is_read: bool) {
+        self.head.clear();
+        self.place = None;
+        if !is_read {
+            return;
+        }
+        let end = self.parts.tags.last().map_or(self.parts.name.end, |tag| tag.value.end);
+        self.head.extend_from_slice(&line[..end]);
+        let series = &line[self.parts.name.start..end];
+        self.place = match self.by_series.get(series) {
+            Some(place) => Some(*place),
+            None => self.place_of(line, series.len()),
         };
+    }
+
+    fn line(&mut self, line: &[u8]) {
+        let Some(place) = self.place else { return };
         if let Some(time) = self.parts.time {
             let (first, last) = self.times.unwrap_or((time, time));
             self.times = Some((first.min(time), last.max(time)));
