@@ -618,7 +618,7 @@ fn colours_are_for_terminals_and_for_those_who_want_them() {
     assert!(!text(&output.stdout).contains('\u{1b}') && !text(&output.stderr).contains('\u{1b}'));
 }
 
-/// A file that is long enough for progress.
+/// A file that is long enough for progress, and in its midst has something for the log.
 fn long_file(folder: &tempfile::TempDir) -> String {
     let path = folder.path().join("long.jsonl");
     let message = |index: usize| match index % 1000 {
@@ -627,8 +627,12 @@ fn long_file(folder: &tempfile::TempDir) -> String {
     };
     let block: String = (0..10_000).map(message).collect();
     let mut file = File::create(&path).unwrap();
-    for _ in 0..24 * 1024 * 1024 / block.len() + 1 {
+    let blocks = 24 * 1024 * 1024 / block.len();
+    for index in 0..blocks {
         file.write_all(block.as_bytes()).unwrap();
+        if index == blocks / 2 {
+            file.write_all(b"{\"algorithm_name\":\"a\",\"x\":1,\"late\":NaN,\"time\":1613780514867}\n").unwrap();
+        }
     }
     path.to_str().unwrap().to_owned()
 }
@@ -653,7 +657,7 @@ fn progress_is_a_line_on_a_terminal_that_goes_at_the_end() {
         // Slowly, until the line is there: it comes only to those who wait.
         wait_until("there is progress", || {
             assert!(stdout.read(&mut buffer).unwrap() > 0, "it ended without: {:?}", screen.seen);
-            screen.has(" left")
+            screen.has("iB of ")
         });
         // Nobody wants to wait for so many tables.
         let is_table = args[0] == "--output";
@@ -664,17 +668,19 @@ fn progress_is_a_line_on_a_terminal_that_goes_at_the_end() {
         }
         assert_eq!(exit_code(&mut child), 0);
         let seen = screen.all();
-        let line = seen.split(['\r', '\n']).find(|line| line.contains(" left")).unwrap();
-        assert!(line.contains("iB of 2") && line.contains("/s, "), "{line:?}");
+        let line = seen.split(['\r', '\n']).find(|line| line.contains("iB of ")).unwrap();
+        assert!(line.contains("iB/s, ") && line.contains("s left"), "{line:?}");
         // What a terminal shows of it: a line that is cleared begins anew.
         let screen: Vec<&str> = seen.lines().map(last_drawn).collect();
-        assert!(!screen.iter().any(|line| line.contains(" left") || line.contains("iB of")), "{screen:#?}");
+        assert!(!screen.iter().any(|line| line.contains("iB of ")), "{screen:#?}");
         let is_known = |line: &&&str| {
             line.is_empty() || ["W! ", "I! "].iter().any(|level| line.starts_with(level)) || line.starts_with("  ")
         };
         let others: Vec<&&str> = screen.iter().filter(|line| !is_known(line)).collect();
         assert!(others.len() == 2 && others[0].contains(" messages: ") && others[1].contains(": "), "{others:?}");
-        assert_eq!(screen.iter().any(|line| line.starts_with("W! rejected a message, invalid_json")), !is_table);
+        for logged in ["W! rejected a message, invalid_json", "W! left out \"late\": NaN"] {
+            assert_eq!(screen.iter().any(|line| line.starts_with(logged)), !is_table, "{logged}: {screen:#?}");
+        }
     }
 }
 
@@ -697,7 +703,7 @@ fn there_is_no_progress_where_nobody_would_see_it_or_the_lines_would_mix() {
     std::io::copy(&mut stdout, &mut std::io::sink()).unwrap();
     child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
     assert_eq!(exit_code(&mut child), 0);
-    assert!(!stderr.contains(" left") && !stderr.contains('\u{1b}'), "{stderr}");
+    assert!(!stderr.contains("iB of ") && !stderr.contains('\u{1b}'), "{stderr}");
 
     // From a pipe, of which nobody knows how long it is.
     let (controller, terminal_end) = terminal(100);
@@ -713,7 +719,7 @@ fn there_is_no_progress_where_nobody_would_see_it_or_the_lines_would_mix() {
     drop(stdin);
     assert_eq!(exit_code(&mut child), 0);
     let seen = screen.all();
-    assert!(seen.contains("I! ") && !seen.contains(" left"), "{seen}");
+    assert!(seen.contains("I! ") && !seen.contains("iB of "), "{seen}");
 
     // Where the lines go to the same terminal.
     let (controller, terminal_end) = terminal(100);
@@ -727,5 +733,5 @@ fn there_is_no_progress_where_nobody_would_see_it_or_the_lines_would_mix() {
     let screen = Screen::watch(controller);
     assert_eq!(exit_code(&mut child), 0);
     let seen = screen.all();
-    assert!(seen.contains("I! ") && !seen.contains(" left"));
+    assert!(seen.contains("I! ") && !seen.contains("iB of "));
 }
