@@ -268,7 +268,7 @@ impl Tracer {
     ) {
         let set = if origin == Origin::MetricTag { Set::Incoming } else { Set::Others };
         let (why, made) = match given {
-            Ok(()) => (REPLACED, Made::last(set, cut_from, point)),
+            Ok(()) => (origin.replaced(), Made::last(set, cut_from, point)),
             Err(Missing::Key) => (LeftOut::nothing("there is nothing left of the key"), Made::Nothing),
             Err(Missing::Value) => (LeftOut::nothing("there is nothing left of the value"), Made::Nothing),
         };
@@ -291,7 +291,7 @@ impl Tracer {
 
     /// The value at `value` was made into the last entry of a set of the point's.
     pub fn made(&mut self, value: Range<usize>, set: Set, cut_from: Option<usize>, point: &Point) {
-        self.add(value, Fate::LeftOut(REPLACED), Made::last(set, cut_from, point));
+        self.add(value, Fate::LeftOut(Origin::Payload.replaced()), Made::last(set, cut_from, point));
     }
 
     pub fn left_out(&mut self, value: Range<usize>, why: LeftOut) {
@@ -333,12 +333,12 @@ impl Tracer {
                     let part = parts.get(&entry);
                     let stored = part.map(|part| stored(entry.0, &part.key, part.value, cut_from));
                     // The metric's may have been stored with the payload before.
-                    key.fate = stored.unwrap_or(Fate::LeftOut(REPLACED));
+                    key.fate = stored.unwrap_or(Fate::LeftOut(key.origin.replaced()));
                 }
                 Made::Time(source) => {
                     let is_last = !std::mem::replace(&mut seen[usize::from(source == TimeSource::Time)], true);
                     match (time, &key.fate) {
-                        _ if !is_last => key.fate = Fate::LeftOut(REPLACED),
+                        _ if !is_last => key.fate = Fate::LeftOut(key.origin.replaced()),
                         (TimeOf::Point(time), Fate::Time) if time.source != source => {
                             key.fate = Fate::LeftOut(match time.source {
                                 TimeSource::Time => LeftOut::nothing("`time` is there, and counts"),
@@ -382,7 +382,15 @@ impl Tracer {
     }
 }
 
-const REPLACED: LeftOut = LeftOut::lost("another value of this name counts");
+impl Origin {
+    /// What is to say of a value that is not in the point, unless it is found there.
+    fn replaced(self) -> LeftOut {
+        LeftOut::lost(match self {
+            Origin::Payload => "a later value of this name counts",
+            Origin::MetricTag | Origin::MetricField => "another value of this name counts",
+        })
+    }
+}
 
 /// What a tag or field stands for.
 fn stored(set: Set, key: &[u8], value: &[u8], cut_from: Option<usize>) -> Fate {

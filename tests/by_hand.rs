@@ -137,7 +137,7 @@ fn each_way_that_a_key_can_go_is_told() {
     for (key, expected) in [
         ("_topic", &["_topic", "tag", "topic", "t"][..]),
         ("offset", &["offset", "integer field", "5i"]),
-        ("_score", &["_score", "left out", "another value of this name counts"]),
+        ("_score", &["_score", "left out", "a later value of this name counts"]),
         ("score", &["score", "float field", "2, from \"2\""]),
         ("nothing", &["nothing", "left out", "null makes no field"]),
         ("nan", &["nan", "left out", "NaN and Infinity make no field"]),
@@ -734,4 +734,26 @@ fn there_is_no_progress_where_nobody_would_see_it_or_the_lines_would_mix() {
     assert_eq!(exit_code(&mut child), 0);
     let seen = screen.all();
     assert!(seen.contains("I! ") && !seen.contains("iB of "));
+}
+
+/// The pages show what the commands in them print.
+#[test]
+fn the_documented_commands_print_what_is_documented() {
+    let page = fs::read_to_string(repository("docs/by_hand.md")).unwrap();
+    let program = std::path::Path::new(env!("CARGO_BIN_EXE_telegraf-algorithmia")).parent().unwrap();
+    let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap());
+    let mut commands = 0;
+    for block in page.split("```sh\n").skip(1) {
+        let (script, rest) = block.split_once("\n```\n").unwrap();
+        let Some((expected, _)) = rest.strip_prefix("\n```text\n").and_then(|rest| rest.split_once("```\n")) else {
+            panic!("no output is shown for {script}");
+        };
+        let mut shell = Command::new("sh");
+        shell.args(["-c", script]).current_dir(repository("")).env("PATH", &path).stdin(Stdio::null());
+        let output = shell.output().unwrap();
+        assert_eq!(text(&output.stderr), "", "{script}");
+        assert_eq!(text(&output.stdout).trim_end(), expected.trim_end(), "{script}");
+        commands += 1;
+    }
+    assert_eq!(commands, 7);
 }
