@@ -7,12 +7,13 @@
 //! cargo bench --bench pipeline -- --short                            # what CI runs, two minutes
 //! cargo bench --bench pipeline -- --plots docs/performance           # draws docs/performance/pipeline-*.svg
 //! cargo bench --bench pipeline -- cat shipped json --shape tutorial --rounds 15
+//! cargo bench --bench pipeline -- shipped direct --shape tutorial    # docs/recipes.md
 //! cargo bench --bench pipeline -- cat cat --shape tutorial           # the noise
 //! cargo bench --bench pipeline -- cat 'dd=dd bs=4k status=none' --shape tutorial
 //! cargo bench --bench pipeline -- cat shipped --at-least shipped=0.97
 //! ```
 //!
-//! All run with the shipped telegraf.conf, in which nothing changes but what stands between Kafka and the output. The
+//! All but `direct` run with the shipped telegraf.conf, in which nothing changes but what stands between Kafka and the output. The
 //! conversion by others is in benches/pipeline/; building the one in Go takes `go`.
 //!
 //! First each processor gets the first thousand messages, and what comes out is compared with what is in them: nobody is
@@ -69,8 +70,9 @@ const SHORT_AT_LEAST: [(&str, f64); 2] = [("plain", 0.85), ("shipped", 0.85)];
 #[derive(Parser)]
 struct Options {
     /// What stands between Kafka and the output: `cat`, `plain` (our binary without options), `shipped` (as telegraf.conf
-    /// has it), `json` and `json_v2` (the parsers of kafka_consumer), `starlark`, `go`, `python`, or NAME=COMMAND. The
-    /// others are compared with the first
+    /// has it), `json` and `json_v2` (the parsers of kafka_consumer), `starlark`, `go`, `python`, or NAME=COMMAND; or
+    /// `direct`, which is no processor, but kcat and our binary as telegraf-direct.conf has them. The others are compared
+    /// with the first
     #[arg(default_values = ["cat", "plain", "shipped", "json", "json_v2", "starlark", "go", "python"])]
     processors: Vec<Processor>,
 
@@ -150,6 +152,8 @@ enum Place {
     Starlark,
     /// No processor: a parser of kafka_consumer, whose settings these are.
     Parser(&'static str),
+    /// No processor: the input that telegraf-direct.conf has in place of kafka_consumer.
+    Direct,
 }
 
 /// What has to come out.
@@ -172,6 +176,7 @@ impl std::str::FromStr for Processor {
             "cat" => (text, execd("cat"), Output::Messages),
             "plain" => (text, Place::Execd(vec![BINARY.to_owned()]), Output::Points),
             "shipped" => (text, Place::Shipped, Output::Points),
+            "direct" => (text, Place::Direct, Output::Points),
             "json" => (text, Place::Parser(include_str!("pipeline/json.toml")), Output::Points),
             "json_v2" => (text, Place::Parser(include_str!("pipeline/json_v2.toml")), Output::Points),
             "starlark" => (text, Place::Starlark, Output::Points),
@@ -211,10 +216,11 @@ fn build_shim() -> Result<()> {
 impl Processor {
     /// The shipped file with this processor in it.
     fn conf(&self, into: Into, messages: u64) -> Result<Conf> {
-        let mut conf = Conf::shipped()?;
+        let mut conf = if let Place::Direct = self.place { Conf::direct()? } else { Conf::shipped()? };
         let buffer = conf.agent()?["metric_buffer_limit"].clone();
         match &self.place {
             Place::Shipped => return Ok(conf),
+            Place::Direct => {}
             Place::Execd(command) => {
                 conf.plugin("processors", "execd")?.insert("command".into(), command.clone().into());
             }

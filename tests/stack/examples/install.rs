@@ -3,6 +3,7 @@
 
 fn main() -> anyhow::Result<()> {
     println!("KAFKA_LIBS={}", stack::kafka_libs()?.display());
+    println!("KCAT={}", stack::kcat_binary()?.display());
     println!("TELEGRAF={}", stack::telegraf_binary()?.display());
     println!("INFLUX={}", stack::influx_binary()?.display());
     println!("INFLUXD={}", stack::influxd_binary()?.display());

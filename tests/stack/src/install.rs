@@ -49,6 +49,7 @@ const GO: Tool = Tool { what: "Go", commands: &["go"] };
 const CARGO: Tool = Tool { what: "Rust's cargo (for the Flux library)", commands: &["cargo"] };
 const CC: Tool = Tool { what: "a C compiler", commands: &["gcc", "cc", "clang"] };
 const MAVEN: Tool = Tool { what: "Maven", commands: &["mvn"] };
+const APT: Tool = Tool { what: "Debian's apt, unless kcat itself is installed", commands: &["apt-get"] };
 
 const TELEGRAF: Recipe = Recipe {
     name: "telegraf",
@@ -159,6 +160,17 @@ const KAFKA: Recipe = Recipe {
     }],
 };
 
+const KCAT: Recipe = Recipe {
+    name: "kcat",
+    version: "1.7.1",
+    variable: "KCAT",
+    product: "kcat",
+    files: &[("fetch.sh", include_str!("../servers/kcat/fetch.sh"))],
+    needs: &[APT],
+    usually: "ten seconds",
+    steps: &[Step { command: &["sh", "fetch.sh", "{out}"], env: &[("VERSION", "1.7.1")] }],
+};
+
 /// The path of the `telegraf` binary; builds it if need be.
 pub fn telegraf_binary() -> Result<PathBuf> {
     provide(&TELEGRAF)
@@ -172,6 +184,14 @@ pub fn influxd_binary() -> Result<PathBuf> {
 /// The path of the `influx` command-line client; builds it if need be.
 pub fn influx_binary() -> Result<PathBuf> {
     provide(&INFLUX)
+}
+
+/// The path of the `kcat` binary: one on the PATH will do; else it is fetched.
+pub fn kcat_binary() -> Result<PathBuf> {
+    match find_command(KCAT.product) {
+        Some(kcat) if env::var_os(KCAT.variable).is_none() => Ok(kcat),
+        _ => provide(&KCAT),
+    }
 }
 
 /// The folder that holds Kafka's jars; fetches them if need be.

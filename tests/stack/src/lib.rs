@@ -53,13 +53,14 @@ stack::test("template", |dir| {
 
 # Where the servers come from
 
-The environment variables `TELEGRAF`, `INFLUXD`, `INFLUX` (paths of binaries)
-and `KAFKA_LIBS` (a folder with Kafka's jars) are used as they are. Without
-them each server is built the first time it is needed, from the recipes in
-`servers/`, into `telegraf-algorithmia/` in the user's cache folder
+The environment variables `TELEGRAF`, `INFLUXD`, `INFLUX`, `KCAT` (paths of
+binaries) and `KAFKA_LIBS` (a folder with Kafka's jars) are used as they are.
+Without them each server is built the first time it is needed, from the recipes
+in `servers/`, into `telegraf-algorithmia/` in the user's cache folder
 (`$XDG_CACHE_HOME` or `~/.cache`), which takes `go`, a C compiler, `cargo`,
-`mvn` and `java`. `cargo run -p stack --example install` does that ahead of
-time.
+`mvn` and `java`. `kcat`, where it is not on the PATH, is fetched as a package
+of Debian's, which takes `apt-get`, but no root. `cargo run -p stack --example
+install` does all that ahead of time.
 
 # What is left behind
 
@@ -91,7 +92,7 @@ pub use descendant::Descendant;
 pub use dir::{Dir, test};
 pub use flux::{Point, Row, Value};
 pub use influxdb::{BUCKET, Influxdb, ORG, PASSWORD, TOKEN, USER};
-pub use install::{influx_binary, influxd_binary, kafka_libs, telegraf_binary};
+pub use install::{influx_binary, influxd_binary, kafka_libs, kcat_binary, telegraf_binary};
 pub use kafka::{Kafka, Listener, Login};
 pub use process::Process;
 pub use proxy::Proxy;
