@@ -3,6 +3,7 @@
 mod cli;
 mod execd;
 mod generate;
+mod platform;
 
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
