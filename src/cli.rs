@@ -104,7 +104,7 @@ struct Cli {
     #[arg(help_heading = "Lose nothing")]
     flow_control: bool,
 
-    /// The Telegraf output whose buffer counts for that
+    /// The Telegraf output whose buffer counts for that, by its name or its alias
     #[arg(long, value_name = "NAME", default_value = "influxdb_v2", env = "ALGORITHMIA_FLOW_OUTPUT")]
     #[arg(help_heading = "Lose nothing")]
     flow_output: String,
@@ -252,7 +252,10 @@ pub fn parse() -> Result<Job, clap::Error> {
             email_from: cli.email_from,
             email_to: cli.email_to,
         };
-        return kind.text(&values).map(Job::Generate).map_err(|error| command.error(ErrorKind::ValueValidation, error));
+        return kind
+            .text(&values, Cli::command())
+            .map(Job::Generate)
+            .map_err(|error| command.error(ErrorKind::ValueValidation, error));
     }
     if let Some(folder) = cli.replay {
         return Ok(Job::Replay(folder));

@@ -1,4 +1,5 @@
-//! The files that the program carries and writes out: Telegraf's configuration, and templates for InfluxDB.
+//! The files that the program carries and writes out: Telegraf's configuration, templates for InfluxDB, and what makes the
+//! program at home in a system: its man page and the completions of its options.
 //!
 //! Some have an example in them that only their user can replace: InfluxDB takes the URL of an endpoint from nowhere but the
 //! template itself. Such a URL is a secret (whoever knows it can post), so no error repeats a value.
@@ -6,16 +7,28 @@
 use std::borrow::Cow;
 use std::cell::Cell;
 
-use clap::ValueEnum;
+use clap::{Command, ValueEnum};
+use clap_complete::Shell;
+use clap_mangen::Man;
 use email_address::{EmailAddress, Options};
 use url::{SyntaxViolation, Url};
 
 const TELEGRAF_CONF: &str = include_str!("../telegraf/telegraf.conf");
+const TELEGRAF_D_CONF: &str = include_str!("../telegraf/algorithmia.conf");
 const INFLUXDB: &str = include_str!("../telegraf/influxdb-template.yml");
 const SLACK: &str = include_str!("../telegraf/influxdb-slack.yml");
 const PAGERDUTY: &str = include_str!("../telegraf/influxdb-pagerduty.yml");
 const HTTP: &str = include_str!("../telegraf/influxdb-http.yml");
 const EMAIL: &str = include_str!("../telegraf/influxdb-email.yml");
+
+/// What the man page says beside what the command line knows of itself.
+const MANUAL: &str = include_str!("manual.roff");
+
+/// How the program is called. All options at once would only hide it.
+const USAGE: &str = "\
+telegraf-algorithmia [OPTION]... [FILE]...
+telegraf-algorithmia --replay DIR
+telegraf-algorithmia --generate KIND [OPTION]...";
 
 /// What is replaced in them, each the whole of a YAML value or of a string in Flux, which is within YAML's `|`.
 const SLACK_URL: &str = "https://hooks.slack.com/services/REPLACE/WITH/YOURS";
@@ -30,6 +43,8 @@ const EMAIL_TO: &str = "you@example.com";
 pub enum Kind {
     /// Telegraf's configuration
     TelegrafConf,
+    /// The same for /etc/telegraf/telegraf.d, beside a configuration that is there; inactive until its variables are set
+    TelegrafDConf,
     /// InfluxDB template: bucket, dashboards, checks
     InfluxdbTemplate,
     /// InfluxDB template: alerts go to Slack (`--slack-url`)
@@ -40,6 +55,14 @@ pub enum Kind {
     HttpTemplate,
     /// InfluxDB template: alerts go out as email (`--email-from`, `--email-to`)
     EmailTemplate,
+    /// The man page
+    Man,
+    /// Completions for bash
+    CompleteBash,
+    /// Completions for zsh
+    CompleteZsh,
+    /// Completions for fish
+    CompleteFish,
 }
 
 /// What the user knows, by the option that it is given with.
@@ -93,17 +116,22 @@ impl Kind {
             Kind::SlackTemplate => &["slack-url"],
             Kind::HttpTemplate => &["http-url"],
             Kind::EmailTemplate => &["email-url", "email-from", "email-to"],
-            Kind::TelegrafConf | Kind::InfluxdbTemplate | Kind::PagerdutyTemplate => &[],
+            _ => &[],
         }
     }
 
-    /// The whole text.
+    /// The whole text; `command` is the program's command line, which some describe.
     ///
     /// # Errors
     /// Where a value is missing, or would not work; the error says what to give.
-    pub fn text(self, values: &Values) -> Result<Cow<'static, str>, Error> {
+    pub fn text(self, values: &Values, command: Command) -> Result<Cow<'static, str>, Error> {
         Ok(match self {
             Kind::TelegrafConf => TELEGRAF_CONF.into(),
+            Kind::TelegrafDConf => TELEGRAF_D_CONF.into(),
+            Kind::Man => man(command).into(),
+            Kind::CompleteBash => completions(Shell::Bash, command).into(),
+            Kind::CompleteZsh => completions(Shell::Zsh, command).into(),
+            Kind::CompleteFish => completions(Shell::Fish, command).into(),
             Kind::InfluxdbTemplate => INFLUXDB.into(),
             Kind::PagerdutyTemplate => PAGERDUTY.into(),
             Kind::SlackTemplate => {
@@ -143,6 +171,38 @@ impl Kind {
     fn missing(self, option: &'static str) -> Error {
         Error::Missing { kind: self.name(), option }
     }
+}
+
+/// The man page: the options as the command line knows them, and the sections that are written by hand.
+fn man(command: Command) -> String {
+    let version = format!("telegraf-algorithmia {}", command.get_version().unwrap_or_default());
+    let command = command.override_usage(USAGE);
+    let man = Man::new(command).section("1").source(version).manual("User Commands");
+    let start = written(|out| {
+        man.render_title(out)?;
+        man.render_name_section(out)?;
+        man.render_synopsis_section(out)?;
+        man.render_description_section(out)
+    });
+    // A group of options is no section of its own: what is about the input, say, has one already.
+    let options = written(|out| man.render_options_section(out));
+    let options = options.replace("\n.SH ", "\n.SS ").replace("\n.SS OPTIONS", "\n.SH OPTIONS");
+    start + &options + MANUAL
+}
+
+fn completions(shell: Shell, mut command: Command) -> String {
+    let name = command.get_name().to_owned();
+    written(|out| {
+        clap_complete::generate(shell, &mut command, name, out);
+        Ok(())
+    })
+}
+
+/// The text that `write` writes. Memory takes all that is written to it, and it is text.
+fn written(write: impl FnOnce(&mut Vec<u8>) -> std::io::Result<()>) -> String {
+    let mut out = Vec::new();
+    let _ = write(&mut out);
+    String::from_utf8_lossy(&out).into_owned()
 }
 
 /// Whether a text is an absolute URL as InfluxDB reads it too, which in Go is stricter than browsers are.
@@ -240,7 +300,7 @@ mod tests {
             email_to: vec![EMAIL_FROM.to_owned(), EMAIL_TO.to_owned()],
             ..Values::default()
         };
-        let text = Kind::EmailTemplate.text(&values).unwrap();
+        let text = Kind::EmailTemplate.text(&values, Command::new("test")).unwrap();
         assert_eq!(text.matches(EMAIL_FROM).count(), 1, "{text}");
         assert_eq!(text.matches(EMAIL_TO).count(), 2, "{text}");
         assert!(text.contains(&format!("[{}, {}]", flux(EMAIL_FROM), flux(EMAIL_TO))), "{text}");

@@ -91,7 +91,9 @@ pub use descendant::Descendant;
 pub use dir::{Dir, test};
 pub use flux::{Point, Row, Value};
 pub use influxdb::{BUCKET, Influxdb, ORG, PASSWORD, TOKEN, USER};
-pub use install::{influx_binary, influxd_binary, kafka_libs, telegraf_binary};
+pub use install::{
+    cargo_deb_binary, debian_root, debian_tools_root, influx_binary, influxd_binary, kafka_libs, telegraf_binary,
+};
 pub use kafka::Kafka;
 pub use process::Process;
 pub use proxy::Proxy;
