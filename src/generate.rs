@@ -43,8 +43,6 @@ const EMAIL_TO: &str = "you@example.com";
 pub enum Kind {
     /// Telegraf's configuration
     TelegrafConf,
-    /// The same for /etc/telegraf/telegraf.d, beside a configuration that is there; inactive until its variables are set
-    TelegrafDConf,
     /// InfluxDB template: bucket, dashboards, checks
     InfluxdbTemplate,
     /// InfluxDB template: alerts go to Slack (`--slack-url`)
@@ -55,6 +53,8 @@ pub enum Kind {
     HttpTemplate,
     /// InfluxDB template: alerts go out as email (`--email-from`, `--email-to`)
     EmailTemplate,
+    /// Telegraf's configuration, to stand beside another in telegraf.d: inactive until its variables are set
+    TelegrafDConf,
     /// The man page
     Man,
     /// Completions for bash
@@ -176,24 +176,22 @@ impl Kind {
 /// The man page: the options as the command line knows them, and the sections that are written by hand.
 fn man(command: Command) -> String {
     let version = format!("telegraf-algorithmia {}", command.get_version().unwrap_or_default());
-    let command = command.override_usage(USAGE);
+    let command = command.override_usage(USAGE).after_help(None::<&str>).after_long_help(None::<&str>);
     let man = Man::new(command).section("1").source(version).manual("User Commands");
-    let start = written(|out| {
-        man.render_title(out)?;
-        man.render_name_section(out)?;
-        man.render_synopsis_section(out)?;
-        man.render_description_section(out)
-    });
+    let page = written(|out| man.render(out));
+    let (page, _) = page.split_once(".SH VERSION\n").unwrap_or((&page, ""));
     // A group of options is no section of its own: what is about the input, say, has one already.
-    let options = written(|out| man.render_options_section(out));
-    let options = options.replace("\n.SH ", "\n.SS ").replace("\n.SS OPTIONS", "\n.SH OPTIONS");
-    start + &options + MANUAL
+    let (start, options) = page.split_once(".SH OPTIONS\n").unwrap_or((page, ""));
+    format!("{start}.SH OPTIONS\n{}{MANUAL}", options.replace(".SH ", ".SS "))
 }
 
-fn completions(shell: Shell, mut command: Command) -> String {
-    let name = command.get_name().to_owned();
+fn completions(shell: Shell, command: Command) -> String {
+    let name = "telegraf-algorithmia";
+    // What is hidden in the help is not offered either.
+    let shown = command.get_arguments().filter(|arg| !arg.is_hide_set()).cloned();
+    let mut shown = Command::new(name).version(env!("CARGO_PKG_VERSION")).args(shown);
     written(|out| {
-        clap_complete::generate(shell, &mut command, name, out);
+        clap_complete::generate(shell, &mut shown, name, out);
         Ok(())
     })
 }

@@ -194,7 +194,7 @@ const DEBIAN_TOOLS: Recipe = Recipe {
     needs: &[APT],
     usually: "a minute",
     steps: &[Step {
-        command: &["sh", "root.sh", "{out}/root.tar", "bash-completion", "fish", "lintian", "mandoc", "zsh"],
+        command: &["sh", "root.sh", "{out}/root.tar", "bash-completion", "fish", "mandoc", "zsh"],
         env: &[],
     }],
 };
@@ -231,7 +231,7 @@ pub fn debian_root() -> Result<PathBuf> {
     provide(&DEBIAN)
 }
 
-/// The same of a Debian with what checks packages and man pages, and with the shells that have completions.
+/// The same of a Debian with what checks man pages, and with the shells that have completions.
 pub fn debian_tools_root() -> Result<PathBuf> {
     provide(&DEBIAN_TOOLS)
 }

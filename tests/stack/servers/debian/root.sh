@@ -33,5 +33,5 @@ mkdir -p tmp
 export TMPDIR="$PWD/tmp"
 packages=$(IFS=,; echo "$*")
 perl tool/usr/bin/mmdebstrap --variant=required ${packages:+--include="$packages"} \
-    --aptopt='APT::Sandbox::User "root"' \
+    --dpkgopt=force-unsafe-io --aptopt='APT::Sandbox::User "root"' \
     "$suite" "$tar" - < sources.list
