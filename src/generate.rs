@@ -24,6 +24,9 @@ const EMAIL: &str = include_str!("../telegraf/influxdb-email.yml");
 /// What the man page says beside what the command line knows of itself.
 const MANUAL: &str = include_str!("manual.roff");
 
+/// The versions of the Debian package, and when each was made.
+const RELEASES: &str = include_str!("../packaging/debian/changelog");
+
 /// How the program is called. All options at once would only hide it.
 const USAGE: &str = "\
 telegraf-algorithmia [OPTION]... [FILE]...
@@ -177,12 +180,21 @@ impl Kind {
 fn man(command: Command) -> String {
     let version = format!("telegraf-algorithmia {}", command.get_version().unwrap_or_default());
     let command = command.override_usage(USAGE).after_help(None::<&str>).after_long_help(None::<&str>);
-    let man = Man::new(command).section("1").source(version).manual("User Commands");
+    let man = Man::new(command).section("1").date(release_date()).source(version).manual("User Commands");
     let page = written(|out| man.render(out));
     let (page, _) = page.split_once(".SH VERSION\n").unwrap_or((&page, ""));
-    // A group of options is no section of its own: what is about the input, say, has one already.
+    // A group of options is no section of its own: what is about the input, say, has one already. And of a break, an empty line
+    // and a break, man pages take offence at the breaks.
     let (start, options) = page.split_once(".SH OPTIONS\n").unwrap_or((page, ""));
-    format!("{start}.SH OPTIONS\n{}{MANUAL}", options.replace(".SH ", ".SS "))
+    let options = options.replace(".SH ", ".SS ").replace(".br\n\n.br\n", ".sp\n");
+    format!("{start}.SH OPTIONS\n{options}{MANUAL}")
+}
+
+/// The day of this version, in the form YYYY-MM-DD: so the same version always gives the same page.
+fn release_date() -> String {
+    let latest = RELEASES.lines().find_map(|line| line.strip_prefix(" -- ")?.rsplit_once("  "));
+    let time = latest.and_then(|(_, time)| jiff::fmt::rfc2822::parse(time).ok());
+    time.map_or_else(String::new, |time| time.date().to_string())
 }
 
 fn completions(shell: Shell, command: Command) -> String {
@@ -287,6 +299,14 @@ mod tests {
             assert_eq!(file.matches(example).count(), 1, "{example}");
             assert_eq!(file.matches(&context).count(), 1, "{context}");
         }
+    }
+
+    #[test]
+    fn the_version_has_a_day() {
+        let date = release_date();
+        assert!(date.starts_with("20") && date.len() == "2026-11-25".len(), "{date:?}");
+        let version = format!("telegraf-algorithmia ({}-", env!("CARGO_PKG_VERSION"));
+        assert!(RELEASES.starts_with(&version), "the package's changelog begins with this version");
     }
 
     #[test]
