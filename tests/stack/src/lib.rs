@@ -94,7 +94,7 @@ pub use influxdb::{BUCKET, Influxdb, ORG, PASSWORD, TOKEN, USER};
 pub use install::{
     cargo_deb_binary, debian_root, debian_tools_root, influx_binary, influxd_binary, kafka_libs, telegraf_binary,
 };
-pub use kafka::Kafka;
+pub use kafka::{Kafka, Listener, Login};
 pub use process::Process;
 pub use proxy::Proxy;
 pub use receiver::{Receiver, Request};
