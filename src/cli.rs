@@ -114,7 +114,7 @@ struct Cli {
     #[arg(help_heading = "Lose nothing")]
     flow_control: bool,
 
-    /// The Telegraf output whose buffer counts for that
+    /// The Telegraf output whose buffer counts for that, by its name or its alias
     #[arg(long, value_name = "NAME", default_value = "influxdb_v2", env = "ALGORITHMIA_FLOW_OUTPUT")]
     #[arg(help_heading = "Lose nothing")]
     flow_output: String,
@@ -275,7 +275,10 @@ pub fn parse() -> Result<Job, clap::Error> {
             email_from: cli.email_from,
             email_to: cli.email_to,
         };
-        return kind.text(&values).map(Job::Generate).map_err(|error| command.error(ErrorKind::ValueValidation, error));
+        return kind
+            .text(&values, Cli::command())
+            .map(Job::Generate)
+            .map_err(|error| command.error(ErrorKind::ValueValidation, error));
     }
     let by_hand = is_by_hand(&mut command, &matches, &cli)?;
     if let Some(folder) = cli.replay {

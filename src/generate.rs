@@ -1,4 +1,5 @@
-//! The files that the program carries and writes out: Telegraf's configuration, and templates for InfluxDB.
+//! The files that the program carries and writes out: Telegraf's configuration, templates for InfluxDB, and what makes the
+//! program at home in a system: its man page and the completions of its options.
 //!
 //! Some have an example in them that only their user can replace: InfluxDB takes the URL of an endpoint from nowhere but the
 //! template itself. Such a URL is a secret (whoever knows it can post), so no error repeats a value.
@@ -6,16 +7,31 @@
 use std::borrow::Cow;
 use std::cell::Cell;
 
-use clap::ValueEnum;
+use clap::{Command, ValueEnum};
+use clap_complete::Shell;
+use clap_mangen::Man;
 use email_address::{EmailAddress, Options};
 use url::{SyntaxViolation, Url};
 
 const TELEGRAF_CONF: &str = include_str!("../telegraf/telegraf.conf");
+const TELEGRAF_D_CONF: &str = include_str!("../telegraf/algorithmia.conf");
 const INFLUXDB: &str = include_str!("../telegraf/influxdb-template.yml");
 const SLACK: &str = include_str!("../telegraf/influxdb-slack.yml");
 const PAGERDUTY: &str = include_str!("../telegraf/influxdb-pagerduty.yml");
 const HTTP: &str = include_str!("../telegraf/influxdb-http.yml");
 const EMAIL: &str = include_str!("../telegraf/influxdb-email.yml");
+
+/// What the man page says beside what the command line knows of itself.
+const MANUAL: &str = include_str!("manual.roff");
+
+/// The versions of the Debian package, and when each was made.
+const RELEASES: &str = include_str!("../packaging/debian/changelog");
+
+/// How the program is called. All options at once would only hide it.
+const USAGE: &str = "\
+telegraf-algorithmia [OPTION]... [FILE]...
+telegraf-algorithmia --replay DIR
+telegraf-algorithmia --generate KIND [OPTION]...";
 
 /// What is replaced in them, each the whole of a YAML value or of a string in Flux, which is within YAML's `|`.
 const SLACK_URL: &str = "https://hooks.slack.com/services/REPLACE/WITH/YOURS";
@@ -40,6 +56,16 @@ pub enum Kind {
     HttpTemplate,
     /// InfluxDB template: alerts go out as email (`--email-from`, `--email-to`)
     EmailTemplate,
+    /// Telegraf's configuration, to stand beside another in telegraf.d: inactive until its variables are set
+    TelegrafDConf,
+    /// The man page
+    Man,
+    /// Completions for bash
+    CompleteBash,
+    /// Completions for zsh
+    CompleteZsh,
+    /// Completions for fish
+    CompleteFish,
 }
 
 /// What the user knows, by the option that it is given with.
@@ -93,17 +119,22 @@ impl Kind {
             Kind::SlackTemplate => &["slack-url"],
             Kind::HttpTemplate => &["http-url"],
             Kind::EmailTemplate => &["email-url", "email-from", "email-to"],
-            Kind::TelegrafConf | Kind::InfluxdbTemplate | Kind::PagerdutyTemplate => &[],
+            _ => &[],
         }
     }
 
-    /// The whole text.
+    /// The whole text; `command` is the program's command line, which some describe.
     ///
     /// # Errors
     /// Where a value is missing, or would not work; the error says what to give.
-    pub fn text(self, values: &Values) -> Result<Cow<'static, str>, Error> {
+    pub fn text(self, values: &Values, command: Command) -> Result<Cow<'static, str>, Error> {
         Ok(match self {
             Kind::TelegrafConf => TELEGRAF_CONF.into(),
+            Kind::TelegrafDConf => TELEGRAF_D_CONF.into(),
+            Kind::Man => man(command).into(),
+            Kind::CompleteBash => completions(Shell::Bash, command).into(),
+            Kind::CompleteZsh => completions(Shell::Zsh, command).into(),
+            Kind::CompleteFish => completions(Shell::Fish, command).into(),
             Kind::InfluxdbTemplate => INFLUXDB.into(),
             Kind::PagerdutyTemplate => PAGERDUTY.into(),
             Kind::SlackTemplate => {
@@ -143,6 +174,45 @@ impl Kind {
     fn missing(self, option: &'static str) -> Error {
         Error::Missing { kind: self.name(), option }
     }
+}
+
+/// The man page: the options as the command line knows them, and the sections that are written by hand.
+fn man(command: Command) -> String {
+    let version = format!("telegraf-algorithmia {}", command.get_version().unwrap_or_default());
+    let command = command.override_usage(USAGE).after_help(None::<&str>).after_long_help(None::<&str>);
+    let man = Man::new(command).section("1").date(release_date()).source(version).manual("User Commands");
+    let page = written(|out| man.render(out));
+    let (page, _) = page.split_once(".SH VERSION\n").unwrap_or((&page, ""));
+    // A group of options is no section of its own: what is about the input, say, has one already. And of a break, an empty line
+    // and a break, man pages take offence at the breaks.
+    let (start, options) = page.split_once(".SH OPTIONS\n").unwrap_or((page, ""));
+    let options = options.replace(".SH ", ".SS ").replace(".br\n\n.br\n", ".sp\n");
+    format!("{start}.SH OPTIONS\n{options}{MANUAL}")
+}
+
+/// The day of this version, in the form YYYY-MM-DD: so the same version always gives the same page.
+fn release_date() -> String {
+    let latest = RELEASES.lines().find_map(|line| line.strip_prefix(" -- ")?.rsplit_once("  "));
+    let time = latest.and_then(|(_, time)| jiff::fmt::rfc2822::parse(time).ok());
+    time.map_or_else(String::new, |time| time.date().to_string())
+}
+
+fn completions(shell: Shell, command: Command) -> String {
+    let name = "telegraf-algorithmia";
+    // What is hidden in the help is not offered either.
+    let shown = command.get_arguments().filter(|arg| !arg.is_hide_set()).cloned();
+    let mut shown = Command::new(name).version(env!("CARGO_PKG_VERSION")).args(shown);
+    written(|out| {
+        clap_complete::generate(shell, &mut shown, name, out);
+        Ok(())
+    })
+}
+
+/// The text that `write` writes. Memory takes all that is written to it, and it is text.
+fn written(write: impl FnOnce(&mut Vec<u8>) -> std::io::Result<()>) -> String {
+    let mut out = Vec::new();
+    let _ = write(&mut out);
+    String::from_utf8_lossy(&out).into_owned()
 }
 
 /// Whether a text is an absolute URL as InfluxDB reads it too, which in Go is stricter than browsers are.
@@ -232,6 +302,14 @@ mod tests {
     }
 
     #[test]
+    fn the_version_has_a_day() {
+        let date = release_date();
+        assert!(date.starts_with("20") && date.len() == "2026-11-25".len(), "{date:?}");
+        let version = format!("telegraf-algorithmia ({}-", env!("CARGO_PKG_VERSION"));
+        assert!(RELEASES.starts_with(&version), "the package's changelog begins with this version");
+    }
+
+    #[test]
     fn values_are_not_taken_for_examples() {
         let given = |text: &str| Some(text.to_owned());
         let values = Values {
@@ -240,7 +318,7 @@ mod tests {
             email_to: vec![EMAIL_FROM.to_owned(), EMAIL_TO.to_owned()],
             ..Values::default()
         };
-        let text = Kind::EmailTemplate.text(&values).unwrap();
+        let text = Kind::EmailTemplate.text(&values, Command::new("test")).unwrap();
         assert_eq!(text.matches(EMAIL_FROM).count(), 1, "{text}");
         assert_eq!(text.matches(EMAIL_TO).count(), 2, "{text}");
         assert!(text.contains(&format!("[{}, {}]", flux(EMAIL_FROM), flux(EMAIL_TO))), "{text}");

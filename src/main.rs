@@ -3,6 +3,7 @@
 mod cli;
 mod execd;
 mod generate;
+mod platform;
 mod progress;
 mod report;
 

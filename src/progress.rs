@@ -1,14 +1,14 @@
 //! How far long files have been read: one line on a terminal, which is gone at the end. Standard error is one for the whole
 //! process, and so is this line; whatever else is written there has to go [around](aside) it.
 
-use std::fs::File;
 use std::io::{self, IsTerminal, Read};
-use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::platform;
 
 /// Files that take fewer bytes are done before anybody has read the line.
 const LEAST: u64 = 16 * 1024 * 1024;
@@ -37,11 +37,8 @@ pub fn start(inputs: &[PathBuf]) {
 
 /// The size of a file, or of stdin if it is one.
 fn size(path: &Path) -> Option<u64> {
-    let metadata = if path == Path::new("-") {
-        File::from(io::stdin().as_fd().try_clone_to_owned().ok()?).metadata()
-    } else {
-        path.metadata()
-    };
+    let metadata =
+        if path == Path::new("-") { platform::file_of(io::stdin()).ok()?.metadata() } else { path.metadata() };
     metadata.ok().filter(|metadata| metadata.is_file()).map(|metadata| metadata.len())
 }
 

@@ -1,14 +1,15 @@
-//! `--generate`: the files that the command carries, what it takes to put into them, and that InfluxDB takes them.
+//! `--generate`: the files that the command carries, what it takes to put into them, and that InfluxDB takes them; the man
+//! page and the completions.
 
 // Other tests use the rest of it.
 #[allow(dead_code)]
 mod child;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
-use std::process::{Output, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use stack::{Influxdb, Value};
@@ -19,13 +20,14 @@ const SLACK_EXAMPLE: &str = "https://hooks.slack.com/services/REPLACE/WITH/YOURS
 const HTTP_EXAMPLE: &str = "https://example.com/algorithmia-alerts";
 
 /// Each kind, its file, and options that are enough for it.
-const KINDS: [(&str, &str, &[&str]); 6] = [
+const KINDS: [(&str, &str, &[&str]); 7] = [
     ("telegraf-conf", "telegraf.conf", &[]),
     ("influxdb-template", "influxdb-template.yml", &[]),
     ("slack-template", "influxdb-slack.yml", &["--slack-url", "https://hooks.slack.com/services/T0/B0/x"]),
     ("pagerduty-template", "influxdb-pagerduty.yml", &[]),
     ("http-template", "influxdb-http.yml", &["--http-url", "http://alerts.example.com:8080/in"]),
     ("email-template", "influxdb-email.yml", &["--email-from", "from@example.org", "--email-to", "to@example.org"]),
+    ("telegraf-d-conf", "algorithmia.conf", &[]),
 ];
 
 /// URLs that are no good, whatever they are for.
@@ -154,6 +156,214 @@ fn each_file_is_written_as_it_is() {
         assert!(written == expected, "{kind}:\n{written}\ninstead of\n{expected}");
         assert_eq!(written == file(name), args.is_empty(), "{kind}");
     }
+}
+
+/// The settings of a configuration for Telegraf, each by its path. Of plugins there is one of each name.
+fn telegraf_settings(file_name: &str) -> BTreeMap<String, String> {
+    fn walk(path: &str, value: &toml::Value, settings: &mut BTreeMap<String, String>) {
+        match value {
+            toml::Value::Table(table) => table.iter().for_each(|(key, value)| {
+                let separator = if path.is_empty() { "" } else { "." };
+                walk(&format!("{path}{separator}{key}"), value, settings);
+            }),
+            toml::Value::Array(items) if items.iter().all(toml::Value::is_table) => {
+                assert_eq!(items.len(), 1, "{path}");
+                walk(path, &items[0], settings);
+            }
+            value => drop(settings.insert(path.to_owned(), value.to_string())),
+        }
+    }
+    let mut settings = BTreeMap::new();
+    walk("", &toml::Value::Table(file(file_name).parse().unwrap()), &mut settings);
+    settings
+}
+
+#[test]
+fn the_configuration_for_telegraf_d_is_telegraf_conf_but_for_what_it_has_to_be() {
+    let (whole, part) = (telegraf_settings("telegraf.conf"), telegraf_settings("algorithmia.conf"));
+    // Settings of telegraf.conf, with what they are in the part; and those that only this has.
+    let all_set = "${KAFKA_BROKER:+${KAFKA_TOPIC:+${INFLUX_ORG:+${INFLUX_TOKEN:+";
+    let if_set = |value: &str| format!("{all_set}{value}}}}}}}}}");
+    let quoted = |value: &str| format!("\"{value}\"");
+    let differ: BTreeMap<&str, String> = [
+        ("inputs.kafka_consumer.startup_error_behavior", quoted("ignore")),
+        ("inputs.internal.interval", quoted(&format!("50{}000h", if_set("ms0")))),
+        ("inputs.internal.tagpass.output", String::new()),
+        ("processors.execd.namepass", format!("[\"algorithmia_message\", \"{}\"]", if_set("internal_write"))),
+        ("outputs.influxdb_v2.namedrop", String::new()),
+    ]
+    .into();
+    let security =
+        ["tls_ca", "tls_server_name", "tls_cert", "tls_key", "sasl_mechanism", "sasl_username", "sasl_password"]
+            .map(|name| format!("inputs.kafka_consumer.{name}"));
+    let only_part = [
+        "inputs.internal.alias",
+        "inputs.internal.collection_jitter",
+        "inputs.internal.tagpass.alias",
+        "inputs.internal.tags.algorithmia",
+        "inputs.kafka_consumer.alias",
+        "inputs.kafka_consumer.consumer_fetch_max_wait",
+        "inputs.kafka_consumer.metadata_full",
+        "inputs.kafka_consumer.name_override",
+        "outputs.influxdb_v2.alias",
+        "outputs.influxdb_v2.flush_jitter",
+        "outputs.influxdb_v2.namepass",
+        "processors.execd.alias",
+        "processors.execd.environment",
+        "processors.execd.order",
+    ];
+    // A variable that has to be set there leaves the part inactive here.
+    let lenient = |value: &str| {
+        let mut lenient = String::new();
+        let mut rest = value;
+        while let Some((before, behind)) = rest.split_once(":?") {
+            lenient += before;
+            lenient += ":-";
+            rest = &behind[behind.find('}').unwrap()..];
+        }
+        (lenient + rest).replace("${KAFKA_BROKER}", "${KAFKA_BROKER:-}").replace("${KAFKA_TOPIC}", "${KAFKA_TOPIC:-}")
+    };
+    for (path, value) in &whole {
+        // Of one agent there is one table. What an output can have of its own stands there.
+        let mut here = path.clone();
+        if let Some(name) = path.strip_prefix("agent.") {
+            if name == "skip_processors_after_aggregators" {
+                continue;
+            }
+            here = format!("outputs.influxdb_v2.{name}");
+        }
+        if path == "processors.execd.command" {
+            continue;
+        }
+        let expected = match differ.get(path.as_str()) {
+            Some(other) => other.clone(),
+            // A file that is missing must not keep a Telegraf from starting that has other uses for these variables.
+            None if security.contains(path) => quoted(&if_set(value.trim_matches('"'))),
+            None => lenient(value),
+        };
+        let is = part.get(&here).cloned().unwrap_or_default();
+        assert_eq!(is, expected, "{path} in telegraf.conf, {here} in algorithmia.conf");
+    }
+    for path in part.keys() {
+        let known = whole.contains_key(path)
+            || path
+                .strip_prefix("outputs.influxdb_v2.")
+                .is_some_and(|name| whole.contains_key(&format!("agent.{name}")))
+            || only_part.contains(&path.as_str())
+            || security.contains(path)
+            || path.starts_with("processors.starlark.");
+        assert!(known, "{path} is in algorithmia.conf alone");
+    }
+    assert_eq!(
+        part["inputs.kafka_consumer.consumer_fetch_max_wait"],
+        quoted(&format!("5{}us", if_set("00000"))),
+        "what decides over all"
+    );
+
+    // The command's options are variables here; those that both have are the same.
+    let parsed: toml::Table = file("telegraf.conf").parse().unwrap();
+    let command = parsed["processors"]["execd"][0]["command"].as_array().unwrap();
+    let command: Vec<_> = command.iter().map(|item| item.as_str().unwrap()).collect();
+    let parsed: toml::Table = file("algorithmia.conf").parse().unwrap();
+    let execd = &parsed["processors"]["execd"][0];
+    let variables = execd["environment"].as_array().unwrap().iter().map(|item| item.as_str().unwrap());
+    let mut variables: BTreeMap<_, _> = variables.map(|item| item.split_once('=').unwrap()).collect();
+    assert_eq!(execd["command"][3].as_str().unwrap(), if_set(command[0]));
+    let mut options = command[1..].iter().peekable();
+    while let Some(option) = options.next() {
+        let value = options.next_if(|next| !next.starts_with("--")).unwrap_or(&"true");
+        let name = format!("ALGORITHMIA_{}", option.trim_start_matches('-').to_uppercase().replace('-', "_"));
+        assert_eq!(variables.remove(name.as_str()), Some(*value), "{name}");
+    }
+    let others: Vec<_> = variables.into_iter().collect();
+    assert_eq!(others, [("ALGORITHMIA_FLOW_OUTPUT", "algorithmia"), ("ALGORITHMIA_SOURCE", "algorithmia_message")]);
+}
+
+#[test]
+fn the_man_page_names_every_option_with_its_variable_and_default() {
+    let page = generated("man", &[]).replace("\\-", "-").replace("\\fB", "").replace("\\fR", "").replace("\\fI", "");
+    let help = text(&command().arg("--help").output().unwrap().stdout);
+    let word = |text: &str, start: &str| -> Vec<String> {
+        let at = text.match_indices(start).map(|(at, _)| at);
+        let is_part = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
+        at.map(|at| text[at..].split(|c| !is_part(c)).next().unwrap().to_owned()).collect()
+    };
+    let options: BTreeSet<_> = help
+        .lines()
+        .filter(|line| line.trim_start().starts_with('-'))
+        .flat_map(|line| word(line, "--").into_iter().take(1))
+        .collect();
+    assert!(options.len() > 25, "{options:?}");
+    for option in options {
+        let heads =
+            |line: &str| line.strip_prefix(&option).is_some_and(|rest| rest.is_empty() || rest.starts_with(' '));
+        let is_there = page.lines().any(|line| heads(line.split_once(", ").map_or(line, |(_, long)| long)));
+        assert!(is_there, "{option} is missing:\n{page}");
+    }
+    let variables: BTreeSet<_> = word(&help, "ALGORITHMIA_").into_iter().collect();
+    assert!(variables.len() > 20, "{variables:?}");
+    for variable in variables {
+        assert!(page.contains(&variable), "{variable} is missing:\n{page}");
+    }
+    assert!(page.contains("--max-message <BYTES> [default: 1048576]"), "{page}");
+    assert!(!page.contains("supervised"), "what is hidden stays so");
+    // The sections, each once.
+    let sections: Vec<_> = page.lines().filter_map(|line| line.strip_prefix(".SH ")).collect();
+    let expected = [
+        "NAME",
+        "SYNOPSIS",
+        "DESCRIPTION",
+        "OPTIONS",
+        "INPUT",
+        "OUTPUT",
+        "EXIT STATUS",
+        "SIGNALS",
+        "ENVIRONMENT",
+        "FILES",
+        "EXAMPLES",
+        "SEE ALSO",
+    ];
+    assert_eq!(sections, expected);
+}
+
+#[test]
+fn what_describes_the_command_line_does_not_depend_on_the_environment() {
+    for kind in ["man", "complete-bash", "complete-zsh", "complete-fish"] {
+        let mut other = command();
+        other
+            .args(["--generate", kind])
+            .env("ALGORITHMIA_FIELD", "other")
+            .env("ALGORITHMIA_SOURCE", "")
+            .stdin(Stdio::null());
+        assert!(text(&other.output().unwrap().stdout) == generated(kind, &[]), "{kind}");
+    }
+}
+
+#[test]
+fn bash_completes_options_and_their_values() {
+    let script = generated("complete-bash", &[]);
+    let complete = |words: &str| -> Vec<String> {
+        let ask = "\nCOMP_WORDS=($1 \"$2\"); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); \
+                   $(complete -p telegraf-algorithmia | sed 's/.*-F \\([^ ]*\\).*/\\1/') telegraf-algorithmia \"$2\" \
+                   \"${COMP_WORDS[COMP_CWORD - 1]}\"; printf '%s\\n' \"${COMPREPLY[@]}\"";
+        let (before, last) = words.rsplit_once(' ').unwrap();
+        let output =
+            Command::new("bash").args(["-c", &format!("{script}{ask}"), "bash", before, last]).output().unwrap();
+        assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), ""), "{words}");
+        text(&output.stdout).lines().map(str::to_owned).collect()
+    };
+    assert_eq!(
+        complete("telegraf-algorithmia --jour"),
+        ["--journal", "--journal-window", "--journal-size", "--journal-sync"]
+    );
+    assert_eq!(
+        complete("telegraf-algorithmia --generate complete-"),
+        ["complete-bash", "complete-zsh", "complete-fish"]
+    );
+    assert_eq!(complete("telegraf-algorithmia --input "), ["auto", "influx", "json"]);
+    assert_eq!(complete("telegraf-algorithmia --exact-time --str"), ["--strict"]);
+    let all = complete("telegraf-algorithmia --");
+    assert!(all.contains(&"--replay".to_owned()) && !all.contains(&"--supervised".to_owned()), "{all:?}");
 }
 
 #[test]

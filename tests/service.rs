@@ -492,6 +492,7 @@ fn a_message_of_more_lines_than_there_is_room_for_goes_out_in_parts() {
 #[test]
 fn the_gauges_of_the_fullest_output_of_the_name_count() {
     let other = |size| gauge_of("output=file", now(), size, 10_000);
+    let called = |alias, size| gauge_of(&format!("alias={alias},output=influxdb_v2"), now(), size, 10_000);
     let with_id = |id, size| gauge_of(&format!("_id={id},output=influxdb_v2"), now(), size, 10_000);
     for (args, gauges, room) in [
         (&[][..], [other(10_000), gauge(now(), 9500, 10_000), gauge(now(), 0, 10_000)], 9000),
@@ -500,6 +501,7 @@ fn the_gauges_of_the_fullest_output_of_the_name_count() {
         (&[], [with_id(1, 8900), with_id(2, 0), with_id(1, 8000)], 1000),
         (&["--flow-output", "file"], [gauge(now(), 10_000, 10_000), with_id(1, 9000), other(8900)], 100),
         (&["--flow-output=file"], [gauge(now(), 0, 10_000), other(0), other(9000)], 0),
+        (&["--flow-output", "ours"], [gauge(now(), 10_000, 10_000), called("ours", 8900), called("theirs", 9500)], 100),
     ] {
         let folder = Folder::new();
         let mut service = Service::with_journal(&folder, &[&["--flow-control"], args].concat());

@@ -55,9 +55,10 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// The reading in a metric that is a gauge of an output of this name.
+    /// The reading in a metric that is a gauge of an output of this name or alias.
     pub fn of(metric: Metric<'_>, output: &str) -> Option<Self> {
-        if *metric.name() != *b"internal_write" || *metric.tag("output")? != *output.as_bytes() {
+        let is_called = |key| metric.tag(key).is_some_and(|name| *name == *output.as_bytes());
+        if *metric.name() != *b"internal_write" || !(is_called("output") || is_called("alias")) {
             return None;
         }
         let field = |key| metric.integer(key).and_then(|value| u64::try_from(value).ok());

@@ -3,10 +3,9 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use super::pipe::{self, PipeCopy, Signals, Waited};
+use crate::platform::{self, PipeCopy, Signals, Waited};
 
 /// Read at most this much at once: what a pipe holds.
 const READ_SIZE: usize = 64 * 1024;
@@ -45,7 +44,7 @@ impl Input {
     /// An input that keeps what is read until it is consumed, where it is a pipe and the platform can do that.
     pub fn keeping(file: File) -> io::Result<Self> {
         let mut input = Input::new(file);
-        if let Some(copy) = PipeCopy::of(input.file.as_fd())? {
+        if let Some(copy) = PipeCopy::of(&input.file)? {
             // It may have grown under a worker before us.
             input.buffer.resize(copy.size()?, 0);
             input.copy = Some(copy);
@@ -61,7 +60,7 @@ impl Input {
     /// Reads what has come, without waiting for it.
     pub fn read(&mut self) -> io::Result<Chunk<'_>> {
         let Some(copy) = &mut self.copy else {
-            if !pipe::is_readable(self.file.as_fd())? {
+            if !platform::is_readable(&self.file)? {
                 return Ok(Chunk::Empty);
             }
             return match self.file.read(&mut self.buffer) {
@@ -72,7 +71,7 @@ impl Input {
             };
         };
         loop {
-            let len = match copy.read(self.file.as_fd(), &mut self.buffer) {
+            let len = match copy.read(&self.file, &mut self.buffer) {
                 Err(error) if is_nothing(&error) => return Ok(Chunk::Empty),
                 len => len?,
             };
@@ -83,7 +82,7 @@ impl Input {
             if len == 0 {
                 return Ok(Chunk::End);
             }
-            if !pipe::has_hung_up(self.file.as_fd())? {
+            if !platform::has_hung_up(&self.file)? {
                 return Ok(Chunk::Empty);
             }
             // Nobody will write any more; behind what was seen may be the end, or more than could be copied at once.
@@ -95,9 +94,9 @@ impl Input {
     /// Makes a pipe hold `size` bytes, if it holds less.
     pub fn grow(&mut self, size: usize) {
         match &self.copy {
-            Some(copy) if self.buffer.len() < size && copy.grow(self.file.as_fd(), size) => self.buffer.resize(size, 0),
+            Some(copy) if self.buffer.len() < size && copy.grow(&self.file, size) => self.buffer.resize(size, 0),
             Some(_) => {}
-            None => drop(pipe::grow(self.file.as_fd(), size)),
+            None => drop(platform::grow(&self.file, size)),
         }
     }
 
@@ -120,7 +119,7 @@ impl Input {
             // It has come in large pieces, which fill their pages.
             return true;
         }
-        let grown = size <= MAX_PIPE && self.copy.as_ref().is_some_and(|copy| copy.grow(self.file.as_fd(), size));
+        let grown = size <= MAX_PIPE && self.copy.as_ref().is_some_and(|copy| copy.grow(&self.file, size));
         if grown {
             self.buffer.resize(size, 0);
         }
@@ -129,24 +128,24 @@ impl Input {
 
     /// Whether nobody will write any more.
     pub fn has_hung_up(&self) -> io::Result<bool> {
-        pipe::has_hung_up(self.file.as_fd())
+        platform::has_hung_up(&self.file)
     }
 
     /// Waits until nobody will write any more, whatever there may be to read.
     pub fn wait_for_hang_up(&self, signals: &Signals, timeout: Option<Duration>) -> io::Result<Waited> {
-        signals.wait_for_hang_up(self.file.as_fd(), timeout)
+        signals.wait_for_hang_up(&self.file, timeout)
     }
 
     /// Waits until there is more to read, or the input has ended. A signal ends the wait where `heed` says so.
     pub fn wait(&self, signals: &Signals, timeout: Option<Duration>, heed: bool) -> io::Result<Waited> {
         if self.seen == 0 {
-            return signals.wait(Some(self.file.as_fd()), timeout, heed);
+            return signals.wait(Some(&self.file), timeout, heed);
         }
         // A poll would see what stays in the pipe.
         let until = timeout.map(|timeout| Instant::now() + timeout);
         let mut pause = Duration::from_micros(200);
         loop {
-            let readable = pipe::readable_bytes(self.file.as_fd())?.min(self.buffer.len() as u64);
+            let readable = platform::readable_bytes(&self.file)?.min(self.buffer.len() as u64);
             if readable > self.seen as u64 || self.has_hung_up()? {
                 return Ok(Waited::Readable);
             }

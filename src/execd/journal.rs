@@ -19,8 +19,6 @@ use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, IoSlice, Read, Seek, SeekFrom, Write};
-use std::os::fd::AsFd;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -28,7 +26,8 @@ use anyhow::{Context, Result, anyhow, bail};
 use memchr::memmem;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::{log, pipe};
+use super::log;
+use crate::platform;
 
 /// What is kept, and where.
 #[derive(Clone, Debug)]
@@ -131,7 +130,7 @@ impl Journal {
                      its own",
                     folder = journal.settings.folder.display(),
                 );
-                if !pipe::has_only_pipes() {
+                if !platform::has_only_pipes() {
                     return Err(error);
                 }
                 // To end would be to lose what Telegraf hands over, and to read on, what it then loses.
@@ -139,7 +138,7 @@ impl Journal {
                     log::write('E', format_args!("{error:#}; until then, messages wait in Kafka"));
                     told = Some(Instant::now());
                 }
-                if pipe::has_hung_up(std::io::stdin().as_fd())? {
+                if platform::has_hung_up(io::stdin())? {
                     journal.fail(&error);
                     break;
                 }
@@ -176,9 +175,7 @@ impl Journal {
 
     fn lock_folder(&self) -> Result<Result<File, String>> {
         let folder = &self.settings.folder;
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
+        platform::private_folder(DirBuilder::new().recursive(true))
             .create(folder)
             .with_context(|| format!("cannot make the folder {}", folder.display()))?;
         let path = folder.join("lock");
@@ -462,7 +459,7 @@ fn segment_path(folder: &Path, number: u64) -> PathBuf {
 /// Files for their owner alone: payloads may hold what others should not read.
 fn private() -> OpenOptions {
     let mut options = OpenOptions::new();
-    options.write(true).mode(0o600);
+    platform::private_file(options.write(true));
     options
 }
 

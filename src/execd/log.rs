@@ -2,12 +2,11 @@
 
 use std::fmt::Display;
 use std::io::Write;
-use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use telegraf_algorithmia::{Counts, Event, Reason};
 
-use super::pipe;
+use crate::platform;
 use crate::progress;
 
 /// A line is cut to this many bytes. Telegraf stops reading a child's stderr for good at a line of 64 KiB, and what was
@@ -20,7 +19,7 @@ pub fn write(level: char, text: impl Display) {
     let line = format!("{level}! {}\n", &text[..text.floor_char_boundary(LINE)]);
     let mut stderr = std::io::stderr();
     progress::aside(|| {
-        if pipe::is_writable(stderr.as_fd()).unwrap_or(false) {
+        if platform::is_writable(&stderr).unwrap_or(false) {
             let _ = stderr.write_all(line.as_bytes());
         }
     });

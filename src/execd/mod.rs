@@ -9,17 +9,15 @@ mod input;
 mod journal;
 pub mod log;
 mod outlet;
-mod pipe;
 mod stats;
 pub mod supervisor;
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use telegraf_algorithmia::{Converter, Counts, Event, Observer, Parallel, Summary};
 
 use self::flow::{Flow, Reading};
@@ -28,8 +26,8 @@ use self::journal::Journal;
 pub use self::journal::{Settings as JournalSettings, replay};
 use self::log::Log;
 use self::outlet::Outlet;
-use self::pipe::{Signals, Waited};
 use self::stats::{Lag, Stats};
+use crate::platform::{self, Signals, Waited};
 use crate::progress::{self, Watched};
 use crate::report;
 
@@ -222,11 +220,14 @@ impl Stream {
     /// Where stdout or signals cannot be used, or another process uses the journal.
     pub fn new(converter: Converter, service: Service, summary: Option<Summary>, threads: usize) -> Result<Self> {
         let Service { journal, flow_control, stats, supervised, restarted, ending } = service;
+        if let Some(limits) = platform::LIMITS.filter(|_| journal.is_some() || flow_control.is_some()) {
+            bail!("{limits}");
+        }
         // These look at each message when it comes, and are for streams rather than files.
         let is_service = journal.is_some() || flow_control.is_some() || stats.is_some();
         // Before the journal, which may have to be waited for.
         let signals = Signals::new(!supervised, ending).context("cannot listen for SIGTERM")?;
-        let stdout = File::from(io::stdout().as_fd().try_clone_to_owned().context("cannot use stdout")?);
+        let stdout = platform::file_of(io::stdout()).context("cannot use stdout")?;
         let has_journal = journal.is_some();
         let journal = journal.map(Journal::open).transpose()?;
         let mut outlet = Outlet::new(stdout, journal, flow_control.clone().map(Flow::new));
@@ -252,7 +253,7 @@ impl Stream {
     }
 
     pub fn read_stdin(&mut self) -> Result<Ended> {
-        let stdin = File::from(io::stdin().as_fd().try_clone_to_owned().context("cannot use stdin")?);
+        let stdin = platform::file_of(io::stdin()).context("cannot use stdin")?;
         let unreadable = || unreadable(Path::new("-"));
         if self.goes_parallel(&stdin) {
             return self.read_in_parallel(stdin, Some(QUIET), unreadable);
@@ -349,8 +350,9 @@ impl Stream {
                         self.outlet.grow(WIDE_PIPE);
                     }
                     self.heed_gauges(len);
-                    // What the input does not keep for us has to be in the journal before anything else.
-                    if self.has_journal || self.out.len() >= WRITE_SIZE {
+                    // What the input does not keep for us has to be in the journal before anything else; and where the
+                    // next read waits, nothing else would let it out.
+                    if self.has_journal || platform::READS_WAIT || self.out.len() >= WRITE_SIZE {
                         self.put()?;
                     }
                     continue;
@@ -486,7 +488,7 @@ impl Stream {
             report::summarize(summary, &self.observer.counts);
         }
         let failed = self.outlet.is_broken();
-        if !self.supervised && pipe::unread(self.outlet.stdout())?.is_some() {
+        if !self.supervised && platform::unread(self.outlet.stdout())?.is_some() {
             drop(self.outlet);
             let_go()?;
         }
@@ -509,7 +511,7 @@ pub fn unreadable(path: &Path) -> String {
 
 /// Ends our pipes, a moment before we end.
 pub fn let_go() -> Result<()> {
-    pipe::close_output()?;
+    platform::close_output()?;
     std::thread::sleep(AFTER_CLOSE);
     Ok(())
 }
@@ -519,8 +521,8 @@ pub fn let_go() -> Result<()> {
 pub fn hold(say: impl Fn()) -> Result<()> {
     const AGAIN: Duration = Duration::from_secs(60);
     say();
-    if pipe::has_only_pipes() {
-        while !pipe::wait_for_hang_up(io::stdin().as_fd(), AGAIN)? {
+    if platform::has_only_pipes() {
+        while !platform::wait_for_hang_up(io::stdin(), AGAIN)? {
             say();
         }
     }
@@ -528,10 +530,10 @@ pub fn hold(say: impl Fn()) -> Result<()> {
 }
 
 /// Waits until a pipe has been read empty, or nobody reads it, or patience is at its end.
-fn wait_until_read(stdout: BorrowedFd<'_>) -> Result<()> {
+fn wait_until_read(stdout: &File) -> Result<()> {
     let stop_at = Instant::now() + PATIENCE;
     let mut pause = Duration::from_micros(100);
-    while let Some(unread) = pipe::unread(stdout)?.filter(|unread| *unread > 0) {
+    while let Some(unread) = platform::unread(stdout)?.filter(|unread| *unread > 0) {
         if Instant::now() >= stop_at {
             let waited = PATIENCE.as_secs();
             log::write('W', format_args!("leaving with {unread} bytes of output unread after {waited} s"));

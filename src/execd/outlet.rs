@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -11,7 +10,8 @@ use telegraf_algorithmia::length_of_lines;
 
 use super::flow::{self, Flow};
 use super::journal::Journal;
-use super::{PATIENCE, log, pipe};
+use super::{PATIENCE, log};
+use crate::platform;
 
 /// When this many bytes wait to go out, no more input is taken than has to be.
 const MAX_WAITING: u64 = 8 * 1024 * 1024;
@@ -115,7 +115,7 @@ impl Outlet {
 
     /// Makes the pipe to who reads hold `size` bytes.
     pub fn grow(&self, size: usize) {
-        pipe::grow(self.stdout.as_fd(), size);
+        platform::grow(&self.stdout, size);
     }
 
     /// Takes `count` whole lines out of `lines`. Most go out at once; after this, they are in the journal if there is one.
@@ -272,7 +272,7 @@ impl Outlet {
             match self.stdout.write(rest) {
                 Ok(len) => rest = &rest[len..],
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => pipe::wait_writable(self.stdout.as_fd())?,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => platform::wait_writable(&self.stdout)?,
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
                     self.reader = Reader::Gone;
                     return Ok(());
@@ -323,8 +323,8 @@ impl Outlet {
         self.reader == Reader::There
     }
 
-    pub fn stdout(&self) -> BorrowedFd<'_> {
-        self.stdout.as_fd()
+    pub fn stdout(&self) -> &File {
+        &self.stdout
     }
 
     pub fn sums(&self) -> Sums {

@@ -7,6 +7,7 @@ use telegraf_algorithmia::{Counts, Reason, escape_key};
 
 use super::flow::Reading;
 use super::outlet::Sums;
+use crate::platform;
 
 /// How late calls come: from the time that their payload gives to the moment in which they are read. In nanoseconds; negative
 /// where the clock that gave the time is ahead of ours.
@@ -60,8 +61,8 @@ impl Stats {
     pub fn new(every: Duration, name: &str, instance: &str) -> Self {
         let mut series = Vec::new();
         escape_key(name.as_bytes(), &mut series);
-        let uname = rustix::system::uname();
-        for (key, value) in [("host", uname.nodename().to_bytes()), ("instance", instance.as_bytes())] {
+        let host = platform::host_name();
+        for (key, value) in [("host", host.as_bytes()), ("instance", instance.as_bytes())] {
             if !value.is_empty() {
                 series.extend_from_slice(format!(",{key}=").as_bytes());
                 escape_key(value, &mut series);

@@ -5,8 +5,6 @@
 //! worker; the next one finds in the pipe what the one before had not put into the journal.
 
 use std::io;
-use std::os::fd::AsFd;
-use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
@@ -14,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use super::log;
-use super::pipe::{self, ChildSignals, ask_to_end};
+use crate::platform::{self, ChildSignals, ask_to_end};
 
 /// The options that make a process the worker; one that goes on where another was killed; and one that does so to come to
 /// an end.
@@ -66,7 +64,7 @@ fn start_somehow(role: &[&str]) -> Result<Child> {
             Ok(worker) => return Ok(worker),
             Err(error) => error,
         };
-        if pipe::wait_for_hang_up(io::stdin().as_fd(), PAUSE)? || !pipe::has_only_pipes() {
+        if platform::wait_for_hang_up(io::stdin(), PAUSE)? || !platform::has_only_pipes() {
             return Err(error).context("cannot start another process of the same program");
         }
         if !std::mem::replace(&mut told, true) {
@@ -84,13 +82,12 @@ fn start(role: &[&str]) -> io::Result<Child> {
         let mut command = Command::new(program);
         command.args(role).args(std::env::args_os().skip(1));
         if let Some(name) = std::env::args_os().next() {
-            command.arg0(name);
+            platform::set_name(&mut command, &name);
         }
         command.spawn()
     };
-    // An upgrade may have put another program in the place of this one, or none yet; what runs is still there.
-    let own = Path::new("/proc/self/exe");
-    std::env::current_exe().and_then(|program| spawn(&program)).or_else(|_| spawn(own))
+    let running = || platform::running_program().and_then(|program| spawn(&program));
+    std::env::current_exe().and_then(|program| spawn(&program)).or_else(|_| running())
 }
 
 /// Waits for the worker's end, and hands it on what asks us to end.

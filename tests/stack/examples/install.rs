@@ -6,6 +6,9 @@ fn main() -> anyhow::Result<()> {
     println!("KCAT={}", stack::kcat_binary()?.display());
     println!("TELEGRAF={}", stack::telegraf_binary()?.display());
     println!("INFLUX={}", stack::influx_binary()?.display());
+    println!("CARGO_DEB={}", stack::cargo_deb_binary()?.display());
+    println!("DEBIAN={}", stack::debian_root()?.display());
+    println!("DEBIAN_TOOLS={}", stack::debian_tools_root()?.display());
     println!("INFLUXD={}", stack::influxd_binary()?.display());
     Ok(())
 }

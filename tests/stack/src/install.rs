@@ -48,8 +48,8 @@ struct Tool {
 const GO: Tool = Tool { what: "Go", commands: &["go"] };
 const CARGO: Tool = Tool { what: "Rust's cargo (for the Flux library)", commands: &["cargo"] };
 const CC: Tool = Tool { what: "a C compiler", commands: &["gcc", "cc", "clang"] };
+const APT: Tool = Tool { what: "Debian's apt", commands: &["apt-get"] };
 const MAVEN: Tool = Tool { what: "Maven", commands: &["mvn"] };
-const APT: Tool = Tool { what: "Debian's apt, unless kcat itself is installed", commands: &["apt-get"] };
 
 const TELEGRAF: Recipe = Recipe {
     name: "telegraf",
@@ -171,6 +171,47 @@ const KCAT: Recipe = Recipe {
     steps: &[Step { command: &["sh", "fetch.sh", "{out}"], env: &[("VERSION", "1.7.1")] }],
 };
 
+const CARGO_DEB: Recipe = Recipe {
+    name: "cargo-deb",
+    version: "3.8.0",
+    variable: "CARGO_DEB",
+    product: "bin/cargo-deb",
+    files: &[],
+    needs: &[CARGO],
+    usually: "two minutes",
+    steps: &[Step {
+        command: &["cargo", "install", "--locked", "--version", "3.8.0", "--root", "{out}", "cargo-deb"],
+        env: &[("CARGO_TARGET_DIR", "target")],
+    }],
+};
+
+const DEBIAN: Recipe = Recipe {
+    name: "debian",
+    version: "1",
+    variable: "DEBIAN",
+    product: "root.tar",
+    files: DEBIAN_FILES,
+    needs: &[APT],
+    usually: "half a minute",
+    steps: &[Step { command: &["sh", "root.sh", "{out}/root.tar"], env: &[] }],
+};
+
+const DEBIAN_TOOLS: Recipe = Recipe {
+    name: "debian-tools",
+    version: "1",
+    variable: "DEBIAN_TOOLS",
+    product: "root.tar",
+    files: DEBIAN_FILES,
+    needs: &[APT],
+    usually: "a minute",
+    steps: &[Step {
+        command: &["sh", "root.sh", "{out}/root.tar", "bash-completion", "fish", "mandoc", "zsh"],
+        env: &[],
+    }],
+};
+
+const DEBIAN_FILES: &[(&str, &str)] = &[("root.sh", include_str!("../servers/debian/root.sh"))];
+
 /// The path of the `telegraf` binary; builds it if need be.
 pub fn telegraf_binary() -> Result<PathBuf> {
     provide(&TELEGRAF)
@@ -197,6 +238,21 @@ pub fn kcat_binary() -> Result<PathBuf> {
 /// The folder that holds Kafka's jars; fetches them if need be.
 pub fn kafka_libs() -> Result<PathBuf> {
     provide(&KAFKA)
+}
+
+/// The path of the `cargo-deb` binary; builds it if need be.
+pub fn cargo_deb_binary() -> Result<PathBuf> {
+    provide(&CARGO_DEB)
+}
+
+/// A tar file with the root of a Debian that has only what every Debian has; makes it if need be.
+pub fn debian_root() -> Result<PathBuf> {
+    provide(&DEBIAN)
+}
+
+/// The same of a Debian with what checks man pages, and with the shells that have completions.
+pub fn debian_tools_root() -> Result<PathBuf> {
+    provide(&DEBIAN_TOOLS)
 }
 
 /// The Java runtime that Kafka runs on.

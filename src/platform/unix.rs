@@ -1,11 +1,14 @@
-//! What the standard library does not say about pipes: whether one can be read without waiting, what is in it, and how
-//! much of what was written has been read. Unix alone; all that is particular to a platform is here.
+//! Unix: what the standard library does not say about pipes (whether one can be read without waiting, what is in it, and how
+//! much of what was written has been read), signals, and files for their owner alone.
 
-use std::fs::File;
-use std::io::{self, Read};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::ffi::OsStr;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::os::unix::net::UnixStream;
-use std::process::Child;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -16,19 +19,18 @@ use rustix::io::{Errno, ioctl_fionread};
 use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::{SIGCHLD, SIGINT, SIGTERM};
 
+use super::Waited;
+
+/// Why there is neither a journal nor flow control here, if that is so.
+pub const LIMITS: Option<&str> = None;
+
+/// Whether a read waits until something has come, because nothing says beforehand whether it would.
+pub const READS_WAIT: bool = false;
+
 /// The signals that ask us to end. SIGINT too: Ctrl-C in a terminal goes to Telegraf and its children alike.
 pub struct Signals {
     arrived: Arc<AtomicBool>,
     wake: UnixStream,
-}
-
-/// What ended a wait.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Waited {
-    /// There is input, or it has ended.
-    Readable,
-    Signal,
-    Timeout,
 }
 
 impl Signals {
@@ -52,13 +54,13 @@ impl Signals {
     }
 
     /// Waits for input where there is one to wait for; for a signal too, where `heed` says so.
-    pub fn wait(&self, input: Option<BorrowedFd<'_>>, timeout: Option<Duration>, heed: bool) -> io::Result<Waited> {
-        self.poll(input.as_ref().map(|input| PollFd::new(input, PollFlags::IN)), timeout, heed)
+    pub fn wait(&self, input: Option<&File>, timeout: Option<Duration>, heed: bool) -> io::Result<Waited> {
+        self.poll(input.map(|input| PollFd::new(input, PollFlags::IN)), timeout, heed)
     }
 
     /// Waits until the other end of a pipe is closed, or for a signal.
-    pub fn wait_for_hang_up(&self, input: BorrowedFd<'_>, timeout: Option<Duration>) -> io::Result<Waited> {
-        self.poll(Some(PollFd::new(&input, PollFlags::empty())), timeout, true)
+    pub fn wait_for_hang_up(&self, input: &File, timeout: Option<Duration>) -> io::Result<Waited> {
+        self.poll(Some(PollFd::new(input, PollFlags::empty())), timeout, true)
     }
 
     fn poll(&self, input: Option<PollFd<'_>>, timeout: Option<Duration>, heed: bool) -> io::Result<Waited> {
@@ -110,7 +112,7 @@ fn timespec(time: Duration) -> Timespec {
 }
 
 /// Whether a read would return at once.
-pub fn is_readable(input: BorrowedFd<'_>) -> io::Result<bool> {
+pub fn is_readable(input: impl AsFd) -> io::Result<bool> {
     let mut fds = [PollFd::new(&input, PollFlags::IN)];
     match poll(&mut fds, Some(&timespec(Duration::ZERO))) {
         Ok(ready) => Ok(ready > 0),
@@ -120,13 +122,13 @@ pub fn is_readable(input: BorrowedFd<'_>) -> io::Result<bool> {
 }
 
 /// Whether a short write would return at once.
-pub fn is_writable(output: BorrowedFd<'_>) -> io::Result<bool> {
+pub fn is_writable(output: impl AsFd) -> io::Result<bool> {
     let mut fds = [PollFd::new(&output, PollFlags::OUT)];
     Ok(poll(&mut fds, Some(&timespec(Duration::ZERO)))? > 0)
 }
 
 /// Waits until a write would not have to.
-pub fn wait_writable(output: BorrowedFd<'_>) -> io::Result<()> {
+pub fn wait_writable(output: impl AsFd) -> io::Result<()> {
     match poll(&mut [PollFd::new(&output, PollFlags::OUT)], None) {
         Ok(_) | Err(Errno::INTR) => Ok(()),
         Err(error) => Err(error.into()),
@@ -141,18 +143,19 @@ pub fn close_output() -> io::Result<()> {
     Ok(())
 }
 
-fn is_pipe(file: BorrowedFd<'_>) -> io::Result<bool> {
+pub(super) fn is_pipe(file: impl AsFd) -> io::Result<bool> {
     Ok(FileType::from_raw_mode(fstat(file)?.st_mode) == FileType::Fifo)
 }
 
 /// Whether stdin, stdout and stderr all are pipes: then a program has started us, and no person.
 pub fn has_only_pipes() -> bool {
-    let is_pipe = |file: BorrowedFd<'_>| is_pipe(file).unwrap_or(false);
-    is_pipe(io::stdin().as_fd()) && is_pipe(io::stdout().as_fd()) && is_pipe(io::stderr().as_fd())
+    [is_pipe(io::stdin()), is_pipe(io::stdout()), is_pipe(io::stderr())]
+        .into_iter()
+        .all(|is_pipe| is_pipe.unwrap_or(false))
 }
 
 /// Whether the other end of a pipe is closed.
-pub fn has_hung_up(file: BorrowedFd<'_>) -> io::Result<bool> {
+pub fn has_hung_up(file: impl AsFd) -> io::Result<bool> {
     let mut fds = [PollFd::new(&file, PollFlags::empty())];
     match poll(&mut fds, Some(&timespec(Duration::ZERO))) {
         Ok(_) => Ok(fds[0].revents().intersects(PollFlags::ERR | PollFlags::HUP)),
@@ -162,7 +165,7 @@ pub fn has_hung_up(file: BorrowedFd<'_>) -> io::Result<bool> {
 }
 
 /// Waits until the other end of a pipe is closed; false if that has not happened in time.
-pub fn wait_for_hang_up(file: BorrowedFd<'_>, timeout: Duration) -> io::Result<bool> {
+pub fn wait_for_hang_up(file: impl AsFd, timeout: Duration) -> io::Result<bool> {
     let mut fds = [PollFd::new(&file, PollFlags::empty())];
     match poll(&mut fds, Some(&timespec(timeout))) {
         Ok(ready) => Ok(ready > 0),
@@ -172,85 +175,37 @@ pub fn wait_for_hang_up(file: BorrowedFd<'_>, timeout: Duration) -> io::Result<b
 }
 
 /// How many bytes can be read from a pipe without waiting.
-pub fn readable_bytes(input: BorrowedFd<'_>) -> io::Result<u64> {
+pub fn readable_bytes(input: impl AsFd) -> io::Result<u64> {
     Ok(ioctl_fionread(input)?)
 }
 
 /// How many bytes of what was written to a pipe nobody has read yet. None where it is no pipe, or has lost its reader.
-pub fn unread(output: BorrowedFd<'_>) -> io::Result<Option<u64>> {
+pub fn unread(output: &File) -> io::Result<Option<u64>> {
     if !is_pipe(output)? || has_hung_up(output)? {
         return Ok(None);
     }
     Ok(Some(ioctl_fionread(output)?))
 }
 
-/// Makes a pipe hold `size` bytes; false where it is none, or the system does not let us.
-#[cfg(target_os = "linux")]
-pub fn grow(pipe: BorrowedFd<'_>, size: usize) -> bool {
-    rustix::pipe::fcntl_setpipe_size(pipe, size).is_ok()
+/// Another handle of a standard stream, without its buffer.
+pub fn file_of(stream: impl AsFd) -> io::Result<File> {
+    Ok(File::from(stream.as_fd().try_clone_to_owned()?))
 }
 
-#[cfg(not(target_os = "linux"))]
-pub fn grow(_: BorrowedFd<'_>, _: usize) -> bool {
-    false
+/// A file is made, or a folder, that nobody but its owner can read.
+pub fn private_file(options: &mut OpenOptions) -> &mut OpenOptions {
+    options.mode(0o600)
 }
 
-/// Reads what is in a pipe and leaves it there.
-pub struct PipeCopy {
-    /// The copy goes through a pipe of our own.
-    reader: File,
-    writer: OwnedFd,
+pub fn private_folder(builder: &mut DirBuilder) -> &mut DirBuilder {
+    builder.mode(0o700)
 }
 
-impl PipeCopy {
-    /// None where the input is no pipe, or the platform has no way to copy one.
-    #[cfg(target_os = "linux")]
-    pub fn of(input: BorrowedFd<'_>) -> io::Result<Option<Self>> {
-        if !is_pipe(input)? {
-            return Ok(None);
-        }
-        let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-        // Should ours stay smaller, less can be read at once.
-        let _ = rustix::pipe::fcntl_setpipe_size(&writer, rustix::pipe::fcntl_getpipe_size(input)?);
-        Ok(Some(PipeCopy { reader: File::from(reader), writer }))
-    }
+/// What the program is started as, in its own eyes and in lists of processes.
+pub fn set_name<'a>(command: &'a mut Command, name: &OsStr) -> &'a mut Command {
+    command.arg0(name)
+}
 
-    /// How much can be copied at once.
-    #[cfg(target_os = "linux")]
-    pub fn size(&self) -> io::Result<usize> {
-        Ok(rustix::pipe::fcntl_getpipe_size(&self.writer)?)
-    }
-
-    #[cfg(not(target_os = "linux"))]
-    pub fn size(&self) -> io::Result<usize> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
-    #[cfg(not(target_os = "linux"))]
-    pub fn of(_: BorrowedFd<'_>) -> io::Result<Option<Self>> {
-        Ok(None)
-    }
-
-    /// Makes both pipes hold `size` bytes; false where the system does not let us.
-    pub fn grow(&self, input: BorrowedFd<'_>, size: usize) -> bool {
-        grow(self.writer.as_fd(), size) && grow(input, size)
-    }
-
-    /// Copies what is in the pipe to the start of `buffer`: how many bytes that are, and 0 if the pipe is empty and nobody can
-    /// write to it. The error is of the kind WouldBlock if it is empty for now.
-    pub fn read(&mut self, input: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
-        let len = self.copy(input, buffer.len())?;
-        self.reader.read_exact(&mut buffer[..len])?;
-        Ok(len)
-    }
-
-    #[cfg(target_os = "linux")]
-    fn copy(&self, input: BorrowedFd<'_>, most: usize) -> io::Result<usize> {
-        Ok(rustix::pipe::tee(input, &self.writer, most, rustix::pipe::SpliceFlags::NONBLOCK)?)
-    }
-
-    #[cfg(not(target_os = "linux"))]
-    fn copy(&self, _: BorrowedFd<'_>, _: usize) -> io::Result<usize> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
+pub fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }

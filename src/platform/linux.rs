@@ -1,0 +1,58 @@
+//! Linux: pipes that can be made larger, and copied without taking out what is in them.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_getpipe_size, fcntl_setpipe_size, pipe_with, tee};
+
+use super::unix::is_pipe;
+
+/// Makes a pipe hold `size` bytes; false where it is none, or the system does not let us.
+pub fn grow(pipe: &File, size: usize) -> bool {
+    fcntl_setpipe_size(pipe, size).is_ok()
+}
+
+/// Reads what is in a pipe and leaves it there.
+pub struct PipeCopy {
+    /// The copy goes through a pipe of our own.
+    reader: File,
+    writer: OwnedFd,
+}
+
+impl PipeCopy {
+    /// None where the input is no pipe, or the platform has no way to copy one.
+    pub fn of(input: &File) -> io::Result<Option<Self>> {
+        if !is_pipe(input)? {
+            return Ok(None);
+        }
+        let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
+        // Should ours stay smaller, less can be read at once.
+        let _ = fcntl_setpipe_size(&writer, fcntl_getpipe_size(input)?);
+        Ok(Some(PipeCopy { reader: File::from(reader), writer }))
+    }
+
+    /// How much can be copied at once.
+    pub fn size(&self) -> io::Result<usize> {
+        Ok(fcntl_getpipe_size(&self.writer)?)
+    }
+
+    /// Makes both pipes hold `size` bytes; false where the system does not let us.
+    pub fn grow(&self, input: &File, size: usize) -> bool {
+        fcntl_setpipe_size(&self.writer, size).is_ok() && grow(input, size)
+    }
+
+    /// Copies what is in the pipe to the start of `buffer`: how many bytes that are, and 0 if the pipe is empty and nobody can
+    /// write to it. The error is of the kind WouldBlock if it is empty for now.
+    pub fn read(&mut self, input: &File, buffer: &mut [u8]) -> io::Result<usize> {
+        let len = tee(input, &self.writer, buffer.len(), SpliceFlags::NONBLOCK)?;
+        self.reader.read_exact(&mut buffer[..len])?;
+        Ok(len)
+    }
+}
+
+/// The program that runs, even where an upgrade has put another one in its place, or none yet.
+pub fn running_program() -> io::Result<PathBuf> {
+    Ok(Path::new("/proc/self/exe").to_owned())
+}

@@ -1,0 +1,122 @@
+//! Where there is no Unix: files and streams are converted as they come, and nothing more can be promised. Whoever wants the
+//! process to end ends its input.
+
+use std::ffi::OsStr;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io;
+use std::process::{Child, Command};
+use std::time::Duration;
+
+#[cfg(windows)]
+use std::os::windows::io::AsHandle;
+
+use super::Waited;
+
+pub const LIMITS: Option<&str> =
+    Some("--journal and --flow-control look into pipes and heed signals as only Unix can: leave them out");
+
+pub const READS_WAIT: bool = true;
+
+/// No signal ever arrives.
+pub struct Signals(());
+
+impl Signals {
+    pub fn new(_: bool, _: bool) -> io::Result<Self> {
+        Ok(Signals(()))
+    }
+
+    pub fn arrived(&self) -> bool {
+        false
+    }
+
+    /// The next read does the waiting.
+    pub fn wait(&self, _: Option<&File>, _: Option<Duration>, _: bool) -> io::Result<Waited> {
+        Ok(Waited::Readable)
+    }
+
+    pub fn wait_for_hang_up(&self, _: &File, _: Option<Duration>) -> io::Result<Waited> {
+        Ok(Waited::Readable)
+    }
+}
+
+/// There is no supervisor.
+pub enum ChildSignals {}
+
+impl ChildSignals {
+    pub fn new() -> io::Result<Self> {
+        Err(io::Error::new(io::ErrorKind::Unsupported, LIMITS.unwrap_or_default()))
+    }
+
+    pub fn wait(&mut self) -> bool {
+        match *self {}
+    }
+
+    pub fn asked_to_end(&self) -> bool {
+        match *self {}
+    }
+}
+
+pub fn ask_to_end(_: &Child) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+pub fn is_readable(_: &File) -> io::Result<bool> {
+    Ok(true)
+}
+
+pub fn is_writable<T>(_: T) -> io::Result<bool> {
+    Ok(true)
+}
+
+pub fn wait_writable(_: &File) -> io::Result<()> {
+    std::thread::sleep(Duration::from_millis(1));
+    Ok(())
+}
+
+/// The end of the process does it.
+pub fn close_output() -> io::Result<()> {
+    Ok(())
+}
+
+pub fn has_only_pipes() -> bool {
+    false
+}
+
+pub fn has_hung_up<T>(_: T) -> io::Result<bool> {
+    Ok(false)
+}
+
+pub fn wait_for_hang_up<T>(_: T, timeout: Duration) -> io::Result<bool> {
+    std::thread::sleep(timeout);
+    Ok(false)
+}
+
+pub fn readable_bytes(_: &File) -> io::Result<u64> {
+    Ok(0)
+}
+
+pub fn unread(_: &File) -> io::Result<Option<u64>> {
+    Ok(None)
+}
+
+#[cfg(windows)]
+pub fn file_of(stream: impl AsHandle) -> io::Result<File> {
+    Ok(File::from(stream.as_handle().try_clone_to_owned()?))
+}
+
+/// Folders and files are as private as the folder that they are in.
+pub fn private_file(options: &mut OpenOptions) -> &mut OpenOptions {
+    options
+}
+
+pub fn private_folder(builder: &mut DirBuilder) -> &mut DirBuilder {
+    builder
+}
+
+pub fn set_name<'a>(command: &'a mut Command, _: &OsStr) -> &'a mut Command {
+    command
+}
+
+pub fn host_name() -> String {
+    std::env::var("COMPUTERNAME").unwrap_or_default()
+}
