@@ -328,9 +328,8 @@ impl Journal {
             let path = segment_path(&self.settings.folder, cursor.segment);
             let record = match &mut cursor.reader {
                 Some(reader) => reader.next(lines),
-                None => {
-                    SegmentReader::open(&path, cursor.offset).and_then(|reader| cursor.reader.insert(reader).next(lines))
-                }
+                None => SegmentReader::open(&path, cursor.offset)
+                    .and_then(|reader| cursor.reader.insert(reader).next(lines)),
             };
             cursor.offset = cursor.reader.as_ref().map_or(cursor.offset, |reader| reader.records.offset());
             self.latest = cursor.segment;

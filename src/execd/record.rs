@@ -101,7 +101,7 @@ impl<R: Read> RecordReader<R> {
             let mut words = std::str::from_utf8(text[..end].strip_prefix(MARK.as_bytes())?).ok()?.split(' ');
             let checksum = u64::from_str_radix(words.next()?, 16).ok()?;
             let len: usize = words.next()?.parse().ok().filter(|len| *len <= MAX_RECORD)?;
-            let count = words.next()?.parse().ok()?;
+            let count = words.next()?.parse().ok().filter(|_| words.next().is_none())?;
             Some(Head { checksum, start: end + 1, end: end + 1 + len, count })
         };
         Ok(parse())
@@ -140,11 +140,14 @@ impl<R: Read> RecordReader<R> {
         if self.buffer.len() - self.at >= len {
             return Ok(());
         }
-        self.buffer.drain(..self.at);
-        self.at = 0;
+        // So that no more is moved than is done with, whatever the heads of damaged records claim.
+        if self.at > self.buffer.len() / 2 {
+            self.buffer.drain(..self.at);
+            self.at = 0;
+        }
         self.ended = false;
-        while self.buffer.len() < len {
-            let have = self.buffer.len();
+        while self.buffer.len() - self.at < len {
+            let have = self.buffer.len() - self.at;
             let want = (len - have).max(Self::READ_SIZE) as u64;
             if self.segment.by_ref().take(want).read_to_end(&mut self.buffer)? == 0 {
                 self.ended = true;
@@ -152,5 +155,27 @@ impl<R: Read> RecordReader<R> {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A fuzzer found it: where the line break behind a comment had become a space, the next comment was taken for its end.
+    #[test]
+    fn a_comment_with_more_in_it_is_none() {
+        let (mut head, mut segment) = (String::new(), String::new());
+        for _ in 0..2 {
+            write_head(&mut head, b"", 1, segment.len() as u64);
+            segment += &head;
+        }
+        let len = head.len();
+        segment.replace_range(len - 1..len, " ");
+        let mut reader = RecordReader::new(segment.as_bytes(), 0);
+        let mut lines = Vec::new();
+        assert_eq!(reader.next(&mut lines).unwrap(), Some(1));
+        assert_eq!((reader.take_skipped(), reader.offset()), (len as u64, 2 * len as u64));
+        assert_eq!(reader.next(&mut lines).unwrap(), None);
     }
 }
