@@ -41,7 +41,9 @@ fn nesting_that_never_ends_is_no_json_or_too_large() {
         rejected("invalid_json", &format!(r#"{{"algorithm_name":"a","x":{}"#, "[".repeat(depth - 1)));
         rejected("invalid_json", &format!(r#"{{"algorithm_name":"a","x":{}"#, r#"{"y":"#.repeat(depth - 1)));
     }
-    rejected("too_large", &format!(r#"{{"algorithm_name":"a","x":{}"#, "[".repeat(1000)));
+    // Both are wrong with it; the levels come first.
+    let open = format!(r#"{{"algorithm_name":"a","x":{}"#, "[".repeat(1000));
+    bytes_input("open and too deep", &in_a_metric(open.as_bytes())).gives(&rejection("too_large", &open, 7));
 }
 
 /// A parser that calls itself for each level overflows its stack here, and takes the process with it.
@@ -408,7 +410,8 @@ fn byte_order_marks() {
     message("in front of a message", &marked).gives(&rejection("invalid_json", &marked, 7));
     plain("in front of a file, where editors put it", &marked)
         .gives(&format!("algorithmia,algorithm_name=a x=1 {NOW}"));
-    rejected("invalid_json", &format!("{good}\u{feff}"));
+    let trailed = format!("{good}\u{feff}");
+    message("behind a message", &trailed).gives(&rejection("invalid_json", &trailed, 7));
     rejected("invalid_json", "{\u{feff}\"algorithm_name\":\"a\",\"x\":1}");
     rejected("invalid_json", "{\"algorithm_name\":\"a\",\"x\":\u{feff}1}");
     point("in a key", "{\"algorithm_name\":\"a\",\"\u{feff}x\":1}", "\u{feff}x=1");
@@ -549,7 +552,6 @@ fn brackets_that_do_not_match() {
         "]",
         "{{",
         "{}}",
-        "[]]",
         "{]",
         "[}",
         "[{]",
@@ -568,11 +570,18 @@ fn brackets_that_do_not_match() {
         r#"{"algorithm_name":"a","x":{"y":1]}"#,
     ] {
         message(text, text).gives(&rejection("invalid_json", text, 7));
-        // Plain JSON that begins with a bracket is an array whose items are read as they come.
-        if !text.starts_with('[') {
+        // Plain JSON that begins with a bracket is an array whose items are read as they come, and what is whole before a
+        // brace too many is read too.
+        if !text.starts_with('[') && !text.ends_with("}}") {
             plain_goes_on("invalid_json", text);
         }
     }
+    // An array's items are converted as they are read; what is wrong behind them is a rejection of its own.
+    message("an array closed twice", "[]]").gives(&format!(
+        "{}\n{}",
+        rejection("not_an_object", "[]", 7),
+        rejection("invalid_json", "]", 8)
+    ));
 }
 
 /// A Kafka message is one payload or an array of them; a file is as many as there are.

@@ -210,6 +210,42 @@ fn the_sandbox_forbids_what_it_says() {
     assert_eq!(killed.status.signal(), Some(libc::SIGSYS), "{}", text(&killed.stdout));
 }
 
+/// systemd takes each line of the drop-in, and finds next to nothing left that could be taken away.
+#[test]
+fn the_drop_in_is_one() {
+    let root = tempfile::tempdir().unwrap();
+    let unit = root.path().join("etc/systemd/system/telegraf.service");
+    let drop_in = unit.with_extension("service.d").join("algorithmia.conf");
+    fs::create_dir_all(drop_in.parent().unwrap()).unwrap();
+    fs::write(&unit, "[Service]\nUser=telegraf\nKillMode=mixed\nExecStart=/usr/bin/telegraf\n").unwrap();
+    let analyze = |args: &[&str]| {
+        let root = format!("--root={}", root.path().display());
+        let output = Command::new("systemd-analyze").args(args).args([root.as_str(), "telegraf.service"]).output();
+        output.map(|output| text(&output.stdout) + &text(&output.stderr))
+    };
+    let exposure = || {
+        analyze(&["security", "--offline=true", "--no-pager"]).map(|text| {
+            let level = text.rsplit_once("telegraf.service: ").expect("a level").1;
+            level.split(' ').next().unwrap().parse::<f64>().unwrap()
+        })
+    };
+    let before = match exposure() {
+        Ok(before) => before,
+        Err(error) => {
+            eprintln!("NOT TESTED: whether systemd takes the drop-in, since systemd-analyze is not to be had: {error}");
+            return;
+        }
+    };
+    fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/telegraf-algorithmia.conf"), &drop_in).unwrap();
+    let complaints = analyze(&["verify"]).unwrap();
+    assert!(!complaints.contains("algorithmia.conf"), "{complaints}");
+    let after = exposure().unwrap();
+    assert!(before > 9.0 && after < 2.0, "{before} became {after}");
+    // It is read at all.
+    fs::write(&drop_in, "[Service]\nNoNewPrivilege=yes\n").unwrap();
+    assert!(analyze(&["verify"]).unwrap().contains("algorithmia.conf"));
+}
+
 #[test]
 #[ignore = "the_sandbox_forbids_what_it_says runs it, inside the sandbox and outside"]
 fn opens_a_socket() {

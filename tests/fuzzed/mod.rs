@@ -130,6 +130,11 @@ pub fn journal(data: &[u8]) {
         written.push(Record { start, lines_start, lines: lines.to_vec(), count: u64::from(count) });
     }
     assert_eq!(read(&segment), written);
+    // Whoever knows where in the segment a line will be can put a record into it, with the right checksum, that comes out when the
+    // true one around it is damaged. The fuzzer knows, and does.
+    if texts.windows(10).any(|window| window == b"# journal ") {
+        return;
+    }
 
     let mut damaged = segment.clone();
     for place in damage.chunks_exact(4) {
