@@ -569,15 +569,24 @@ fn brackets_that_do_not_match() {
         r#"{"algorithm_name":"a","x":[1}]"#,
         r#"{"algorithm_name":"a","x":{"y":1]}"#,
     ] {
+        if text.starts_with('[') {
+            // An array's items are converted as they are read, and what is wrong with it makes rejections beside theirs.
+            for input in [in_a_metric(text.as_bytes()), text.as_bytes().to_vec()] {
+                let out = convert(&input, &Options::default());
+                check_output(&out, &Options::default());
+                let out = String::from_utf8_lossy(&out);
+                assert!(out.contains("algorithmia_rejected,reason=invalid_json "), "{text} gave {out}");
+                assert!(out.lines().all(|line| line.starts_with("algorithmia_rejected,")), "{text} gave {out}");
+            }
+            continue;
+        }
         message(text, text).gives(&rejection("invalid_json", text, 7));
-        // Plain JSON that begins with a bracket is an array whose items are read as they come, and what is whole before a
-        // brace too many is read too.
-        if !text.starts_with('[') && !text.ends_with("}}") {
+        // In plain JSON what is whole before a brace too many is read.
+        if !text.ends_with("}}") {
             plain_goes_on("invalid_json", text);
         }
     }
-    // An array's items are converted as they are read; what is wrong behind them is a rejection of its own.
-    message("an array closed twice", "[]]").gives(&format!(
+    bytes_input("an array closed twice", &in_a_metric(b"[]]")).gives(&format!(
         "{}\n{}",
         rejection("not_an_object", "[]", 7),
         rejection("invalid_json", "]", 8)
