@@ -12,9 +12,10 @@ use std::collections::HashSet;
 
 use telegraf_algorithmia::Kinds;
 
+use reference::case::{bytes_input, input, message, telegraf};
 use reference::lines::{self, decode, quoted};
-use reference::product::{check_output, chunks, convert, convert_chunks, converter, count_events};
-use reference::{Format, Options, convert_message};
+use reference::product::{check_output, convert, convert_chunks, converter, count_events};
+use reference::{Format, Options};
 
 // ============================================================================================== Which input is what
 
@@ -1484,32 +1485,6 @@ fn the_output_comes_out_unchanged() {
 
 // =========================================================================================================== Helpers
 
-/// A case: what goes in, and how.
-struct Case {
-    name: String,
-    input: Vec<u8>,
-    /// The message, where the input is one metric with the time 7 and nothing else.
-    message: Option<String>,
-    options: Options,
-}
-
-fn input(name: &str, text: &str) -> Case {
-    bytes_input(name, text.as_bytes())
-}
-
-fn bytes_input(name: &str, input: &[u8]) -> Case {
-    Case { name: name.into(), input: input.to_vec(), message: None, options: Options::default() }
-}
-
-/// One message, in a metric whose time is 7.
-fn message(name: &str, text: &str) -> Case {
-    Case { message: Some(text.into()), ..input(name, &telegraf(text)) }
-}
-
-fn telegraf(message: &str) -> String {
-    format!("kafka_consumer value={} 7\n", quoted(message))
-}
-
 /// One value of a payload, and what its field's value is.
 struct FieldCase<'a>(&'a str, &'a str);
 
@@ -1522,72 +1497,6 @@ impl FieldCase<'_> {
         message(self.0, &format!(r#"{{"algorithm_name":"a","x":{}}}"#, self.1))
             .gives(&format!("algorithmia,algorithm_name=a x={value} 7"));
     }
-}
-
-impl Case {
-    fn with(mut self, change: impl FnOnce(&mut Options)) -> Case {
-        change(&mut self.options);
-        self
-    }
-
-    fn gives_nothing(self) {
-        self.check("");
-    }
-
-    /// The output's lines, without the last line's end. In `error="*"` the text may be any.
-    fn gives(self, expected: &str) {
-        self.check(&format!("{expected}\n"));
-    }
-
-    fn check(self, expected: &str) {
-        let name = format!("{}\n   input {:.600?}", self.name, String::from_utf8_lossy(&self.input));
-        let out = convert(&self.input, &self.options);
-        let text = String::from_utf8_lossy(&out);
-        assert!(matches(&text, expected), "{name}\nexpected {expected:.2000?}\n     got {text:.2000?}");
-        check_output(&out, &self.options);
-
-        let length = self.input.len();
-        // Of long inputs only some places: behind every place the whole input is converted again.
-        let step = (length * length / 2_000_000).max(1);
-        for cut in (0..=length).step_by(step) {
-            let cut_out = convert_chunks(&chunks(&self.input, &[cut]), &self.options);
-            assert!(cut_out == out, "{name}\ncut at {cut}: {:.2000?}", String::from_utf8_lossy(&cut_out));
-        }
-        if length < 100_000 {
-            let cut_out = convert_chunks(&self.input.chunks(1).collect::<Vec<_>>(), &self.options);
-            assert!(cut_out == out, "{name}\nbyte by byte: {:.2000?}", String::from_utf8_lossy(&cut_out));
-        }
-
-        if let Some(message) = &self.message {
-            let metric = reference::Metric { time: Some(7), ..Default::default() };
-            let by_reference = convert_message(message.as_bytes(), &metric, &self.options);
-            let literal = expected.replace("error=\"*\"", "error=\"any\"");
-            let literal: Vec<_> = lines::split(literal.as_bytes())
-                .unwrap_or_else(|_| panic!("{name}: the expected text is no line protocol"))
-                .into_iter()
-                .map(|line| decode(std::str::from_utf8(line).unwrap()))
-                .collect();
-            assert!(
-                by_reference == literal,
-                "{name}\nthe reference: {by_reference:.2000?}\n  the literal: {literal:.2000?}"
-            );
-        }
-    }
-}
-
-fn matches(text: &str, pattern: &str) -> bool {
-    let mut pieces = pattern.split("error=\"*\"");
-    let Some(mut rest) = text.strip_prefix(pieces.next().unwrap()) else { return false };
-    for piece in pieces {
-        let Some(error) = rest.strip_prefix("error=\"") else { return false };
-        // The text ends where what is expected behind it begins.
-        let Some(end) = error.find(&format!("\"{piece}")) else { return false };
-        if end == 0 {
-            return false;
-        }
-        rest = &error[end + 1 + piece.len()..];
-    }
-    rest.is_empty()
 }
 
 fn wide(count: usize, length: usize) -> String {

@@ -1,7 +1,8 @@
 //! The journal: a folder with all that went out lately, so that what Telegraf loses when it dies goes out again.
 //!
 //! It is a row of numbered files, the segments. A segment is line protocol, and can be written to InfluxDB as it is. It
-//! consists of records: the lines that one read from stdin gave, behind a comment with their checksum, length and number:
+//! consists of records ([`super::record`]): the lines that one read from stdin gave, behind a comment with their checksum,
+//! length and number:
 //!
 //! ```text
 //! # journal 1a2b3c4d5e6f7081 230 2
@@ -16,17 +17,15 @@
 
 use std::cmp::Ordering;
 use std::collections::VecDeque;
-use std::fmt::Write as _;
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, IoSlice, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
-use memchr::memmem;
-use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::log;
+use super::record::{RecordReader, write_head};
 use crate::platform;
 
 /// What is kept, and where.
@@ -53,15 +52,6 @@ const TELL: Duration = Duration::from_secs(60);
 
 /// A journal that cannot be written is tried again after this long.
 const RETRY: Duration = Duration::from_secs(10);
-
-/// Begins every record.
-const MARK: &[u8] = b"# journal ";
-
-/// No record's comment is longer.
-const MAX_HEAD: usize = 80;
-
-/// No record is longer.
-const MAX_RECORD: usize = 1 << 30;
 
 pub struct Journal {
     settings: Settings,
@@ -98,7 +88,7 @@ struct Active {
 struct Cursor {
     segment: u64,
     offset: u64,
-    reader: Option<RecordReader>,
+    reader: Option<SegmentReader>,
 }
 
 impl Journal {
@@ -274,9 +264,7 @@ impl Journal {
         let (Some(active), Some(segment)) = (&mut self.active, self.segments.back_mut()) else {
             bail!("there is no segment to write to");
         };
-        self.head.clear();
-        let (len, hash) = (lines.len(), checksum(lines, count, segment.bytes));
-        let _ = writeln!(self.head, "{}{hash:016x} {len} {count}", String::from_utf8_lossy(MARK));
+        write_head(&mut self.head, lines, count, segment.bytes);
         let written = write_both(&mut active.file, self.head.as_bytes(), lines);
         let written = written.and_then(|()| if settings.sync { sync(settings, &active.file, segment) } else { Ok(()) });
         if let Err(error) = written {
@@ -340,11 +328,10 @@ impl Journal {
             let path = segment_path(&self.settings.folder, cursor.segment);
             let record = match &mut cursor.reader {
                 Some(reader) => reader.next(lines),
-                None => {
-                    RecordReader::open(&path, cursor.offset).and_then(|reader| cursor.reader.insert(reader).next(lines))
-                }
+                None => SegmentReader::open(&path, cursor.offset)
+                    .and_then(|reader| cursor.reader.insert(reader).next(lines)),
             };
-            cursor.offset = cursor.reader.as_ref().map_or(cursor.offset, |reader| reader.offset);
+            cursor.offset = cursor.reader.as_ref().map_or(cursor.offset, |reader| reader.records.offset());
             self.latest = cursor.segment;
             match record {
                 Ok(Some(count)) => return Some(count),
@@ -421,7 +408,7 @@ pub fn replay(folder: &Path, out: &mut dyn Write) -> Result<()> {
     let mut lines = Vec::new();
     for (number, _) in found {
         let path = segment_path(folder, number);
-        let read = RecordReader::open(&path, 0).and_then(|mut reader| {
+        let read = SegmentReader::open(&path, 0).and_then(|mut reader| {
             while reader.next(&mut lines)?.is_some() {
                 out.write_all(&lines)?;
             }
@@ -463,10 +450,28 @@ fn private() -> OpenOptions {
     options
 }
 
-/// The checksum of a record that begins at `offset` of its segment. A string within a line, which may hold what looks like a
-/// record, cannot know where it will be.
-fn checksum(lines: &[u8], count: u64, offset: u64) -> u64 {
-    xxh3_64_with_seed(lines, offset ^ count.rotate_left(32))
+/// Reads the records of one segment, and logs what is damaged.
+struct SegmentReader {
+    records: RecordReader<File>,
+    path: PathBuf,
+}
+
+impl SegmentReader {
+    fn open(path: &Path, offset: u64) -> io::Result<Self> {
+        let mut file = File::open(path)?;
+        file.seek(SeekFrom::Start(offset))?;
+        Ok(SegmentReader { records: RecordReader::new(file, offset), path: path.to_owned() })
+    }
+
+    /// See [`RecordReader::next`].
+    fn next(&mut self, lines: &mut Vec<u8>) -> io::Result<Option<u64>> {
+        let count = self.records.next(lines)?;
+        let skipped = self.records.take_skipped();
+        if skipped > 0 {
+            log::write('W', format_args!("skipped {skipped} bytes of {} that are damaged", self.path.display()));
+        }
+        Ok(count)
+    }
 }
 
 /// Waits until what was appended to the segment is on the disk.
@@ -484,130 +489,6 @@ fn write_both(file: &mut File, head: &[u8], lines: &[u8]) -> io::Result<()> {
         file.write_all(&head[written..])?;
     }
     file.write_all(&lines[written.saturating_sub(head.len())..])
-}
-
-/// Reads the records of one segment, and skips what is none.
-struct RecordReader {
-    file: File,
-    path: PathBuf,
-    /// Where in the file the next record begins, or what is none.
-    offset: u64,
-    /// What has been read of the file. What is before `at` is done with.
-    buffer: Vec<u8>,
-    at: usize,
-    ended: bool,
-    skipped: u64,
-}
-
-struct Head {
-    checksum: u64,
-    /// Where the lines begin and end, from the start of the comment.
-    start: usize,
-    end: usize,
-    count: u64,
-}
-
-impl RecordReader {
-    const READ_SIZE: usize = 256 * 1024;
-
-    fn open(path: &Path, offset: u64) -> io::Result<Self> {
-        let mut file = File::open(path)?;
-        file.seek(SeekFrom::Start(offset))?;
-        let path = path.to_owned();
-        Ok(RecordReader { file, path, offset, buffer: Vec::new(), at: 0, ended: false, skipped: 0 })
-    }
-
-    /// Replaces `lines` by those of the next record that is whole; how many they are. None at the end.
-    fn next(&mut self, lines: &mut Vec<u8>) -> io::Result<Option<u64>> {
-        loop {
-            if let Some(head) = self.head()? {
-                self.fill(head.end)?;
-                let record = self.buffer.get(self.at + head.start..self.at + head.end);
-                if let Some(record) = record.filter(|record| checksum(record, head.count, self.offset) == head.checksum)
-                {
-                    lines.clear();
-                    lines.extend_from_slice(record);
-                    self.done(head.end);
-                    self.tell_skipped();
-                    return Ok(Some(head.count));
-                }
-            }
-            if !self.skip()? {
-                self.tell_skipped();
-                return Ok(None);
-            }
-        }
-    }
-
-    /// The comment at the cursor, if there is one.
-    fn head(&mut self) -> io::Result<Option<Head>> {
-        self.fill(MAX_HEAD)?;
-        let text = &self.buffer[self.at..];
-        let text = &text[..text.len().min(MAX_HEAD)];
-        let parse = || {
-            let end = memchr::memchr(b'\n', text)?;
-            let mut words = std::str::from_utf8(text[..end].strip_prefix(MARK)?).ok()?.split(' ');
-            let checksum = u64::from_str_radix(words.next()?, 16).ok()?;
-            let len: usize = words.next()?.parse().ok().filter(|len| *len <= MAX_RECORD)?;
-            let count = words.next()?.parse().ok()?;
-            Some(Head { checksum, start: end + 1, end: end + 1 + len, count })
-        };
-        Ok(parse())
-    }
-
-    /// Moves on to where the next record may begin; false at the end.
-    fn skip(&mut self) -> io::Result<bool> {
-        let mut from = 1;
-        loop {
-            self.fill(from + MARK.len())?;
-            let rest = &self.buffer[self.at..];
-            if let Some(found) = rest.get(from..).and_then(|rest| memmem::find(rest, MARK)) {
-                self.done(from + found);
-                self.skipped += (from + found) as u64;
-                return Ok(true);
-            }
-            // The mark may be cut by the end of what has been read.
-            let done = if self.ended { rest.len() } else { rest.len().saturating_sub(MARK.len()) };
-            self.done(done);
-            self.skipped += done as u64;
-            if self.ended {
-                return Ok(false);
-            }
-            from = 0;
-            self.fill(MARK.len() + 1)?;
-        }
-    }
-
-    fn done(&mut self, len: usize) {
-        self.at += len;
-        self.offset += len as u64;
-    }
-
-    /// Reads on until `len` bytes are there behind the cursor, or the file ends.
-    fn fill(&mut self, len: usize) -> io::Result<()> {
-        if self.buffer.len() - self.at >= len {
-            return Ok(());
-        }
-        self.buffer.drain(..self.at);
-        self.at = 0;
-        self.ended = false;
-        while self.buffer.len() < len {
-            let have = self.buffer.len();
-            let want = (len - have).max(Self::READ_SIZE) as u64;
-            if (&self.file).take(want).read_to_end(&mut self.buffer)? == 0 {
-                self.ended = true;
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    fn tell_skipped(&mut self) {
-        let skipped = std::mem::take(&mut self.skipped);
-        if skipped > 0 {
-            log::write('W', format_args!("skipped {skipped} bytes of {} that are damaged", self.path.display()));
-        }
-    }
 }
 
 #[cfg(test)]
@@ -641,8 +522,9 @@ mod tests {
 
     /// Records with all that a line may hold, even what looks like the start of a record.
     fn records() -> Vec<(String, u64)> {
-        let mark = String::from_utf8_lossy(MARK);
-        let looks_like = format!("m s=\"\n{mark}{:016x} 4 1\nm=1\" 2\n", checksum(b"m=1\"", 1, 0));
+        let mut head = String::new();
+        write_head(&mut head, b"m=1\"", 1, 0);
+        let looks_like = format!("m s=\"\n{head}m=1\" 2\n");
         ["a f=1 1\nb f=2 2\n", "c f=\"line\nbreak\" 3\n", looks_like.as_str(), "d f=4 4\n"]
             .map(|lines| (lines.to_owned(), length(lines)))
             .to_vec()
@@ -760,7 +642,7 @@ mod tests {
     fn a_long_record_and_a_long_damage_are_read_in_parts() {
         let folder = tempfile::tempdir().unwrap();
         let mut journal = Journal::open(settings(&folder, LONG, 1 << 30)).unwrap();
-        let long = "x".repeat(3 * RecordReader::READ_SIZE);
+        let long = "x".repeat(3 * RecordReader::<File>::READ_SIZE);
         let records: Vec<_> = (0..3).map(|index| (format!("m{index} f=\"{long}\" 1\n"), 1)).collect();
         fill(&mut journal, &records);
         let file = files(&journal).remove(0);

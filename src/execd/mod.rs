@@ -9,6 +9,7 @@ mod input;
 mod journal;
 pub mod log;
 mod outlet;
+mod record;
 mod stats;
 pub mod supervisor;
 

@@ -135,9 +135,10 @@ pub fn wait_writable(output: impl AsFd) -> io::Result<()> {
     }
 }
 
-/// Ends stdout and stderr, for those who read them.
+/// Ends stdout and stderr, for those who read them. What takes their place is no file that a sandbox may forbid to open; nothing
+/// can be written to it, which the standard library takes for success.
 pub fn close_output() -> io::Result<()> {
-    let nowhere = File::options().write(true).open("/dev/null")?;
+    let (nowhere, _) = io::pipe()?;
     rustix::stdio::dup2_stdout(&nowhere)?;
     rustix::stdio::dup2_stderr(&nowhere)?;
     Ok(())

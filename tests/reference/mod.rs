@@ -6,6 +6,9 @@
 // Each test binary compiles this module for itself and uses another part of it.
 #![allow(dead_code)]
 
+pub mod case;
+// A fuzzer makes its inputs itself.
+#[cfg(not(fuzzing))]
 pub mod generate;
 pub mod lines;
 pub mod product;

@@ -1,0 +1,10 @@
+//!     cargo +nightly fuzz run metric fuzz/corpus/metric
+
+#![no_main]
+
+#[path = "../../tests/fuzzed/mod.rs"]
+mod fuzzed;
+#[path = "../../tests/reference/mod.rs"]
+mod reference;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzzed::metric(data));
