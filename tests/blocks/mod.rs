@@ -6,6 +6,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::ops::Deref;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
@@ -71,6 +72,39 @@ pub struct Shell<'a> {
     replacements: Vec<(String, String)>,
 }
 
+/// A block that has been started. Dereferences to the [`Process`] of its shell.
+pub struct Running {
+    process: Process,
+    /// Where its output goes to.
+    folder: PathBuf,
+}
+
+impl Running {
+    /// All that it has written to stdout so far.
+    pub fn stdout(&self) -> String {
+        self.read("stdout")
+    }
+
+    /// All that it has written to stderr so far, such as a server's log.
+    pub fn stderr(&self) -> String {
+        self.read("stderr")
+    }
+
+    fn read(&self, name: &str) -> String {
+        // Neither is there before the shell has begun.
+        let bytes = fs::read(self.folder.join(name)).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+}
+
+impl Deref for Running {
+    type Target = Process;
+
+    fn deref(&self) -> &Process {
+        &self.process
+    }
+}
+
 /// What came of a block.
 #[derive(Debug)]
 pub struct Outcome {
@@ -114,13 +148,9 @@ impl<'a> Shell<'a> {
 
     /// Runs a block to its end.
     pub fn run(&self, block: &Block) -> Result<Outcome> {
-        let (process, folder) = self.begin(block)?;
-        let status = process.wait(LONG).with_context(|| self.told(block))?;
-        let read = |name: &str| -> Result<String> {
-            let bytes = fs::read(folder.join(name)).with_context(|| self.told(block))?;
-            Ok(String::from_utf8_lossy(&bytes).into_owned())
-        };
-        Ok(Outcome { status, stdout: read("stdout")?, stderr: read("stderr")? })
+        let running = self.start(block)?;
+        let status = running.wait(LONG).with_context(|| self.told(block))?;
+        Ok(Outcome { status, stdout: running.stdout(), stderr: running.stderr() })
     }
 
     /// Runs a block to its end, in which every command has to succeed, and gives what it has written to stdout.
@@ -130,24 +160,8 @@ impl<'a> Shell<'a> {
         Ok(stdout)
     }
 
-    /// Starts a block that goes on until it is told to [`end`].
-    pub fn start(&self, block: &Block) -> Result<Process> {
-        Ok(self.begin(block)?.0)
-    }
-
-    /// The text as it is run.
-    fn script(&self, block: &Block) -> String {
-        let replace = |text: String, (from, to): &(String, String)| text.replace(from, to);
-        self.replacements.iter().fold(block.text.clone(), replace)
-    }
-
-    /// For errors: which block, and what was run.
-    fn told(&self, block: &Block) -> String {
-        format!("the block in line {}, below \"{}\":\n{}", block.line, block.heading, self.script(block))
-    }
-
-    /// Starts a block, and says where it writes to.
-    fn begin(&self, block: &Block) -> Result<(Process, PathBuf)> {
+    /// Starts a block, such as one that goes on until it is told to [`end`].
+    pub fn start(&self, block: &Block) -> Result<Running> {
         let script = self.script(block);
         let folder = tempfile::Builder::new().prefix("block-").tempdir_in(self.dir.path())?.keep();
         fs::write(folder.join("script"), script)?;
@@ -161,7 +175,18 @@ impl<'a> Shell<'a> {
             .current_dir(&self.folder)
             .env("PATH", path)
             .envs(self.environment.iter().map(|(name, value)| (name, value)));
-        Ok((self.dir.spawn("block", command)?, folder))
+        Ok(Running { process: self.dir.spawn("block", command)?, folder })
+    }
+
+    /// The text as it is run.
+    fn script(&self, block: &Block) -> String {
+        let replace = |text: String, (from, to): &(String, String)| text.replace(from, to);
+        self.replacements.iter().fold(block.text.clone(), replace)
+    }
+
+    /// For errors: which block, and what was run.
+    fn told(&self, block: &Block) -> String {
+        format!("the block in line {}, below \"{}\":\n{}", block.line, block.heading, self.script(block))
     }
 }
 
