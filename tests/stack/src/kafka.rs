@@ -2,7 +2,7 @@
 
 mod coordinator;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
@@ -31,10 +31,38 @@ const BATCH_BYTES: usize = 512 * 1024;
 /// More than Kafka adds to a message of its own.
 const OVERHEAD_BYTES: usize = 64;
 
+/// A listener that asks who comes, beside the plain one of every [`Kafka`], which
+/// tests use themselves.
+pub struct Listener {
+    /// What it is called: capital letters and digits.
+    pub name: &'static str,
+    /// The file that holds the broker's certificate and its key, as PEM. It is read
+    /// whenever the broker starts. Without it there is no TLS.
+    pub certificate: Option<PathBuf>,
+    /// The file of the CA, as PEM, that a client's certificate has to come from.
+    /// Without it clients need no certificate.
+    pub client_ca: Option<PathBuf>,
+    /// Who may come in, if not everybody.
+    pub login: Option<Login>,
+}
+
+/// A user of Kafka's.
+#[derive(Clone)]
+pub struct Login {
+    /// `PLAIN` or `SCRAM-SHA-512`.
+    pub mechanism: &'static str,
+    /// The name.
+    pub user: String,
+    /// The password, without quotes.
+    pub password: String,
+}
+
 /// A Kafka broker. Dereferences to its [`Process`].
 pub struct Kafka {
     process: Process,
     broker: String,
+    /// `localhost:PORT` of each [`Listener`], by its name.
+    listeners: BTreeMap<&'static str, String>,
     jvm: Jvm,
     runtime: Runtime,
     dir: Arc<Shared>,
@@ -44,23 +72,32 @@ impl Kafka {
     /// Starts a broker with data of its own and waits until it serves topics and
     /// consumer groups. Topics have to be created before they are used.
     pub fn start(dir: &Dir) -> Result<Kafka> {
+        Kafka::start_with(dir, &[])
+    }
+
+    /// The same with more listeners.
+    pub fn start_with(dir: &Dir, listeners: &[Listener]) -> Result<Kafka> {
         let jvm = Jvm { java: java()?, libs: kafka_libs()? };
         let data = dir.path().join(dir.unique("kafka-data"));
         fs::create_dir_all(&data)?;
         let properties = data.join("server.properties");
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-        let (process, broker) = on_free_ports(|| {
+        let (process, broker, ports) = on_free_ports(|| {
             let broker = format!("127.0.0.1:{}", free_port()?);
             let controller = format!("127.0.0.1:{}", free_port()?);
-            fs::write(&properties, self::properties(&broker, &controller, &data))?;
-            jvm.format_storage(dir, &properties)?;
+            let ports = listeners.iter().map(|_| free_port()).collect::<Result<Vec<_>>>()?;
+            let secured = listeners.iter().zip(ports.iter().copied()).collect::<Vec<_>>();
+            fs::write(&properties, self::properties(&broker, &controller, &secured, &data))?;
+            jvm.format_storage(dir, &properties, listeners)?;
             let mut command = jvm.command("kafka.Kafka", "info");
             command.arg(&properties);
             let process = Process::spawn(dir, "kafka", command)?;
             wait_until_ready(&process, &broker)?;
-            Ok((process, broker))
+            Ok((process, broker, ports))
         })?;
-        Ok(Kafka { process, broker, jvm, runtime, dir: Arc::clone(&dir.0) })
+        let listeners =
+            listeners.iter().zip(ports).map(|(listener, port)| (listener.name, format!("localhost:{port}")));
+        Ok(Kafka { process, broker, listeners: listeners.collect(), jvm, runtime, dir: Arc::clone(&dir.0) })
     }
 
     /// Starts a broker that has ended, on the same data and port.
@@ -72,6 +109,38 @@ impl Kafka {
     /// `127.0.0.1:PORT`.
     pub fn broker(&self) -> &str {
         &self.broker
+    }
+
+    /// `localhost:PORT` of a [`Listener`].
+    pub fn listener(&self, name: &str) -> &str {
+        self.listeners.get(name).unwrap_or_else(|| panic!("the broker has no listener {name}"))
+    }
+
+    /// Gives a SCRAM user another password.
+    pub fn set_password(&self, Login { mechanism, user, password }: &Login) -> Result<()> {
+        let password = format!("{mechanism}=[password={password}]");
+        let arguments = ["--alter", "--entity-type", "users", "--entity-name", user, "--add-config", &password];
+        self.administrate("kafka.admin.ConfigCommand", &arguments)
+            .with_context(|| format!("cannot change the password of {user}"))
+    }
+
+    /// Lets a user do something with resources, such as `--topic NAME`, of a broker
+    /// with a [`Listener`]. A resource that somebody has been let do something with is
+    /// closed to others; but those without a name, as on the plain listener, may do
+    /// everything.
+    pub fn allow(&self, user: &str, operation: &str, resources: &[&str]) -> Result<()> {
+        let user = format!("User:{user}");
+        let arguments = ["--add", "--allow-principal", &user, "--operation", operation];
+        self.administrate("org.apache.kafka.tools.AclCommand", &[&arguments[..], resources].concat())
+            .with_context(|| format!("cannot allow {user} anything"))
+    }
+
+    /// Runs one of Kafka's own commands on this broker.
+    fn administrate(&self, class: &str, arguments: &[&str]) -> Result<()> {
+        let mut command = self.jvm.command(class, "warn");
+        command.args(["--bootstrap-server", &self.broker]).args(arguments).stdin(Stdio::null());
+        self.dir.group.adopt(&mut command);
+        succeed(command)
     }
 
     /// Creates a topic.
@@ -219,36 +288,62 @@ impl Jvm {
     }
 
     /// Makes the data folder one that Kafka starts on, if it is not yet.
-    fn format_storage(&self, dir: &Dir, properties: &Path) -> Result<()> {
+    fn format_storage(&self, dir: &Dir, properties: &Path, listeners: &[Listener]) -> Result<()> {
         let mut command = self.command("kafka.tools.StorageTool", "warn");
         command
             // Any identifier will do: clusters of different tests never meet.
             .args(["format", "--ignore-formatted", "-t", "AAAAAAAAQACAAAAAAAAAAQ", "-c"])
             .arg(properties)
             .stdin(Stdio::null());
-        dir.0.group.adopt(&mut command);
-        let output = command.output().context("cannot run java")?;
-        if !output.status.success() {
-            bail!(
-                "Kafka cannot format its storage: {}{}",
-                String::from_utf8_lossy(&output.stdout),
-                String::from_utf8_lossy(&output.stderr)
-            );
+        // Users of PLAIN are in the properties.
+        for login in listeners.iter().filter_map(|listener| listener.login.as_ref()) {
+            if let Login { mechanism: mechanism @ "SCRAM-SHA-512", user, password } = login {
+                command.arg("--add-scram").arg(format!("{mechanism}=[name={user},password={password}]"));
+            }
         }
-        Ok(())
+        dir.0.group.adopt(&mut command);
+        succeed(command).context("Kafka cannot format its storage")
     }
 }
 
-fn properties(broker: &str, controller: &str, data: &Path) -> String {
+/// Runs one of Kafka's own commands to its end.
+fn succeed(mut command: Command) -> Result<()> {
+    let output = command.output().context("cannot run java")?;
+    if !output.status.success() {
+        bail!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(())
+}
+
+fn properties(broker: &str, controller: &str, secured: &[(&Listener, u16)], data: &Path) -> String {
+    let mut listeners = format!("PLAINTEXT://{broker},CONTROLLER://{controller}");
+    let mut advertised = format!("PLAINTEXT://{broker}");
+    let mut protocols = "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT".to_owned();
+    let mut settings = String::new();
+    if !secured.is_empty() {
+        settings += "\
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:ANONYMOUS
+allow.everyone.if.no.acl.found=true
+";
+    }
+    for (listener, port) in secured {
+        let name = listener.name;
+        listeners += &format!(",{name}://127.0.0.1:{port}");
+        // The name that the certificates are for.
+        advertised += &format!(",{name}://localhost:{port}");
+        protocols += &format!(",{name}:{}", listener.protocol());
+        settings += &listener.settings();
+    }
     format!(
         "\
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@{controller}
 controller.listener.names=CONTROLLER
-listeners=PLAINTEXT://{broker},CONTROLLER://{controller}
-advertised.listeners=PLAINTEXT://{broker}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listeners={listeners}
+advertised.listeners={advertised}
+listener.security.protocol.map={protocols}
 inter.broker.listener.name=PLAINTEXT
 log.dirs={}
 # Messages stay, whatever time they bear.
@@ -268,9 +363,48 @@ share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 # Tests should not wait for consumers that will not come.
 group.initial.rebalance.delay.ms=0
-",
+{settings}",
         data.join("log").display()
     )
+}
+
+impl Listener {
+    fn protocol(&self) -> &'static str {
+        match (&self.certificate, &self.login) {
+            (None, None) => "PLAINTEXT",
+            (None, Some(_)) => "SASL_PLAINTEXT",
+            (Some(_), None) => "SSL",
+            (Some(_), Some(_)) => "SASL_SSL",
+        }
+    }
+
+    /// Its own lines of the properties.
+    fn settings(&self) -> String {
+        let mut settings = Vec::new();
+        if let Some(certificate) = &self.certificate {
+            settings.push("ssl.keystore.type=PEM".to_owned());
+            settings.push(format!("ssl.keystore.location={}", certificate.display()));
+        }
+        if let Some(ca) = &self.client_ca {
+            settings.extend([
+                "ssl.client.auth=required".to_owned(),
+                "ssl.truststore.type=PEM".to_owned(),
+                format!("ssl.truststore.location={}", ca.display()),
+            ]);
+        }
+        if let Some(Login { mechanism, user, password }) = &self.login {
+            let module = match *mechanism {
+                "PLAIN" => format!("plain.PlainLoginModule required user_{user}=\"{password}\""),
+                _ => "scram.ScramLoginModule required".to_owned(),
+            };
+            settings.extend([
+                format!("sasl.enabled.mechanisms={mechanism}"),
+                format!("{}.sasl.jaas.config=org.apache.kafka.common.security.{module};", mechanism.to_lowercase()),
+            ]);
+        }
+        let name = self.name.to_lowercase();
+        settings.iter().map(|setting| format!("listener.name.{name}.{setting}\n")).collect()
+    }
 }
 
 /// Ready means ready for consumer groups, which take longer than topics.

@@ -93,7 +93,7 @@ pub use dir::{Dir, test};
 pub use flux::{Point, Row, Value};
 pub use influxdb::{BUCKET, Influxdb, ORG, PASSWORD, TOKEN, USER};
 pub use install::{influx_binary, influxd_binary, kafka_libs, kcat_binary, telegraf_binary};
-pub use kafka::Kafka;
+pub use kafka::{Kafka, Listener, Login};
 pub use process::Process;
 pub use proxy::Proxy;
 pub use receiver::{Receiver, Request};
