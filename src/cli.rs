@@ -62,6 +62,16 @@ struct Cli {
     #[arg(long, env = "ALGORITHMIA_EXACT_TIME", value_parser = BoolishValueParser::new(), help_heading = "Points")]
     exact_time: bool,
 
+    /// What is written for each message
+    #[arg(long, value_enum, value_name = "FORMAT", default_value = "influx", env = "ALGORITHMIA_OUTPUT")]
+    #[arg(help_heading = "Output")]
+    output: Output,
+
+    /// Say on stderr at the end what has become of all messages, and for each algorithm and metric: count, minimum, mean,
+    /// maximum, and how its values are spread
+    #[arg(long, env = "ALGORITHMIA_SUMMARY", value_parser = BoolishValueParser::new(), help_heading = "Output")]
+    summary: bool,
+
     /// Largest message, in bytes; a larger one is rejected as too_large, and so is any metric of more than twice that and
     /// 64 KiB
     #[arg(long, value_name = "BYTES", default_value_t = Limits::default().message, env = "ALGORITHMIA_MAX_MESSAGE")]
@@ -173,6 +183,7 @@ const MAX_THREADS: usize = 16;
 const EXAMPLES: &str = "\
 Examples:
   telegraf-algorithmia messages.jsonl
+  telegraf-algorithmia --output table messages.jsonl
   kcat -b localhost:9092 -t insights -C -e -q | telegraf-algorithmia | influx write --bucket insights
   telegraf-algorithmia --generate influxdb-template | influx apply --force yes
 
@@ -199,9 +210,21 @@ pub struct Conversion {
     /// Empty for stdin alone.
     pub inputs: Vec<PathBuf>,
     pub service: Service,
+    pub output: Output,
+    /// Whether to say at the end what has become of all messages.
+    pub summary: bool,
     /// How many threads convert a file.
     pub threads: usize,
     pub strict: bool,
+}
+
+/// What is written for each message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// Line protocol
+    Influx,
+    /// A table for people: what has become of each key
+    Table,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -254,6 +277,7 @@ pub fn parse() -> Result<Job, clap::Error> {
         };
         return kind.text(&values).map(Job::Generate).map_err(|error| command.error(ErrorKind::ValueValidation, error));
     }
+    let by_hand = is_by_hand(&mut command, &matches, &cli)?;
     if let Some(folder) = cli.replay {
         return Ok(Job::Replay(folder));
     }
@@ -289,9 +313,58 @@ pub fn parse() -> Result<Job, clap::Error> {
         restarted: cli.restarted,
         ending: cli.ending,
     };
+    let service = if by_hand { Service::default() } else { service };
     let cores = || std::thread::available_parallelism().map_or(1, NonZero::get).min(MAX_THREADS);
     let threads = cli.threads.unwrap_or_else(cores);
-    Ok(Job::Convert(Box::new(Conversion { settings, inputs: cli.files, service, threads, strict: cli.strict })))
+    Ok(Job::Convert(Box::new(Conversion {
+        settings,
+        inputs: cli.files,
+        service,
+        output: cli.output,
+        summary: cli.summary,
+        threads,
+        strict: cli.strict,
+    })))
+}
+
+/// The options of the life with Telegraf.
+const SERVICE: [&str; 9] = [
+    "journal",
+    "journal_window",
+    "journal_size",
+    "journal_sync",
+    "flow_control",
+    "flow_output",
+    "stats",
+    "instance",
+    "replay",
+];
+
+/// Whether something is asked for that is for people. Refuses that together with what is for Telegraf; but who asks for it on
+/// the command line, with the variables of the service around, wants no service.
+fn is_by_hand(command: &mut Command, matches: &ArgMatches, cli: &Cli) -> Result<bool, clap::Error> {
+    let by_hand = [("output", "--output table", cli.output == Output::Table), ("summary", "--summary", cli.summary)];
+    let serves = |id: &str| match id {
+        "journal" => cli.journal.is_some(),
+        "flow_control" => cli.flow_control,
+        "stats" => cli.stats.is_some(),
+        _ => false,
+    };
+    let source = |id: &str| matches.value_source(id);
+    for (id, asked, _) in by_hand.iter().filter(|(.., asks)| *asks) {
+        let by_environment = source(id) == Some(ValueSource::EnvVariable);
+        let wrong = SERVICE.iter().find(|id| match source(id) {
+            Some(ValueSource::CommandLine) => true,
+            Some(ValueSource::EnvVariable) => by_environment && serves(id),
+            _ => false,
+        });
+        if let Some(wrong) = wrong.and_then(|id| command.get_arguments().find(|arg| arg.get_id() == *id)) {
+            let set = if by_environment { ", which the environment asks for," } else { "" };
+            let text = format!("the argument '{asked}'{set} cannot be used with '{wrong}': it is for use by hand");
+            return Err(command.error(ErrorKind::ArgumentConflict, text));
+        }
+    }
+    Ok(by_hand.iter().any(|(.., asks)| *asks))
 }
 
 /// Refuses options that do not go together with this use of `--generate`, or with none. What the environment sets for other

@@ -1,5 +1,6 @@
 //! The whole conversion: bytes in, bytes out. It does no input or output of its own.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use memchr::memchr;
@@ -16,6 +17,7 @@ use crate::rejections::RejectionTimes;
 use crate::settings::{Input, Settings, SettingsError};
 use crate::split::{Piece, Splitter};
 use crate::timestamp::{self, Timestamp};
+use crate::trace::{self, Outcome, PointTime, Position, TimeOf, TimeSource, Tracer};
 
 /// A rejected payload is kept whole up to this many bytes.
 const MAX_REJECTED: usize = 60 * 1024;
@@ -82,6 +84,7 @@ struct Oversize {
     tail: Vec<u8>,
     len: usize,
     hash: Xxh3Default,
+    position: Position,
 }
 
 /// All that turns one complete metric or message into lines.
@@ -100,6 +103,8 @@ struct Engine {
     /// The last time that the clock gave.
     last_now: i64,
     rejection_times: RejectionTimes,
+    /// Takes note of what becomes of each key, where somebody wants to know. Then all goes by the road that says it.
+    tracer: Option<Box<Tracer>>,
 }
 
 /// What a payload has from the metric that it came in.
@@ -107,8 +112,9 @@ struct Engine {
 struct Origin {
     /// The metric's time.
     time: Option<i64>,
-    /// The payload's place in its message.
+    /// The payload's place in its message, and whether that is an array.
     index: i64,
+    is_item: bool,
 }
 
 impl Converter {
@@ -139,9 +145,21 @@ impl Converter {
                 leaves_rejections: false,
                 last_now: i64::MIN,
                 rejection_times: RejectionTimes::default(),
+                tracer: None,
                 settings,
             },
         }
+    }
+
+    /// From now on, tells observers [what becomes of each key](Observer::trace). The lines are the same, and take longer.
+    pub fn trace(&mut self) {
+        self.engine.flat.forget_head();
+        self.engine.tracer = Some(Box::default());
+    }
+
+    /// Whether it does that.
+    pub(crate) fn traces(&self) -> bool {
+        self.engine.tracer.is_some()
     }
 
     /// Another converter of the same settings, which tells of rejections but leaves it to this one to write them.
@@ -215,6 +233,9 @@ impl Converter {
         self.pending.clear();
         self.oversize = None;
         self.format = Format::Undecided;
+        if let Some(tracer) = &mut self.engine.tracer {
+            tracer.start_input();
+        }
     }
 
     fn read_pending(&mut self, end_of_input: bool, sink: &mut Sink<'_>) {
@@ -230,8 +251,12 @@ impl Converter {
         if let Format::Undecided = self.format {
             match self.engine.settings.input.format(buffer, end_of_input) {
                 Ok((mark, format)) => (skipped, self.format) = (mark, format),
-                Err(blank) => return blank,
+                Err(blank) => {
+                    self.engine.drained(buffer, blank);
+                    return blank;
+                }
             }
+            self.engine.drained(buffer, skipped);
             buffer = &buffer[skipped..];
         }
         let mut format = std::mem::replace(&mut self.format, Format::Undecided);
@@ -241,6 +266,7 @@ impl Converter {
             Format::Json(splitter) => self.read_json(splitter, buffer, end_of_input, sink),
         };
         self.format = format;
+        self.engine.drained(buffer, done);
         skipped + done
     }
 
@@ -253,6 +279,7 @@ impl Converter {
             // Nearly every line is one plain message: no look at its bytes but the one that converts it.
             if framer.at_line_start() {
                 let at = framer.at();
+                self.engine.begin(buffer, at);
                 if let Some(len) = self.engine.flat_metric(&buffer[at..], sink) {
                     framer.skip_to(at + len);
                     continue;
@@ -266,6 +293,7 @@ impl Converter {
                 }
             }
             let Some(line) = framer.next(buffer, end_of_input) else { break };
+            self.engine.begin(buffer, line.start);
             match self.take_oversize(line.len(), limit) {
                 Some(oversize) => oversize.reject_metric(&buffer[line], &mut self.engine, sink),
                 None => self.engine.metric(&buffer[line], sink),
@@ -290,7 +318,14 @@ impl Converter {
             }
             let Some(piece) = splitter.next(buffer, end_of_input) else { break };
             // Without a metric there is nothing that payloads could share, not even a time.
-            self.engine.point.start_metric();
+            self.engine.start_metric();
+            self.engine.begin(
+                buffer,
+                match &piece {
+                    Piece::Value(range) | Piece::EmptyArray(range) => range.start,
+                    Piece::OpenArray => splitter.at(),
+                },
+            );
             if let Piece::Value(range) = &piece
                 && let Some(oversize) = self.take_oversize(range.len(), limit)
             {
@@ -313,7 +348,7 @@ impl Converter {
     /// What was skipped of the text whose last `len` bytes have now come, if it is larger than `limit`: a text that is too
     /// large is treated the same whether it came in one piece or in many.
     fn take_oversize(&mut self, len: usize, limit: usize) -> Option<Oversize> {
-        self.oversize.take().or_else(|| (len > limit).then(Oversize::new))
+        self.oversize.take().or_else(|| (len > limit).then(|| Oversize::new(self.engine.position())))
     }
 
     /// How much of the buffer can go: what is before the incomplete text at `start`, and that text too, as far as it has been
@@ -322,7 +357,12 @@ impl Converter {
         if self.oversize.is_none() && buffer.len() - start <= limit {
             return start;
         }
-        self.oversize.get_or_insert_with(Oversize::new).add(&buffer[start..at]);
+        let engine = &mut self.engine;
+        let new = || {
+            engine.begin(buffer, start);
+            Oversize::new(engine.position())
+        };
+        self.oversize.get_or_insert_with(new).add(&buffer[start..at]);
         at
     }
 }
@@ -356,8 +396,8 @@ impl Oversize {
     /// Enough for a time and what is around it.
     const TAIL: usize = 32;
 
-    fn new() -> Self {
-        Oversize { head: Vec::new(), tail: Vec::new(), len: 0, hash: Xxh3Default::new() }
+    fn new(position: Position) -> Self {
+        Oversize { head: Vec::new(), tail: Vec::new(), len: 0, hash: Xxh3Default::new(), position }
     }
 
     fn add(&mut self, text: &[u8]) {
@@ -372,14 +412,15 @@ impl Oversize {
 
     fn reject_message(mut self, rest: &[u8], engine: &mut Engine, sink: &mut Sink<'_>) {
         self.add(rest);
-        let error = too_large("message", self.len, engine.settings.limits.message);
-        let rejection = Rejection { reason: Reason::TooLarge, error };
+        engine.begin_at(self.position);
+        let rejection = too_large("message", self.len, engine.settings.limits.message);
         engine.reject(&rejection, &self.head, Some(self.hash.digest()), Origin::default(), sink);
     }
 
     fn reject_metric(mut self, rest: &[u8], engine: &mut Engine, sink: &mut Sink<'_>) {
         self.add(rest);
-        engine.point.start_metric();
+        engine.begin_at(self.position);
+        engine.start_metric();
         let time = self.tail.rsplit(|byte| *byte == b'"').next().filter(|rest| rest.len() < self.tail.len());
         let time = time.and_then(|rest| MetricReader::read_time(rest, 0).ok()).flatten();
         let mut message = Vec::new();
@@ -392,9 +433,8 @@ impl Oversize {
             }
             None => &self.head,
         };
-        let error = too_large("metric", self.len, engine.metric_limit());
-        let rejection = Rejection { reason: Reason::TooLarge, error };
-        engine.reject(&rejection, head, Some(self.hash.digest()), Origin { time, index: 0 }, sink);
+        let rejection = too_large("metric", self.len, engine.metric_limit());
+        engine.reject(&rejection, head, Some(self.hash.digest()), Origin { time, ..Origin::default() }, sink);
     }
 }
 
@@ -403,6 +443,38 @@ impl Engine {
     /// takes of tags.
     fn metric_limit(&self) -> usize {
         2 * self.settings.limits.message + 64 * 1024
+    }
+
+    /// What comes next begins at `start` in the buffer.
+    fn begin(&mut self, buffer: &[u8], start: usize) {
+        if let Some(tracer) = &mut self.tracer {
+            tracer.begin(buffer, start);
+        }
+    }
+
+    fn begin_at(&mut self, position: Position) {
+        if let Some(tracer) = &mut self.tracer {
+            tracer.begin_at(position);
+        }
+    }
+
+    /// Where the present message begins in the input, if anybody wants to know.
+    fn position(&self) -> Position {
+        self.tracer.as_ref().map_or_else(Position::default, |tracer| tracer.position())
+    }
+
+    /// The buffer's first `len` bytes are gone.
+    fn drained(&mut self, buffer: &[u8], len: usize) {
+        if let Some(tracer) = &mut self.tracer {
+            tracer.drained(buffer, len);
+        }
+    }
+
+    fn start_metric(&mut self) {
+        self.point.start_metric();
+        if let Some(tracer) = &mut self.tracer {
+            tracer.start_metric();
+        }
     }
 
     /// Converts the line at the start of `buffer`, if all of it is there, it starts as the last one did, and its message is
@@ -420,6 +492,9 @@ impl Engine {
 
     /// Converts the JSON object at the start of `buffer`, likewise.
     fn flat_object(&mut self, buffer: &[u8], sink: &mut Sink<'_>) -> Option<usize> {
+        if self.tracer.is_some() {
+            return None;
+        }
         self.flat.forget_head();
         let len = self.flat.read::<Plain>(&buffer[..self.flat_limit(buffer)], &self.settings)?;
         self.flat_point(&buffer[..len], None, sink)?;
@@ -456,7 +531,9 @@ impl Engine {
         let time = time.filter(|_| self.metric.tags.len() <= MAX_METRIC_PARTS);
         if let Some(time) = time {
             self.take_tags(line);
-            self.flat.take_head(&line[..start], &self.point, &self.settings.kinds);
+            if self.tracer.is_none() {
+                self.flat.take_head(&line[..start], &self.point, &self.settings.kinds);
+            }
             self.message(&message, time, sink);
         }
         self.message = message;
@@ -479,21 +556,25 @@ impl Engine {
 
     /// Gives the tags that were read to the points to come; none where there are too many.
     fn take_tags(&mut self, line: &[u8]) {
-        self.point.start_metric();
+        self.start_metric();
         if self.metric.tags.len() > MAX_METRIC_PARTS {
             return;
         }
         for Pair { key, value } in &self.metric.tags {
-            self.point.incoming_tag(&plain_key(&line[key.clone()]), &plain_key(&line[value.clone()]));
+            let key = plain_key(&line[key.clone()]);
+            let given = self.point.incoming_tag(&key, &plain_key(&line[value.clone()]));
+            if let Some(tracer) = &mut self.tracer {
+                tracer.metric_key(trace::Origin::MetricTag, &key, given, None, &self.point);
+            }
         }
     }
 
     /// Converts or passes through any metric.
     fn metric(&mut self, line: &[u8], sink: &mut Sink<'_>) {
         if let Err(error) = self.metric.read(line) {
-            self.point.start_metric();
-            let error = format!("{} at byte {}", error.what, error.at);
-            let rejection = Rejection { reason: Reason::InvalidMetric, error };
+            self.start_metric();
+            let rejection = Rejection::new(Reason::InvalidMetric, format!("{} at byte {}", error.what, error.at));
+            let rejection = rejection.at(error.at);
             return self.reject(&rejection, line, None, Origin::default(), sink);
         }
         let name = plain_key(&line[self.metric.name.clone()]);
@@ -509,6 +590,10 @@ impl Engine {
                 sink.out.push(b'\n');
                 let metric = Metric::new(line, &self.metric);
                 sink.observer.observe(if is_source { Event::NoMessage } else { Event::Passed { metric } });
+                if let Some(tracer) = &self.tracer {
+                    let outcome = if is_source { Outcome::NoMessage } else { Outcome::Passed };
+                    tracer.tell_passed(outcome, line, sink.observer);
+                }
             }
         }
     }
@@ -518,8 +603,9 @@ impl Engine {
         self.take_tags(line);
         if self.metric.tags.len().max(self.metric.fields.len() - 1) > MAX_METRIC_PARTS {
             let error = format!("the metric has more than {MAX_METRIC_PARTS} tags or fields");
-            let rejection = Rejection { reason: Reason::TooLarge, error };
-            return self.reject(&rejection, line, None, Origin { time: self.metric.time, index: 0 }, sink);
+            let rejection = Rejection::new(Reason::TooLarge, error);
+            let origin = Origin { time: self.metric.time, ..Origin::default() };
+            return self.reject(&rejection, line, None, origin, sink);
         }
         let mut message = std::mem::take(&mut self.message);
         for Pair { key, value } in &self.metric.fields {
@@ -528,19 +614,24 @@ impl Engine {
                 continue;
             }
             let value = &line[value.clone()];
-            if value.first() != Some(&b'"') || value.len() <= MAX_STRING && value.is_ascii() {
-                self.point.other_field(&key, value);
-                continue;
+            let mut cut_from = None;
+            let given = if value.first() != Some(&b'"') || value.len() <= MAX_STRING && value.is_ascii() {
+                self.point.other_field(&key, value)
+            } else {
+                message.clear();
+                let _ = unescape_string(&value[1..], &mut message);
+                let text = String::from_utf8_lossy(&message);
+                let mut written = Vec::new();
+                write_string(cut(&text, MAX_STRING), &mut written);
+                if text.len() > MAX_STRING {
+                    cut_from = Some(text.len());
+                    sink.observer.observe(Event::StringCut { key: &String::from_utf8_lossy(&key), bytes: text.len() });
+                }
+                self.point.other_field(&key, &written)
+            };
+            if let Some(tracer) = &mut self.tracer {
+                tracer.metric_key(trace::Origin::MetricField, &key, given, cut_from, &self.point);
             }
-            message.clear();
-            let _ = unescape_string(&value[1..], &mut message);
-            let text = String::from_utf8_lossy(&message);
-            let mut written = Vec::new();
-            write_string(cut(&text, MAX_STRING), &mut written);
-            if text.len() > MAX_STRING {
-                sink.observer.observe(Event::StringCut { key: &String::from_utf8_lossy(&key), bytes: text.len() });
-            }
-            self.point.other_field(&key, &written);
         }
         message.clear();
         let _ = unescape_string(&line[value.start + 1..], &mut message);
@@ -551,12 +642,13 @@ impl Engine {
     /// Converts the message of a metric whose tags and other fields the point has.
     fn message(&mut self, message: &[u8], time: Option<i64>, sink: &mut Sink<'_>) {
         let text = trim(message);
-        let mut origin = Origin { time, index: 0 };
+        let mut origin = Origin { time, index: 0, is_item: false };
         // A message that is too large is not looked into.
         if text.first() != Some(&b'[') || text.len() > self.settings.limits.message {
             return self.payload(text, origin, sink);
         }
         let mut splitter = Splitter::of_message();
+        origin.is_item = true;
         let (start, mut shared) = (sink.out.len(), 0);
         loop {
             let rest = trim(&text[splitter.at()..]);
@@ -564,11 +656,10 @@ impl Engine {
             if sink.out.len() - start + shared > MAX_LINES {
                 let error =
                     format!("the lines of the message take more than {MAX_LINES} bytes; this is the rest of it");
-                let rejection = Rejection { reason: Reason::TooLarge, error };
-                return self.reject(&rejection, rest, None, origin, sink);
+                return self.reject(&Rejection::new(Reason::TooLarge, error), rest, None, origin, sink);
             }
             match piece {
-                Piece::OpenArray => self.reject(&open_array(), text, None, origin, sink),
+                Piece::OpenArray => self.reject(&open_array().at(text.len()), text, None, origin, sink),
                 piece => self.piece(piece, text, origin, sink),
             }
             origin.index += 1;
@@ -578,14 +669,15 @@ impl Engine {
     }
 
     fn piece(&mut self, piece: Piece, text: &[u8], origin: Origin, sink: &mut Sink<'_>) {
-        let (reason, error, payload) = match piece {
-            Piece::Value(range) => return self.payload(trim(&text[range]), origin, sink),
-            Piece::EmptyArray(range) => (Reason::NotAnObject, "the array holds no payload", &text[range]),
+        match piece {
+            Piece::Value(range) => self.payload(trim(&text[range]), origin, sink),
+            Piece::EmptyArray(range) => {
+                let rejection = Rejection::new(Reason::NotAnObject, "the array holds no payload").at(0);
+                self.reject(&rejection, &text[range], None, origin, sink);
+            }
             // Of a stream, all that is left.
-            Piece::OpenArray => return self.reject(&open_array(), b"[", None, origin, sink),
-        };
-        let rejection = Rejection { reason, error: error.to_owned() };
-        self.reject(&rejection, payload, None, origin, sink);
+            Piece::OpenArray => self.reject(&open_array(), b"[", None, origin, sink),
+        }
     }
 
     /// Converts one payload to its point or its rejection.
@@ -596,52 +688,78 @@ impl Engine {
     }
 
     fn point_of(&mut self, bytes: &[u8], origin: Origin, sink: &mut Sink<'_>) -> Result<(), Rejection> {
-        let fail = |reason, error| Err(Rejection { reason, error });
+        let fail = |reason, error: &str| Err(Rejection::new(reason, error));
         let limit = self.settings.limits.message;
         if bytes.len() > limit {
-            return fail(Reason::TooLarge, too_large("message", bytes.len(), limit));
+            return Err(too_large("message", bytes.len(), limit));
         }
         let text = match std::str::from_utf8(bytes) {
-            Ok("") => return fail(Reason::InvalidJson, "the message is empty".to_owned()),
+            Ok("") => return fail(Reason::InvalidJson, "the message is empty"),
             Ok(text) => text,
             Err(error) => {
-                let error = format!("expected UTF-8 at byte {}", error.valid_up_to());
-                return fail(Reason::InvalidJson, error);
+                let at = error.valid_up_to();
+                return Err(Rejection::new(Reason::InvalidJson, format!("expected UTF-8 at byte {at}")).at(at));
             }
         };
         self.point.start_payload();
-        let payload = payload::read(text, &self.settings, &mut self.scratch, &mut self.point, sink.observer)?;
+        let mut tracer = self.tracer.as_deref_mut();
+        if let Some(tracer) = &mut tracer {
+            tracer.start_payload();
+        }
+        let payload = payload::read(
+            text,
+            &self.settings,
+            &mut self.scratch,
+            &mut self.point,
+            sink.observer,
+            tracer.as_deref_mut(),
+        )?;
+        if let Some(tracer) = tracer {
+            tracer.payload_read();
+        }
         if !self.point.has_tag("algorithm_name") {
-            let error = "the payload does not say which algorithm was called".to_owned();
-            return fail(Reason::MissingAlgorithmName, error);
+            return fail(Reason::MissingAlgorithmName, "the payload does not say which algorithm was called");
         }
         if !self.point.has_fields() {
-            let error = "the payload has nothing but tags, time and values that make no field".to_owned();
-            return fail(Reason::NoFields, error);
+            return fail(Reason::NoFields, "the payload has nothing but tags, time and values that make no field");
         }
         if let Err(long) = self.point.write(&self.measurement, sink.out) {
             let error = format!("tags and a field's key take {} bytes, and InfluxDB at most 65535", long.0);
-            return fail(Reason::TooLarge, error);
+            return Err(Rejection::new(Reason::TooLarge, error));
         }
         let own_time = self.own_time(&payload, text, sink.observer);
-        let metric_time = || origin.time.and_then(|time| timestamp::of_metric(time, origin.index));
-        let time = own_time.or_else(metric_time).unwrap_or_else(|| self.now());
-        write_time(time, sink.out);
-        sink.observer.observe(Event::Converted { time: own_time });
+        let metric_time = || {
+            let nanoseconds = timestamp::of_metric(origin.time?, origin.index)?;
+            Some(PointTime { nanoseconds, source: TimeSource::Metric, filled: 0, by_request_id: false })
+        };
+        let time = own_time.or_else(metric_time).unwrap_or_else(|| PointTime {
+            nanoseconds: self.now(),
+            source: TimeSource::Clock,
+            filled: 0,
+            by_request_id: false,
+        });
+        write_time(time.nanoseconds, sink.out);
+        sink.observer.observe(Event::Converted { time: own_time.map(|time| time.nanoseconds) });
+        if let Some(tracer) = &mut self.tracer {
+            tracer.settle(&mut self.point, TimeOf::Point(time));
+            tracer.tell_point(time, origin.item(), bytes, sink.observer);
+        }
         Ok(())
     }
 
     /// The time that the payload gives its point.
-    fn own_time(&self, payload: &Payload<'_>, text: &str, observer: &mut dyn Observer) -> Option<i64> {
+    fn own_time(&self, payload: &Payload<'_>, text: &str, observer: &mut dyn Observer) -> Option<PointTime> {
         let mut given = None;
         let mut unreadable = None;
-        for time in payload.times.iter().flatten() {
+        for (time, source) in payload.times.iter().zip(payload::TIME_SOURCES) {
+            let Some(time) = time else { continue };
             let written = time.text();
-            given = match time {
+            let read = match time {
                 payload::Time::Scalar(Scalar::Number(number)) => Timestamp::from_number(*number),
                 payload::Time::Scalar(Scalar::String(_)) => Timestamp::from_text(&written),
                 _ => None,
             };
+            given = read.map(|time| (time, source));
             if given.is_some() {
                 break;
             }
@@ -650,8 +768,15 @@ impl Engine {
         if let Some(text) = unreadable {
             observer.observe(Event::TimeDefaulted { text: &text });
         }
-        let exact = self.settings.exact_time;
-        given.map(|given| if exact { given.nanoseconds } else { given.filled(call_hash(payload, text)) })
+        let (given, source) = given?;
+        if self.settings.exact_time {
+            let nanoseconds = given.nanoseconds;
+            return Some(PointTime { nanoseconds, source, filled: 0, by_request_id: false });
+        }
+        let id = call_id(payload);
+        let hash = xxh3_64(if id.is_empty() { text.as_bytes() } else { id.as_bytes() });
+        let (nanoseconds, filled) = (given.filled(hash), given.unknown);
+        Some(PointTime { nanoseconds, source, filled, by_request_id: !id.is_empty() })
     }
 
     /// The clock's time, never the same twice.
@@ -670,9 +795,13 @@ impl Engine {
         origin: Origin,
         sink: &mut Sink<'_>,
     ) {
-        let Rejection { reason, error } = rejection;
+        let Rejection { reason, error, at } = rejection;
         if self.leaves_rejections {
             return sink.observer.observe(Event::Rejected { reason: *reason, error });
+        }
+        if let Some(tracer) = &mut self.tracer {
+            let why = (*reason, error.as_str(), *at);
+            tracer.tell_rejected(why, origin.item(), payload, &mut self.point, sink.observer);
         }
         let given = origin.time.and_then(|time| timestamp::of_metric(time, 0)).unwrap_or_else(|| self.now());
         let time = self.rejection_times.time(given, hash.unwrap_or_else(|| xxh3_64(payload)));
@@ -683,25 +812,30 @@ impl Engine {
     }
 }
 
-/// What tells two calls apart: the request's id, or the whole payload where it has none.
-fn call_hash(payload: &Payload<'_>, text: &str) -> u64 {
-    let id = match payload.request_id {
+impl Origin {
+    /// The payload's place in its message, where that is an array.
+    fn item(&self) -> Option<usize> {
+        usize::try_from(self.index).ok().filter(|_| self.is_item)
+    }
+}
+
+/// What tells two calls apart: the request's id. Empty where there is none, and then it is the whole payload that does.
+fn call_id<'a>(payload: &Payload<'a>) -> Cow<'a, str> {
+    match payload.request_id {
         Some(Scalar::String(id)) => id.decoded(),
         Some(Scalar::Number(id)) => id.text.into(),
         Some(Scalar::Bool(true)) => "true".into(),
         Some(Scalar::Bool(false)) => "false".into(),
         Some(Scalar::Null | Scalar::NotFinite) | None => "".into(),
-    };
-    xxh3_64(if id.is_empty() { text.as_bytes() } else { id.as_bytes() })
+    }
 }
 
 fn open_array() -> Rejection {
-    let error = "expected the `]` that ends the array, not the end".to_owned();
-    Rejection { reason: Reason::InvalidJson, error }
+    Rejection::new(Reason::InvalidJson, "expected the `]` that ends the array, not the end")
 }
 
-fn too_large(what: &str, len: usize, limit: usize) -> String {
-    format!("the {what} takes {len} bytes, and the limit is {limit}")
+fn too_large(what: &str, len: usize, limit: usize) -> Rejection {
+    Rejection::new(Reason::TooLarge, format!("the {what} takes {len} bytes, and the limit is {limit}"))
 }
 
 /// Without the white space around it, and the zero bytes that Telegraf takes away as well.

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::metric::Metric;
+use crate::trace::Trace;
 
 /// Why a message is rejected: the `reason` tag of the point that takes its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -98,6 +99,10 @@ pub enum Event<'a> {
 pub trait Observer {
     /// Takes notice of one event.
     fn observe(&mut self, event: Event<'_>);
+
+    /// Takes notice of what became of a message, key by key: after its events, and only where the converter
+    /// [traces](crate::Converter::trace).
+    fn trace(&mut self, _: &Trace<'_>) {}
 }
 
 /// Takes no notice.

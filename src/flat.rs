@@ -314,7 +314,7 @@ impl Flat {
         }
     }
 
-    /// What [`call_hash`](crate::convert) gives, where it takes the request's id.
+    /// The hash of the request's id, as `own_time` in [`convert`](crate::convert) takes it.
     pub fn call_hash(&self, text: &[u8]) -> Option<u64> {
         let id = self.request_id.filter(|id| id.form != Form::Null)?;
         let id = &text[id.start..id.end];

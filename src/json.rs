@@ -62,6 +62,11 @@ impl<'a> Reader<'a> {
         Reader { text, at: 0 }
     }
 
+    /// The offset of the next byte.
+    pub fn at(&self) -> usize {
+        self.at
+    }
+
     fn peek(&self) -> Option<u8> {
         self.text.as_bytes().get(self.at).copied()
     }

@@ -54,7 +54,10 @@ mod point;
 mod rejections;
 mod settings;
 mod split;
+mod spread;
+mod summary;
 mod timestamp;
+mod trace;
 
 pub use convert::Converter;
 pub use event::{Counts, Event, Observer, Reason};
@@ -63,3 +66,6 @@ pub use line_protocol::escape_key;
 pub use metric::{Metric, length_of_lines};
 pub use parallel::Parallel;
 pub use settings::{Input, Limits, Settings, SettingsError};
+pub use spread::{Histogram, Spread};
+pub use summary::{Algorithm, Summary};
+pub use trace::{Fate, Key, LeftOut, Origin, Outcome, PointTime, Position, TimeSource, Trace};

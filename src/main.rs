@@ -3,16 +3,19 @@
 mod cli;
 mod execd;
 mod generate;
+mod progress;
+mod report;
 
-use std::io::{self, IsTerminal, Write};
-use std::path::Path;
+use std::io::{self, IsTerminal, Read, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use telegraf_algorithmia::Converter;
+use telegraf_algorithmia::{Converter, Summary};
 
-use crate::cli::{Conversion, Job};
+use crate::cli::{Conversion, Job, Output};
 use crate::execd::{Ended, Stream, log, supervisor};
+use crate::report::Report;
 
 /// Wrong usage, as clap exits for it too.
 const USAGE: u8 = 2;
@@ -40,11 +43,13 @@ fn run() -> Result<ExitCode> {
     }
 }
 
-fn convert(Conversion { settings, inputs, service, threads, strict }: Conversion) -> Result<ExitCode> {
+fn convert(conversion: Conversion) -> Result<ExitCode> {
+    let Conversion { settings, inputs, service, output, summary, threads, strict } = conversion;
     if inputs.is_empty() && io::stdin().is_terminal() {
         eprint!("{}", cli::nothing_to_read());
         return Ok(ExitCode::from(USAGE));
     }
+    let summary = summary.then(|| Summary::new(&settings.measurement));
     let converter = match Converter::new(settings) {
         Ok(converter) => converter,
         Err(error) => {
@@ -52,12 +57,16 @@ fn convert(Conversion { settings, inputs, service, threads, strict }: Conversion
             return Ok(ExitCode::from(USAGE));
         }
     };
+    progress::start(&inputs);
+    if output == Output::Table {
+        return show(converter, &inputs, summary, strict);
+    }
     if service.journal.is_some() && !service.supervised {
         let code = supervisor::run()?;
         execd::let_go()?;
         return Ok(ExitCode::from(code));
     }
-    let mut stream = match Stream::new(converter, service, threads) {
+    let mut stream = match Stream::new(converter, service, summary, threads) {
         Ok(stream) => stream,
         Err(error) => {
             execd::hold(|| log::write('E', format_args!("{error:#}")))?;
@@ -93,6 +102,62 @@ fn convert(Conversion { settings, inputs, service, threads, strict }: Conversion
         None => failed = true,
     }
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Writes a table of what becomes of each message.
+fn show(mut converter: Converter, inputs: &[PathBuf], mut summary: Option<Summary>, strict: bool) -> Result<ExitCode> {
+    converter.trace();
+    let mut report = Report::new();
+    let stdin = [PathBuf::from("-")];
+    let mut failed = false;
+    for path in if inputs.is_empty() { &stdin } else { inputs } {
+        match show_input(&mut converter, path, &mut report, summary.as_mut()) {
+            Err(error) if is_broken_pipe(&error) => break,
+            Err(error) => {
+                log::write('E', format_args!("{error:#}"));
+                failed = true;
+            }
+            Ok(()) => {}
+        }
+    }
+    progress::end();
+    if let Some(summary) = &summary {
+        report::summarize(summary, &report.counts);
+    }
+    failed |= strict && report.counts.all_rejected() > 0;
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn show_input(
+    converter: &mut Converter,
+    path: &Path,
+    report: &mut Report,
+    mut summary: Option<&mut Summary>,
+) -> Result<()> {
+    let is_stdin = path == Path::new("-");
+    let mut input: Box<dyn Read> = if is_stdin { Box::new(io::stdin().lock()) } else { Box::new(execd::open(path)?) };
+    report.begin_input((!is_stdin).then(|| path.display().to_string()).as_deref());
+    let (mut buffer, mut out) = (vec![0; 64 * 1024], Vec::new());
+    loop {
+        let read = input.read(&mut buffer);
+        match &read {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            // What was read before an error is as good as ever.
+            Ok(0) | Err(_) => converter.finish(&mut out, report),
+            Ok(len) => {
+                progress::advance(*len);
+                converter.push(&buffer[..*len], &mut out, report);
+            }
+        }
+        report.flush().context("cannot write to stdout: check that there is room where it goes")?;
+        if let Some(summary) = &mut summary {
+            summary.read(&out);
+        }
+        out.clear();
+        if read.with_context(|| execd::unreadable(path))? == 0 {
+            return Ok(());
+        }
+    }
 }
 
 fn write_out(text: &str) -> Result<()> {

@@ -197,8 +197,29 @@ type Result<T> = std::result::Result<T, MetricError>;
 impl MetricReader {
     /// Takes a whole line (without its line break) apart.
     pub fn read(&mut self, line: &[u8]) -> Result<()> {
-        self.fields.clear();
         let at = self.read_head(line)?;
+        let at = self.read_fields(line, at)?;
+        self.time = Self::read_time(line, at)?;
+        Ok(())
+    }
+
+    /// Takes the first of some whole lines apart; its length with the line break.
+    pub fn read_first(&mut self, lines: &[u8]) -> Result<usize> {
+        let at = self.read_head(lines)?;
+        self.read_behind_head(lines, at)
+    }
+
+    /// Likewise, where the first `at` bytes, its name and tags, are those of the line before.
+    pub fn read_behind_head(&mut self, lines: &[u8], at: usize) -> Result<usize> {
+        let at = self.read_fields(lines, at)?;
+        let end = memchr::memchr(b'\n', &lines[at..]).map_or(lines.len(), |len| at + len);
+        self.time = Self::read_time(&lines[..end], at)?;
+        Ok(lines.len().min(end + 1))
+    }
+
+    /// Takes the fields behind the white space at `at`; the offset of what is behind them.
+    fn read_fields(&mut self, line: &[u8], at: usize) -> Result<usize> {
+        self.fields.clear();
         let mut at = Self::blanks(line, at);
         loop {
             let key = Self::field_key(line, at)?;
@@ -207,11 +228,9 @@ impl MetricReader {
             self.fields.push(Pair { key, value });
             match line.get(at) {
                 Some(b',') => at += 1,
-                _ => break,
+                _ => return Ok(at),
             }
         }
-        self.time = Self::read_time(line, at)?;
-        Ok(())
     }
 
     /// Takes the name and the tags; the offset of the white space behind them.
@@ -319,7 +338,7 @@ impl MetricReader {
             }
             return Err(MetricError { at: line.len(), what: "expected the `\"` that ends the string" });
         }
-        let len = rest.iter().take_while(|byte| **byte != b',' && !is_blank(**byte) && **byte != b'\r').count();
+        let len = rest.iter().take_while(|byte| **byte != b',' && **byte != b' ' && !is_break(**byte)).count();
         if is_plain_value(&rest[..len]) {
             Ok(start + len)
         } else {

@@ -139,7 +139,9 @@ impl<R: Read + Send + 'static> Parallel<R> {
     /// Starts the threads. Should the system give us none, we do without.
     fn start(&mut self, converter: &Converter) {
         let (sender, converted) = channel();
-        for _ in 0..self.threads {
+        // What is to be told of each key, the caller's converter alone tells.
+        let threads = if converter.traces() { 0 } else { self.threads };
+        for _ in 0..threads {
             let (reader, guess) = (Arc::clone(&self.reader), Arc::clone(&self.guess));
             let (mut converter, sender) = (converter.helper(), sender.clone());
             let work = move || {

@@ -7,8 +7,9 @@ use crate::event::{Event, Observer, Reason};
 use crate::json::{Number, Reader, Scalar, Start, SyntaxError};
 use crate::kinds::Kind;
 use crate::line_protocol::{cut, write_float, write_integer, write_string};
-use crate::point::Point;
+use crate::point::{Missing, Point, Set};
 use crate::settings::Settings;
+use crate::trace::{LeftOut, TimeSource, Tracer};
 
 /// The most bytes of a string field that InfluxDB is documented to store.
 pub(crate) const MAX_STRING: usize = 64 * 1024;
@@ -37,11 +38,25 @@ pub(crate) enum Time<'a> {
 pub(crate) struct Rejection {
     pub reason: Reason,
     pub error: String,
+    /// The byte that is wrong, where it is a certain one.
+    pub at: Option<usize>,
+}
+
+impl Rejection {
+    /// Of the text as a whole.
+    pub fn new(reason: Reason, error: impl Into<String>) -> Self {
+        Rejection { reason, error: error.into(), at: None }
+    }
+
+    /// Of one byte of it.
+    pub fn at(self, at: usize) -> Self {
+        Rejection { at: Some(at), ..self }
+    }
 }
 
 impl From<SyntaxError> for Rejection {
     fn from(SyntaxError { at, what }: SyntaxError) -> Self {
-        Rejection { reason: Reason::InvalidJson, error: format!("{what} at byte {at}") }
+        Rejection::new(Reason::InvalidJson, format!("{what} at byte {at}")).at(at)
     }
 }
 
@@ -59,9 +74,18 @@ pub(crate) fn read<'a>(
     scratch: &mut Scratch,
     point: &mut Point,
     observer: &mut dyn Observer,
+    tracer: Option<&mut Tracer>,
 ) -> Result<Payload<'a>, Rejection> {
-    let mut walk =
-        Walk { reader: Reader::new(text), settings, scratch, point, observer, payload: Payload::default(), keys: 0 };
+    let mut walk = Walk {
+        reader: Reader::new(text),
+        settings,
+        scratch,
+        point,
+        observer,
+        tracer,
+        payload: Payload::default(),
+        keys: 0,
+    };
     match walk.reader.start()? {
         Start::Object => walk.object(1, 0)?,
         Start::Array => walk.skip(b']', 1)?,
@@ -72,8 +96,7 @@ pub(crate) fn read<'a>(
     if text.trim_ascii_start().starts_with('{') {
         Ok(walk.payload)
     } else {
-        let error = "expected a JSON object, as Insights sends one for each call".to_owned();
-        Err(Rejection { reason: Reason::NotAnObject, error })
+        Err(Rejection::new(Reason::NotAnObject, "expected a JSON object, as Insights sends one for each call").at(0))
     }
 }
 
@@ -83,6 +106,8 @@ struct Walk<'a, 'w> {
     scratch: &'w mut Scratch,
     point: &'w mut Point,
     observer: &'w mut dyn Observer,
+    /// Takes note of each key, where somebody wants to know.
+    tracer: Option<&'w mut Tracer>,
     payload: Payload<'a>,
     /// The bytes of all flattened keys so far.
     keys: usize,
@@ -92,11 +117,18 @@ impl<'a> Walk<'a, '_> {
     /// The members of an object whose `{` has been taken, and whose key is the first `base` bytes of the path.
     fn object(&mut self, depth: usize, base: usize) -> Result<(), Rejection> {
         self.check_depth(depth)?;
+        let opening = self.reader.at() - 1;
         if self.reader.empty(b'}') {
+            if depth > 1 {
+                self.trace_left_out(opening, LeftOut::nothing("there is nothing in it"));
+            }
             return Ok(());
         }
         loop {
             let key = self.reader.key()?;
+            if let Some(tracer) = &mut self.tracer {
+                tracer.enter_key(depth, &key.decoded());
+            }
             let start = self.reader.start()?;
             if depth == 1 && !key.escaped {
                 match (start, key.raw) {
@@ -131,10 +163,15 @@ impl<'a> Walk<'a, '_> {
     /// The items of an array, likewise.
     fn array(&mut self, depth: usize, base: usize) -> Result<(), Rejection> {
         self.check_depth(depth)?;
+        let opening = self.reader.at() - 1;
         if self.reader.empty(b']') {
+            self.trace_left_out(opening, LeftOut::nothing("there is nothing in it"));
             return Ok(());
         }
         for index in 0usize.. {
+            if let Some(tracer) = &mut self.tracer {
+                tracer.enter_item(depth, index);
+            }
             self.scratch.path.truncate(base);
             self.scratch.path.push('_');
             self.scratch.path.push_str(itoa::Buffer::new().format(index));
@@ -164,12 +201,17 @@ impl<'a> Walk<'a, '_> {
         let key = self.scratch.path.trim_start_matches('_');
         let dropped = self.settings.kinds.of(key.as_bytes()) == Some(Kind::Drop);
         let base = self.scratch.path.len();
+        let opening = self.reader.at() - 1;
         match start {
-            Start::Object if dropped => self.skip(b'}', depth + 1),
-            Start::Array if dropped => self.skip(b']', depth + 1),
-            Start::Object => self.object(depth + 1, base),
-            _ => self.array(depth + 1, base),
+            Start::Object if dropped => self.skip(b'}', depth + 1)?,
+            Start::Array if dropped => self.skip(b']', depth + 1)?,
+            Start::Object => self.object(depth + 1, base)?,
+            _ => self.array(depth + 1, base)?,
         }
+        if dropped {
+            self.trace_left_out(opening, DROPPED);
+        }
+        Ok(())
     }
 
     /// Reads over the rest of a container whose opening bracket has been taken.
@@ -199,10 +241,11 @@ impl<'a> Walk<'a, '_> {
             return Ok(());
         }
         let error = format!("objects and arrays are nested deeper than {limit}");
-        Err(Rejection { reason: Reason::TooLarge, error })
+        Err(Rejection::new(Reason::TooLarge, error).at(self.reader.at().saturating_sub(1)))
     }
 
     fn time(&mut self, index: usize, start: Start) -> Result<(), Rejection> {
+        let from = self.reader.at() - usize::from(!matches!(start, Start::Scalar));
         let time = match start {
             Start::Object => self.skip(b'}', 2).map(|()| Some(Time::Container))?,
             Start::Array => self.skip(b']', 2).map(|()| Some(Time::Container))?,
@@ -211,26 +254,46 @@ impl<'a> Walk<'a, '_> {
                 scalar => Some(Time::Scalar(scalar)),
             },
         };
+        if let Some(tracer) = &mut self.tracer {
+            tracer.time(from..self.reader.at(), TIME_SOURCES[index], time.is_none());
+        }
         self.payload.times[index] = time;
         Ok(())
     }
 
     /// Turns the scalar at the cursor into the field or tag `key`.
     fn scalar(&mut self, key: &str) -> Result<(), Rejection> {
+        let start = self.reader.at();
         let scalar = self.reader.scalar()?;
         self.count_key(key.len())?;
         let key = key.trim_start_matches('_');
         if key == "request_id" {
             self.payload.request_id = Some(scalar);
         }
-        match self.settings.kinds.of(key.as_bytes()) {
-            Some(Kind::Drop) => {}
-            Some(Kind::Tag) => self.tag(key, scalar),
-            kind => self.field(key, kind, scalar),
+        let made = match self.settings.kinds.of(key.as_bytes()) {
+            Some(Kind::Drop) => Err(DROPPED),
+            Some(Kind::Tag) => self.tag(key, scalar).map(|()| (Set::Tags, None)),
+            kind => self.field(key, kind, scalar).map(|cut_from| (Set::Fields, cut_from)),
+        };
+        if let Err(LeftOut { why, lost: true }) = made {
+            self.observer.observe(Event::LeftOut { key, why });
+        }
+        if let Some(tracer) = &mut self.tracer {
+            let value = start..self.reader.at();
+            match made {
+                Ok((set, cut_from)) => tracer.made(value, set, cut_from, self.point),
+                Err(why) => tracer.left_out(value, why),
+            }
         }
         // What counts is the finished point, from which a later null may take fields away again; but each field is compared
         // with all before it, so there have to be bounds on the way too.
         self.check_fields(1000)
+    }
+
+    fn trace_left_out(&mut self, start: usize, why: LeftOut) {
+        if let Some(tracer) = &mut self.tracer {
+            tracer.left_out(start..self.reader.at(), why);
+        }
     }
 
     fn count_key(&mut self, len: usize) -> Result<(), Rejection> {
@@ -239,7 +302,7 @@ impl<'a> Walk<'a, '_> {
             return Ok(());
         }
         let error = format!("the keys of the payload take more than {MAX_KEYS} bytes, with those of what they are in");
-        Err(Rejection { reason: Reason::TooLarge, error })
+        Err(Rejection::new(Reason::TooLarge, error).at(self.reader.at()))
     }
 
     fn check_fields(&self, beyond: usize) -> Result<(), Rejection> {
@@ -247,10 +310,11 @@ impl<'a> Walk<'a, '_> {
         if self.point.len() <= limit + beyond {
             return Ok(());
         }
-        Err(Rejection { reason: Reason::TooLarge, error: format!("the payload has more than {limit} fields and tags") })
+        let error = format!("the payload has more than {limit} fields and tags");
+        Err(Rejection::new(Reason::TooLarge, error))
     }
 
-    fn tag(&mut self, key: &str, scalar: Scalar<'a>) {
+    fn tag(&mut self, key: &str, scalar: Scalar<'a>) -> Result<(), LeftOut> {
         let decoded;
         let value = match scalar {
             Scalar::Null | Scalar::NotFinite => "",
@@ -262,15 +326,17 @@ impl<'a> Walk<'a, '_> {
                 &decoded
             }
         };
-        let written = self.point.tag(key, value);
-        if matches!(scalar, Scalar::NotFinite) {
-            self.left_out(key, "NaN and Infinity make no tag");
-        } else if !written && !value.is_empty() {
-            self.left_out(key, "an empty key makes no tag");
+        match (self.point.tag(key, value), scalar) {
+            (_, Scalar::NotFinite) => Err(LeftOut::lost("NaN and Infinity make no tag")),
+            (_, Scalar::Null) => Err(LeftOut::nothing("null makes no tag")),
+            (Err(Missing::Key), _) if !value.is_empty() => Err(LeftOut::lost("an empty key makes no tag")),
+            (Err(_), _) => Err(LeftOut::nothing("an empty value makes no tag")),
+            (Ok(()), _) => Ok(()),
         }
     }
 
-    fn field(&mut self, key: &str, kind: Option<Kind>, scalar: Scalar<'a>) {
+    /// Makes a field; the string's length where it had to be cut.
+    fn field(&mut self, key: &str, kind: Option<Kind>, scalar: Scalar<'a>) -> Result<Option<usize>, LeftOut> {
         let mut decoded = std::mem::take(&mut self.scratch.decoded);
         let text = match scalar {
             Scalar::String(text) if text.escaped => {
@@ -288,7 +354,7 @@ impl<'a> Walk<'a, '_> {
             _ => None,
         };
         let (mut why, mut cut_from) = (None, None);
-        let written = self.point.field(key, |out| {
+        let made = self.point.field(key, |out| {
             let result = write_value(kind, scalar, text, number, out);
             cut_from = result.is_ok_and(|_| text.len() > MAX_STRING && out.last() == Some(&b'"')).then_some(text.len());
             why = result.err();
@@ -298,18 +364,19 @@ impl<'a> Walk<'a, '_> {
         if let Some(bytes) = cut_from {
             self.observer.observe(Event::StringCut { key, bytes });
         }
-        match (why, scalar) {
-            (_, Scalar::Null) => {}
-            _ if !written => self.left_out(key, "an empty key makes no field"),
-            (Some(why), _) => self.left_out(key, why),
-            (None, _) => {}
+        match (made, why, scalar) {
+            (.., Scalar::Null) => Err(LeftOut::nothing("null makes no field")),
+            (Err(Missing::Key), ..) => Err(LeftOut::lost("an empty key makes no field")),
+            (_, Some(why), _) => Err(LeftOut::lost(why)),
+            (_, None, _) => Ok(cut_from),
         }
     }
-
-    fn left_out(&mut self, key: &str, why: &'static str) {
-        self.observer.observe(Event::LeftOut { key, why });
-    }
 }
+
+const DROPPED: LeftOut = LeftOut::nothing("--as drops it");
+
+/// The keys that give a time, in the order of [`Payload::times`].
+pub(crate) const TIME_SOURCES: [TimeSource; 2] = [TimeSource::Time, TimeSource::Timestamp];
 
 /// Appends the field's value, or says why there is none.
 pub(crate) fn write_value(

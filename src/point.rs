@@ -1,6 +1,7 @@
 //! A point, and its text: the tags and fields of one line, gathered while the payload is read and then written at
 //! once. Everything is kept escaped, in buffers that serve the next point again.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::ops::Range;
 
@@ -24,6 +25,33 @@ pub(crate) struct Point {
     fields: Entries,
     /// The tags in their order, for writing.
     sorted: Vec<(bool, Entry)>,
+}
+
+/// The sets of entries that a point is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Set {
+    Incoming,
+    Others,
+    Tags,
+    Fields,
+}
+
+/// A tag or field as it is written.
+#[derive(Debug)]
+pub(crate) struct Part<'a> {
+    /// The entry that it is written of, as [`Point::last`] names it.
+    pub entry: (Set, usize),
+    pub key: Cow<'a, [u8]>,
+    pub value: &'a [u8],
+}
+
+/// Why a key is not there after it was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Missing {
+    /// It cannot be written.
+    Key,
+    /// It has no value.
+    Value,
 }
 
 /// The point's series would be longer than InfluxDB takes: bytes.
@@ -75,10 +103,10 @@ impl Entries {
     }
 
     /// Adds a key with what `write` appends for it, instead of any earlier value. Where `write` returns false the key has
-    /// no value. False where the key cannot be written.
+    /// no value.
     ///
     /// InfluxDB keeps keys with a leading underscore to itself, which they lose, and `time`, which gets `suffix`.
-    fn insert(&mut self, key: &[u8], suffix: &[u8], write: impl FnOnce(&mut Vec<u8>) -> bool) -> bool {
+    fn insert(&mut self, key: &[u8], suffix: &[u8], write: impl FnOnce(&mut Vec<u8>) -> bool) -> Result<(), Missing> {
         let start = self.text.len();
         self.text.push(b',');
         escape_key(&key[key.iter().take_while(|byte| **byte == b'_').count()..], &mut self.text);
@@ -88,7 +116,7 @@ impl Entries {
         let key = start + 1..self.text.len();
         if key.is_empty() {
             self.text.truncate(start);
-            return false;
+            return Err(Missing::Key);
         }
         let hash = hash(&self.text[key.clone()]);
         if let Some(earlier) = self.position(&self.text[key.clone()], hash) {
@@ -100,10 +128,11 @@ impl Entries {
         if write(&mut self.text) {
             self.entries.push(Entry { key, value: value..self.text.len() });
             self.hashes.push(hash);
+            Ok(())
         } else {
             self.text.truncate(start);
+            Err(Missing::Value)
         }
-        true
     }
 
     /// Whether `text` is nothing but the entries, in their order.
@@ -136,8 +165,8 @@ impl Point {
     }
 
     /// Adds a tag of the metric's own.
-    pub fn incoming_tag(&mut self, key: &[u8], value: &[u8]) {
-        insert_tag(&mut self.incoming, key, value);
+    pub fn incoming_tag(&mut self, key: &[u8], value: &[u8]) -> Result<(), Missing> {
+        insert_tag(&mut self.incoming, key, value)
     }
 
     /// The metric's own tags: each key and value as it is written.
@@ -146,21 +175,20 @@ impl Point {
     }
 
     /// Adds a field that stands beside the message, its value as it is written in line protocol.
-    pub fn other_field(&mut self, key: &[u8], value: &[u8]) {
+    pub fn other_field(&mut self, key: &[u8], value: &[u8]) -> Result<(), Missing> {
         self.others.insert(key, FIELD_SUFFIX, |text| {
             text.extend_from_slice(value);
             true
-        });
+        })
     }
 
-    /// Sets a tag from the payload, or takes it away again where the value is empty. False where the key cannot be written.
-    pub fn tag(&mut self, key: &str, value: &str) -> bool {
+    /// Sets a tag from the payload, or takes it away again where the value is empty.
+    pub fn tag(&mut self, key: &str, value: &str) -> Result<(), Missing> {
         insert_tag(&mut self.tags, key.as_bytes(), value.as_bytes())
     }
 
-    /// Sets a field to what `write` appends, or takes it away again where `write` returns false. False where the key cannot
-    /// be written.
-    pub fn field(&mut self, key: &str, write: impl FnOnce(&mut Vec<u8>) -> bool) -> bool {
+    /// Sets a field to what `write` appends, or takes it away again where `write` returns false.
+    pub fn field(&mut self, key: &str, write: impl FnOnce(&mut Vec<u8>) -> bool) -> Result<(), Missing> {
         self.fields.insert(key.as_bytes(), FIELD_SUFFIX, write)
     }
 
@@ -210,7 +238,40 @@ impl Point {
         self.tags.contains(key) || self.incoming.contains(key)
     }
 
+    /// The entry that was added last to a set: what tells it from all others of the metric and payload.
+    pub fn last(&self, set: Set) -> Option<(Set, usize)> {
+        self.entries(set).entries.last().map(|entry| (set, entry.key.start))
+    }
+
+    fn entries(&self, set: Set) -> &Entries {
+        match set {
+            Set::Incoming => &self.incoming,
+            Set::Others => &self.others,
+            Set::Tags => &self.tags,
+            Set::Fields => &self.fields,
+        }
+    }
+
+    /// The tags and fields as [`write`](Self::write) writes them.
+    pub fn parts(&mut self) -> Vec<Part<'_>> {
+        self.sort_tags();
+        let tags = self.sorted.iter().map(|(incoming, tag)| {
+            let set = if *incoming { Set::Incoming } else { Set::Tags };
+            let texts = self.entries(set);
+            Part { entry: (set, tag.key.start), key: texts.key(tag).into(), value: texts.value(tag) }
+        });
+        tags.chain(self.field_parts()).collect()
+    }
+
     fn write_tags(&mut self, out: &mut Vec<u8>) {
+        self.sort_tags();
+        for (incoming, tag) in &self.sorted {
+            let texts = if *incoming { &self.incoming } else { &self.tags };
+            out.extend_from_slice(&texts.text[tag.key.start - 1..tag.value.end]);
+        }
+    }
+
+    fn sort_tags(&mut self) {
         self.sorted.clear();
         let incoming = self.incoming.entries.iter().filter(|tag| !self.tags.contains(self.incoming.key(tag)));
         self.sorted.extend(incoming.map(|tag| (true, tag.clone())));
@@ -219,35 +280,38 @@ impl Point {
         self.sorted.sort_unstable_by(|(a_incoming, a), (b_incoming, b)| {
             by_meaning(texts(*a_incoming).key(a), texts(*b_incoming).key(b))
         });
-        for (incoming, tag) in &self.sorted {
-            out.extend_from_slice(&texts(*incoming).text[tag.key.start - 1..tag.value.end]);
-        }
     }
 
     /// Writes the fields one by one, where a key has to change or a field has been replaced; the length of the longest key.
-    fn write_fields(&mut self, out: &mut Vec<u8>) -> usize {
-        let mut written: Vec<(Vec<u8>, &[u8])> = Vec::new();
-        let all = |fields: &Entries| fields.entries.clone().into_iter();
-        let payload = all(&self.fields).map(|field| (&self.fields, field, true));
-        for (fields, field, wins) in payload.chain(all(&self.others).map(|field| (&self.others, field, false))) {
-            let mut key = fields.key(&field).to_vec();
-            while self.is_tag(&key) {
-                key.extend_from_slice(FIELD_SUFFIX);
-            }
-            match written.iter().position(|(other, _)| *other == key) {
-                Some(_) if !wins => continue,
-                Some(earlier) => drop(written.remove(earlier)),
-                None => {}
-            }
-            written.push((key, fields.value(&field)));
-        }
-        for (at, (key, value)) in written.iter().enumerate() {
+    fn write_fields(&self, out: &mut Vec<u8>) -> usize {
+        let parts = self.field_parts();
+        for (at, Part { key, value, .. }) in parts.iter().enumerate() {
             out.extend_from_slice(if at == 0 { b"" } else { b"," });
             out.extend_from_slice(key);
             out.push(b'=');
             out.extend_from_slice(value);
         }
-        written.iter().map(|(key, _)| key.len()).max().unwrap_or(0)
+        parts.iter().map(|part| part.key.len()).max().unwrap_or(0)
+    }
+
+    fn field_parts(&self) -> Vec<Part<'_>> {
+        let mut parts: Vec<Part<'_>> = Vec::new();
+        let all = |set: Set| self.entries(set).entries.iter().map(move |field| (set, field));
+        for (set, field) in all(Set::Fields).chain(all(Set::Others)) {
+            let fields = self.entries(set);
+            let mut key = Cow::Borrowed(fields.key(field));
+            while self.is_tag(&key) {
+                key.to_mut().extend_from_slice(FIELD_SUFFIX);
+            }
+            match parts.iter().position(|other| other.key == key) {
+                // The payload's wins.
+                Some(_) if set == Set::Others => continue,
+                Some(earlier) => drop(parts.remove(earlier)),
+                None => {}
+            }
+            parts.push(Part { entry: (set, field.key.start), key, value: fields.value(field) });
+        }
+        parts
     }
 
     /// Appends a line about the metric, with its tags and with one tag and some string fields of ours; without its tags
@@ -261,7 +325,7 @@ impl Point {
         out: &mut Vec<u8>,
     ) {
         self.start_payload();
-        self.tag(tag.0, tag.1);
+        let _ = self.tag(tag.0, tag.1);
         let start = out.len();
         out.extend_from_slice(measurement);
         self.write_tags(out);
@@ -281,7 +345,7 @@ impl Point {
     }
 }
 
-fn insert_tag(tags: &mut Entries, key: &[u8], value: &[u8]) -> bool {
+fn insert_tag(tags: &mut Entries, key: &[u8], value: &[u8]) -> Result<(), Missing> {
     tags.insert(key, b"_tag", |text| {
         let start = text.len();
         escape_key(value, text);
@@ -329,19 +393,19 @@ mod tests {
     #[test]
     fn tags_are_sorted_and_the_payload_wins() {
         let mut point = Point::default();
-        point.incoming_tag(b"topic", b"t");
-        point.incoming_tag(b"b c", b"1");
-        point.incoming_tag(b"b", b"2");
-        point.incoming_tag(b"b-", b"3");
-        point.incoming_tag(b"_time", b"4");
-        point.incoming_tag(b"gone", b"");
-        point.tag("topic", "x");
-        point.tag("a", "y");
-        point.tag("a", "");
-        point.field("f", raw("1"));
+        let _ = point.incoming_tag(b"topic", b"t");
+        let _ = point.incoming_tag(b"b c", b"1");
+        let _ = point.incoming_tag(b"b", b"2");
+        let _ = point.incoming_tag(b"b-", b"3");
+        let _ = point.incoming_tag(b"_time", b"4");
+        let _ = point.incoming_tag(b"gone", b"");
+        let _ = point.tag("topic", "x");
+        let _ = point.tag("a", "y");
+        let _ = point.tag("a", "");
+        let _ = point.field("f", raw("1"));
         assert_eq!(line(&mut point), "m,b=2,b\\ c=1,b-=3,time_tag=4,topic=x f=1 7\n");
         point.start_payload();
-        point.field("g", raw("1"));
+        let _ = point.field("g", raw("1"));
         assert_eq!(line(&mut point), "m,b=2,b\\ c=1,b-=3,time_tag=4,topic=t g=1 7\n");
     }
 
@@ -349,7 +413,7 @@ mod tests {
     fn the_last_value_of_a_field_counts() {
         let mut point = Point::default();
         for (key, value) in [("a", "1"), ("b", "2"), ("a", "3"), ("c", "4"), ("c", "")] {
-            point.field(key, raw(value));
+            let _ = point.field(key, raw(value));
         }
         assert_eq!(line(&mut point), "m b=2,a=3 7\n");
     }
@@ -357,11 +421,11 @@ mod tests {
     #[test]
     fn a_field_named_as_a_tag_gets_a_suffix() {
         let mut point = Point::default();
-        point.incoming_tag(b"topic", b"t");
-        point.field("topic", raw("1"));
-        point.field("x", raw("2"));
-        point.other_field(b"topic", b"5i");
-        point.other_field(b"offset", b"6i");
+        let _ = point.incoming_tag(b"topic", b"t");
+        let _ = point.field("topic", raw("1"));
+        let _ = point.field("x", raw("2"));
+        let _ = point.other_field(b"topic", b"5i");
+        let _ = point.other_field(b"offset", b"6i");
         assert_eq!(line(&mut point), "m,topic=t topic_field=1,x=2,offset=6i 7\n");
     }
 
@@ -369,10 +433,10 @@ mod tests {
     fn a_series_longer_than_influxdb_takes_is_refused() {
         let mut point = Point::default();
         let value = "v".repeat(65_535 - "m,t=".len() - 4 - "f".len());
-        point.tag("t", &value);
-        point.field("f", raw("1"));
+        let _ = point.tag("t", &value);
+        let _ = point.field("f", raw("1"));
         assert_eq!(line(&mut point).len(), 65_535 - 4 - 1 + " f=1 7\n".len());
-        point.field("fg", raw("1"));
+        let _ = point.field("fg", raw("1"));
         let mut out = b"before".to_vec();
         assert_eq!(point.write(b"m", &mut out).unwrap_err().0, 65_536);
         assert_eq!(out, b"before");

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use telegraf_algorithmia::{Counts, Event, Reason};
 
 use super::pipe;
+use crate::progress;
 
 /// A line is cut to this many bytes. Telegraf stops reading a child's stderr for good at a line of 64 KiB, and what was
 /// written then would block us.
@@ -18,9 +19,11 @@ pub fn write(level: char, text: impl Display) {
     let text = text.to_string().replace('\n', " ");
     let line = format!("{level}! {}\n", &text[..text.floor_char_boundary(LINE)]);
     let mut stderr = std::io::stderr();
-    if pipe::is_writable(stderr.as_fd()).unwrap_or(false) {
-        let _ = stderr.write_all(line.as_bytes());
-    }
+    progress::aside(|| {
+        if pipe::is_writable(stderr.as_fd()).unwrap_or(false) {
+            let _ = stderr.write_all(line.as_bytes());
+        }
+    });
 }
 
 /// The start of a text from a message, quoted.

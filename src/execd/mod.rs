@@ -20,7 +20,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use telegraf_algorithmia::{Converter, Counts, Event, Observer, Parallel};
+use telegraf_algorithmia::{Converter, Counts, Event, Observer, Parallel, Summary};
 
 use self::flow::{Flow, Reading};
 use self::input::{Chunk, Input};
@@ -30,6 +30,8 @@ use self::log::Log;
 use self::outlet::Outlet;
 use self::pipe::{Signals, Waited};
 use self::stats::{Lag, Stats};
+use crate::progress::{self, Watched};
+use crate::report;
 
 /// Write when this much is there, even if more input is waiting.
 const WRITE_SIZE: usize = 128 * 1024;
@@ -102,6 +104,8 @@ pub struct Stream {
     signals: Signals,
     outlet: Outlet,
     stats: Option<Stats>,
+    /// Of all lines, by hand.
+    summary: Option<Summary>,
     out: Vec<u8>,
     has_journal: bool,
     supervised: bool,
@@ -216,7 +220,7 @@ impl Flood {
 impl Stream {
     /// # Errors
     /// Where stdout or signals cannot be used, or another process uses the journal.
-    pub fn new(converter: Converter, service: Service, threads: usize) -> Result<Self> {
+    pub fn new(converter: Converter, service: Service, summary: Option<Summary>, threads: usize) -> Result<Self> {
         let Service { journal, flow_control, stats, supervised, restarted, ending } = service;
         // These look at each message when it comes, and are for streams rather than files.
         let is_service = journal.is_some() || flow_control.is_some() || stats.is_some();
@@ -238,6 +242,7 @@ impl Stream {
             signals,
             outlet,
             stats: stats.map(|(every, name, instance)| Stats::new(every, &name, &instance)),
+            summary,
             out: Vec::new(),
             has_journal,
             supervised,
@@ -248,7 +253,7 @@ impl Stream {
 
     pub fn read_stdin(&mut self) -> Result<Ended> {
         let stdin = File::from(io::stdin().as_fd().try_clone_to_owned().context("cannot use stdin")?);
-        let unreadable = || "cannot read stdin: pipe messages in, or name a file".to_owned();
+        let unreadable = || unreadable(Path::new("-"));
         if self.goes_parallel(&stdin) {
             return self.read_in_parallel(stdin, Some(QUIET), unreadable);
         }
@@ -260,9 +265,8 @@ impl Stream {
         if path == Path::new("-") {
             return self.read_stdin();
         }
-        let file = File::open(path)
-            .with_context(|| format!("cannot open {}: check its name, and who may read it", path.display()))?;
-        let unreadable = || format!("cannot read {}: check that it is a file, and its disk", path.display());
+        let file = open(path)?;
+        let unreadable = || unreadable(path);
         if self.goes_parallel(&file) {
             return self.read_in_parallel(file, None, unreadable);
         }
@@ -281,7 +285,7 @@ impl Stream {
         quiet: Option<Duration>,
         unreadable: impl Fn() -> String,
     ) -> Result<Ended> {
-        let mut input = Parallel::new(file, self.threads);
+        let mut input = Parallel::new(Watched(file), self.threads);
         let mut failure = Ok(());
         let mut stop_at = None;
         let ended = loop {
@@ -335,6 +339,7 @@ impl Stream {
                     let len = bytes.len();
                     let lines = self.observer.lines;
                     self.received += len as u64;
+                    progress::advance(len);
                     self.observer.lag.read_now();
                     self.converter.push(bytes, &mut self.out, &mut self.observer);
                     let lines = self.observer.lines - lines;
@@ -444,6 +449,9 @@ impl Stream {
         if self.stats.as_ref().is_some_and(|stats| stats.due().is_zero()) {
             self.report();
         }
+        if let Some(summary) = &mut self.summary {
+            summary.read(&self.out);
+        }
         self.outlet.put(&mut self.out, std::mem::take(&mut self.observer.lines))?;
         // A flood of rejections may have made it large; a stream runs for months.
         self.out.shrink_to(2 * WRITE_SIZE);
@@ -462,6 +470,7 @@ impl Stream {
     /// Lets out what there is, waits until it has been read, says what there was to say, and lets go of both pipes. None where
     /// the output could not be written.
     pub fn finish(mut self, ended: Ended) -> Result<Option<Counts>> {
+        progress::end();
         if ended != Ended::Output {
             self.outlet.finish()?;
             // The last report counts what has just gone out.
@@ -473,6 +482,9 @@ impl Stream {
             }
         }
         self.observer.log.finish(&self.observer.counts);
+        if let Some(summary) = &self.summary {
+            report::summarize(summary, &self.observer.counts);
+        }
         let failed = self.outlet.is_broken();
         if !self.supervised && pipe::unread(self.outlet.stdout())?.is_some() {
             drop(self.outlet);
@@ -480,6 +492,19 @@ impl Stream {
         }
         Ok(Some(self.observer.counts).filter(|_| !failed))
     }
+}
+
+/// Opens a file to read.
+pub fn open(path: &Path) -> Result<File> {
+    File::open(path).with_context(|| format!("cannot open {}: check its name, and who may read it", path.display()))
+}
+
+/// What to say where a file, or `-` for stdin, cannot be read.
+pub fn unreadable(path: &Path) -> String {
+    if path == Path::new("-") {
+        return "cannot read stdin: pipe messages in, or name a file".to_owned();
+    }
+    format!("cannot read {}: check that it is a file, and its disk", path.display())
 }
 
 /// Ends our pipes, a moment before we end.

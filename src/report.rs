@@ -1,0 +1,281 @@
+//! The table for people: what became of each message, key by key.
+
+mod shown;
+mod summary;
+
+use std::borrow::Cow;
+use std::io::{self, IsTerminal, StdoutLock, Write};
+use std::ops::Range;
+
+use anstream::{AutoStream, ColorChoice};
+use anstyle::{AnsiColor, Style};
+use jiff::Timestamp;
+use telegraf_algorithmia::{
+    Counts, Event, Fate, Key, Kind, LeftOut, Observer, Origin, Outcome, PointTime, TimeSource, Trace,
+};
+
+use self::shown::{escaped, last_columns, shorten, shown, width_of};
+pub use self::summary::summarize;
+
+/// How wide a table is where there is no terminal that says it, and at least and at most where there is.
+const WIDTH: usize = 100;
+const WIDTHS: Range<usize> = 60..120;
+
+const HEADING: Style = Style::new().bold();
+const GOOD: Style = AnsiColor::Green.on_default();
+const BAD: Style = AnsiColor::Red.on_default().bold();
+const LOST: Style = AnsiColor::Yellow.on_default();
+const ASIDE: Style = Style::new().dimmed();
+
+/// Writes the tables to stdout, each when its message comes.
+pub struct Report {
+    out: AutoStream<StdoutLock<'static>>,
+    width: usize,
+    /// What messages are from.
+    input: String,
+    messages: u64,
+    pub counts: Counts,
+    failure: Option<io::Error>,
+}
+
+impl Report {
+    /// For stdout: with colours if it is a terminal that has them, unless NO_COLOR is set.
+    pub fn new() -> Self {
+        let stdout = io::stdout().lock();
+        let colours = if stdout.is_terminal() { AutoStream::choice(&stdout) } else { ColorChoice::Never };
+        let size = terminal_size::terminal_size_of(&stdout);
+        let width = size.map_or(WIDTH, |(width, _)| usize::from(width.0).clamp(WIDTHS.start, WIDTHS.end));
+        Report {
+            out: AutoStream::new(stdout, colours),
+            width,
+            input: String::new(),
+            messages: 0,
+            counts: Counts::default(),
+            failure: None,
+        }
+    }
+
+    /// The messages to come are from another input, which has this name if any.
+    pub fn begin_input(&mut self, name: Option<&str>) {
+        self.input = name.map_or_else(String::new, |name| format!("{}, ", shown(name)));
+    }
+
+    /// Lets out what there is.
+    ///
+    /// # Errors
+    /// Where stdout could not be written since the last time.
+    pub fn flush(&mut self) -> io::Result<()> {
+        match self.failure.take() {
+            Some(error) => Err(error),
+            None => self.out.flush(),
+        }
+    }
+}
+
+impl Observer for Report {
+    fn observe(&mut self, event: Event<'_>) {
+        self.counts.observe(event);
+    }
+
+    fn trace(&mut self, trace: &Trace<'_>) {
+        let is_message = !matches!(trace.outcome, Outcome::Passed | Outcome::NoMessage);
+        self.messages += u64::from(is_message && trace.item.unwrap_or(0) == 0);
+        if self.failure.is_none() {
+            let text = text(trace, &self.input, self.messages, self.width);
+            self.failure = self.out.write_all(text.as_bytes()).err();
+        }
+    }
+}
+
+/// All there is to say of a message.
+fn text(trace: &Trace<'_>, input: &str, number: u64, width: usize) -> String {
+    let place = format!("{input}line {}, byte {}", trace.position.line, trace.position.byte);
+    let item = trace.item.map_or_else(String::new, |item| format!(", payload {} of its array", item + 1));
+    let message = format!("{HEADING}message {number}{HEADING:#}, {place}{item}");
+    let passes = |what: &str, style: Style| {
+        let what = format!("{what}, {place}, passes through: ");
+        let room = width.saturating_sub(width_of(&what)).max(20);
+        format!("{style}{what}{style:#}{}\n", shorten(&shown(&lossy_start(trace.text, width)), room))
+    };
+    match &trace.outcome {
+        Outcome::Point(time) => {
+            let nanoseconds = time.nanoseconds;
+            let at = Timestamp::from_nanosecond(nanoseconds.into()).map(|at| format!("{at:.9}"));
+            let at = at.unwrap_or_else(|_| nanoseconds.to_string());
+            let origin = origin(time, trace.item);
+            let table = table(trace, width);
+            format!("{message}: {GOOD}a point{GOOD:#} at {at}\n  {ASIDE}{origin}{ASIDE:#}\n{table}\n")
+        }
+        Outcome::Rejected { reason, error, at } => {
+            let marked = marked(trace.text, at.map(|at| at..at + 1), width, BAD);
+            let mut text = format!("{message}: {BAD}rejected, {reason}{BAD:#}\n  {}\n{marked}", shown(error));
+            if !trace.keys.is_empty() {
+                text += &format!("  what its keys would have become:\n{}", table(trace, width));
+            }
+            text + "\n"
+        }
+        Outcome::Passed => passes("another metric", ASIDE),
+        Outcome::NoMessage => passes("a metric without a message", LOST),
+    }
+}
+
+/// Where a point's time is from.
+fn origin(time: &PointTime, item: Option<usize>) -> String {
+    let mut text = match time.source {
+        TimeSource::Time => "the time is the message's `time`".to_owned(),
+        TimeSource::Timestamp => "the time is the message's `timestamp`".to_owned(),
+        TimeSource::Metric => "the time is the metric's own".to_owned(),
+        TimeSource::Clock => "the time is the clock's, as there is no other".to_owned(),
+    };
+    if time.filled > 0 {
+        let digits = if time.filled == 1 { "digit".to_owned() } else { format!("{} digits", time.filled) };
+        let from = if time.by_request_id { "`request_id`" } else { "the whole message" };
+        text += &format!("; the last {digits}, which that lacks, filled from {from}");
+    }
+    if let (TimeSource::Metric, Some(item @ 1..)) = (time.source, item) {
+        text += &format!(", and {item} ns, one for each payload before");
+    }
+    text
+}
+
+/// A line of the table.
+struct Row<'a> {
+    key: &'a Key,
+    name: String,
+    became: &'static str,
+    style: Style,
+    /// Empty where it is the key itself.
+    stored_as: String,
+    value: String,
+    /// What there is to say about the value.
+    note: String,
+}
+
+impl<'a> Row<'a> {
+    fn of(key: &'a Key, text: &[u8]) -> Self {
+        let given = shown(&lossy(&text[key.value.clone()]));
+        // A value that is something else than it was.
+        let from = |stored: &str, takes_strings: bool| {
+            let same = given.is_empty() || given == stored || takes_strings && given.starts_with('"');
+            if same { String::new() } else { format!(", from {}", shorten(&given, 24)) }
+        };
+        let (became, style, stored_as, value, note) = match &key.fate {
+            Fate::Tag { key, value } => ("tag", GOOD, Some(key), shown(value), from(value, true)),
+            Fate::Field { key, kind, value, cut_from } => {
+                let (became, quoted) = match kind {
+                    Kind::String => ("string field", true),
+                    Kind::Integer => ("integer field", false),
+                    Kind::Boolean => ("boolean field", false),
+                    _ => ("float field", false),
+                };
+                let note = match cut_from {
+                    Some(bytes) => format!(", cut from {bytes} bytes to {}", value.len()),
+                    None => from(value, quoted),
+                };
+                let value = if quoted { format!("\"{}\"", escaped(value)) } else { shown(value) };
+                (became, GOOD, Some(key), value, note)
+            }
+            Fate::Time => ("time", GOOD, None, given.clone(), String::new()),
+            Fate::LeftOut(why) => {
+                ("left out", if why.lost { LOST } else { ASIDE }, None, why.why.to_owned(), String::new())
+            }
+        };
+        let stored_as =
+            stored_as.filter(|stored| **stored != key.name).map_or_else(String::new, |stored| shown(stored));
+        Row { key, name: shown(&key.name), became, style, stored_as, value, note }
+    }
+}
+
+/// A table of the keys.
+fn table(trace: &Trace<'_>, width: usize) -> String {
+    let rows: Vec<Row<'_>> = trace.keys.iter().map(|key| Row::of(key, trace.text)).collect();
+    let columns = Columns::of(&rows, width);
+    let mut text = columns.line(["key", "became", "stored as", "value"], "", ASIDE, ASIDE);
+    let mut origin = Origin::Payload;
+    for row in &rows {
+        let new = row.key.origin;
+        if (new == Origin::Payload) != (origin == Origin::Payload) {
+            let heading = if new == Origin::Payload { "of the message:" } else { "of the metric that it came in:" };
+            text += &format!("  {ASIDE}{heading}{ASIDE:#}\n");
+        }
+        origin = new;
+        text += &columns.line([&row.name, row.became, &row.stored_as, &row.value], &row.note, Style::new(), row.style);
+        if let Fate::LeftOut(LeftOut { lost: true, .. }) = row.key.fate
+            && new == Origin::Payload
+        {
+            text += &marked(trace.text, Some(row.key.value.clone()), width, LOST);
+        }
+    }
+    text
+}
+
+/// How wide the columns are. One of width 0 is not there.
+struct Columns([usize; 4]);
+
+impl Columns {
+    const GAP: usize = 2;
+
+    fn of(rows: &[Row<'_>], width: usize) -> Self {
+        let name = rows.iter().map(|row| width_of(&row.name)).max().unwrap_or(0).clamp("key".len(), width / 3);
+        let became = "boolean field".len();
+        let stored_as = match rows.iter().map(|row| width_of(&row.stored_as)).max().unwrap_or(0) {
+            0 => 0,
+            widest => widest.clamp("stored as".len(), width / 4),
+        };
+        let before = [name, became, stored_as].into_iter().filter(|column| *column > 0);
+        let value = width.saturating_sub(before.map(|column| Self::GAP + column).sum::<usize>() + Self::GAP);
+        Columns([name, became, stored_as, value])
+    }
+
+    /// A line of cells, the second of which has a style of its own. The last one leaves room for the note behind it.
+    fn line(&self, cells: [&str; 4], note: &str, style: Style, second: Style) -> String {
+        let mut line = String::new();
+        for (index, (cell, width)) in cells.into_iter().zip(self.0).enumerate() {
+            if width == 0 {
+                continue;
+            }
+            let note = if index == 3 { note } else { "" };
+            let room = width.saturating_sub(width_of(note)).max(8);
+            let cell = shorten(cell, room) + note;
+            let pad = if index == 3 { 0 } else { width.saturating_sub(width_of(&cell)) };
+            let style = if index == 1 { second } else { style };
+            line += &format!("  {style}{cell}{style:#}{:pad$}", "");
+        }
+        line + "\n"
+    }
+}
+
+/// The text around a place in it, and carets under the place. Where there is no certain place, its start.
+fn marked(text: &[u8], place: Option<Range<usize>>, width: usize, style: Style) -> String {
+    const INDENT: &str = "    ";
+    // With room for what stands for text that is left out.
+    let room = width - INDENT.len() - 2;
+    let Some(place) = place.filter(|place| place.start <= text.len()) else {
+        return format!("{INDENT}{}\n", shorten(&shown(&lossy_start(text, room)), room + 2));
+    };
+    // Of a text of several lines, the one with the place.
+    let (before, behind) = text.split_at(place.start);
+    let before = &before[memchr::memrchr(b'\n', before).map_or(0, |at| at + 1)..];
+    let behind = &behind[..memchr::memchr(b'\n', &behind[behind.len().min(1)..]).map_or(behind.len(), |at| at + 1)];
+    // No character takes more than four bytes, and what is further away is not shown.
+    let cut = before.len().saturating_sub(4 * width);
+    let before = shown(&lossy(&before[cut..]));
+    let marked = shown(&lossy(&behind[..behind.len().min(place.len()).min(4 * width)]));
+    let behind_text = shown(&lossy_start(behind, width));
+    let rest = width_of(&behind_text).min((room / 3).max(room.saturating_sub(width_of(&before))));
+    let (start, dropped) = last_columns(&before, room - rest.min(room));
+    let head = if dropped || cut > 0 { "…" } else { "" };
+    let tail = shorten(&behind_text, rest + 1);
+    let pad = INDENT.len() + width_of(head) + width_of(start);
+    let carets = "^".repeat(width_of(&marked).clamp(1, width_of(&tail).max(1)));
+    format!("{INDENT}{ASIDE}{head}{start}{tail}{ASIDE:#}\n{:pad$}{style}{carets}{style:#}\n", "")
+}
+
+fn lossy(text: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(text)
+}
+
+/// As much of the start of a text as fills so many columns, and a little more: no character takes more than four bytes.
+fn lossy_start(text: &[u8], columns: usize) -> Cow<'_, str> {
+    lossy(&text[..text.len().min(4 * columns + 4)])
+}

@@ -1,0 +1,63 @@
+//! Texts as they can be shown on a terminal, and how many columns they take.
+
+use unicode_width::UnicodeWidthChar;
+
+/// The end of a text that fits into so many columns, and whether that is not all of it.
+pub fn last_columns(text: &str, columns: usize) -> (&str, bool) {
+    let mut width = 0;
+    for (at, c) in text.char_indices().rev() {
+        width += width_of_char(c);
+        if width > columns {
+            return (&text[at + c.len_utf8()..], true);
+        }
+    }
+    (text, false)
+}
+
+/// A text of at most so many columns.
+pub fn shorten(text: &str, columns: usize) -> String {
+    if width_of(text) <= columns {
+        return text.to_owned();
+    }
+    let mut width = 1;
+    let fits = text.char_indices().find(|(_, c)| {
+        width += width_of_char(*c);
+        width > columns
+    });
+    format!("{}…", &text[..fits.map_or(text.len(), |(at, _)| at)])
+}
+
+pub fn width_of(text: &str) -> usize {
+    text.chars().map(width_of_char).sum()
+}
+
+fn width_of_char(c: char) -> usize {
+    c.width().unwrap_or(0)
+}
+
+/// A text as it can be shown: what would do something to the terminal, or change the order of what is around it, as its
+/// escape.
+pub fn shown(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_shown(c) { shown.push(c) } else { shown.extend(c.escape_debug()) }
+    }
+    shown
+}
+
+/// Likewise, between quotes.
+pub fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_shown(c) && !matches!(c, '"' | '\\') { escaped.push(c) } else { escaped.extend(c.escape_debug()) }
+    }
+    escaped
+}
+
+fn is_shown(c: char) -> bool {
+    // Behind another character, so that one that goes on top of it counts as shown.
+    let mut buffer = [b'a'; 5];
+    let len = c.encode_utf8(&mut buffer[1..]).len();
+    let behind = std::str::from_utf8(&buffer[..=len]).unwrap_or_default();
+    matches!(c, ' '..='~') || behind.escape_debug().nth(1) == Some(c)
+}

@@ -1,0 +1,416 @@
+//! What became of each key of a message, for people who want to know: told to an [`Observer`] by a converter that
+//! [traces](crate::Converter::trace).
+//!
+//! Nothing is converted here. While a payload is read each key is noted, and the entry of the [`Point`] that was made of it.
+//! When the point is finished, it says itself which tags and fields it has of which entry; what is noted and has none was
+//! replaced.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use memchr::memchr_iter;
+
+use crate::event::{Observer, Reason};
+use crate::kinds::Kind;
+use crate::line_protocol::{plain_key, unescape_string};
+use crate::point::{Missing, Point, Set};
+
+/// One message, or one payload of an array that was the message, or one metric of another kind.
+#[derive(Clone, Copy, Debug)]
+pub struct Trace<'a> {
+    /// Where the message begins in the input, or the metric that holds it.
+    pub position: Position,
+    /// The payload's place in the message, where that is an array: 0 for the first.
+    pub item: Option<usize>,
+    /// The payload's text, or the metric's where it could not be read or was passed through. Of one that is too large, the
+    /// start.
+    pub text: &'a [u8],
+    /// What came with the metric, and then every key of the payload in its order. Of a rejected payload those that it would
+    /// have given, where it could be read; the metric's are not among them.
+    pub keys: &'a [Key],
+    /// What became of it all.
+    pub outcome: Outcome<'a>,
+}
+
+/// A place in an input.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Position {
+    /// Bytes before it.
+    pub byte: u64,
+    /// The line that it is in, from 1 on.
+    pub line: u64,
+}
+
+/// What became of a message.
+#[derive(Clone, Copy, Debug)]
+pub enum Outcome<'a> {
+    /// It is a point.
+    Point(PointTime),
+    /// Another point says in its place that it was rejected.
+    Rejected {
+        /// Why.
+        reason: Reason,
+        /// What was wrong.
+        error: &'a str,
+        /// The byte of the text that is wrong, where it is a certain one.
+        at: Option<usize>,
+    },
+    /// It is a metric of another kind, and passed through.
+    Passed,
+    /// The metric is named as a source and has no message, so it passed through.
+    NoMessage,
+}
+
+/// A point's time, and where it came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PointTime {
+    /// Nanoseconds since the epoch.
+    pub nanoseconds: i64,
+    /// What gave it.
+    pub source: TimeSource,
+    /// How many of its last digits that did not give, and were filled.
+    pub filled: u32,
+    /// They are from the request's id, rather than the whole payload.
+    pub by_request_id: bool,
+}
+
+/// What gave a point its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimeSource {
+    /// The payload's `time`.
+    Time,
+    /// The payload's `timestamp`.
+    Timestamp,
+    /// The metric that the message came in.
+    Metric,
+    /// The clock.
+    Clock,
+}
+
+/// A key, and what became of it.
+#[derive(Clone, Debug)]
+pub struct Key {
+    /// Where it is from.
+    pub origin: Origin,
+    /// The key as it stands there, and for what is within another value the way to it: `box.size.w`, `scores[0]`.
+    pub name: String,
+    /// The value's place in the payload's text. Empty for what came with the metric.
+    pub value: Range<usize>,
+    /// What became of it.
+    pub fate: Fate,
+    made: Made,
+}
+
+/// Where a key is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The payload.
+    Payload,
+    /// A tag of the metric.
+    MetricTag,
+    /// A field of the metric, beside the message.
+    MetricField,
+}
+
+/// What became of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It is a tag of the point.
+    Tag {
+        /// The key as it is stored.
+        key: String,
+        /// The value as it is stored.
+        value: String,
+    },
+    /// It is a field of the point.
+    Field {
+        /// The key as it is stored.
+        key: String,
+        /// Float, integer, boolean or string.
+        kind: Kind,
+        /// The value as it is stored, for all but strings as it is written in line protocol.
+        value: String,
+        /// The string's length in bytes before it was cut.
+        cut_from: Option<usize>,
+    },
+    /// It gives the point its time.
+    Time,
+    /// Nothing of it is stored.
+    LeftOut(LeftOut),
+}
+
+/// Why a value is not stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeftOut {
+    /// The reason.
+    pub why: &'static str,
+    /// The value said something that is lost, unlike `null`, and unlike one that nobody wants.
+    pub lost: bool,
+}
+
+impl LeftOut {
+    pub(crate) const fn lost(why: &'static str) -> Self {
+        LeftOut { why, lost: true }
+    }
+
+    pub(crate) const fn nothing(why: &'static str) -> Self {
+        LeftOut { why, lost: false }
+    }
+}
+
+/// What a key was made into while it was read.
+#[derive(Clone, Copy, Debug)]
+enum Made {
+    Nothing,
+    Entry {
+        entry: (Set, usize),
+        cut_from: Option<usize>,
+    },
+    /// One of the two keys that give a time.
+    Time(TimeSource),
+}
+
+impl Made {
+    /// The last entry of a set.
+    fn last(set: Set, cut_from: Option<usize>, point: &Point) -> Self {
+        point.last(set).map_or(Made::Nothing, |entry| Made::Entry { entry, cut_from })
+    }
+}
+
+/// What there is to say of a payload's time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum TimeOf {
+    /// The payload was rejected before its time was read.
+    Unread,
+    Point(PointTime),
+}
+
+/// Gathers what there is to tell of one message after the other.
+#[derive(Debug, Default)]
+pub(crate) struct Tracer {
+    /// Where the buffer begins in the input, and how many lines have been counted of it up to `counted`.
+    byte: u64,
+    lines: u64,
+    counted: usize,
+    position: Position,
+    /// The way to the value that is read.
+    path: Vec<Segment>,
+    keys: Vec<Key>,
+    /// How many of them came with the metric.
+    of_metric: usize,
+    /// The payload has been read to its end, so that its keys are all there.
+    is_read: bool,
+}
+
+#[derive(Debug)]
+enum Segment {
+    Key(String),
+    Item(usize),
+}
+
+impl Tracer {
+    /// What comes next begins at `start` in the buffer.
+    pub fn begin(&mut self, buffer: &[u8], start: usize) {
+        self.count_lines(buffer, start);
+        self.position = Position { byte: self.byte + start as u64, line: self.lines + 1 };
+    }
+
+    /// Where the present one began.
+    pub fn position(&self) -> Position {
+        self.position
+    }
+
+    /// What comes next began there.
+    pub fn begin_at(&mut self, position: Position) {
+        self.position = position;
+    }
+
+    fn count_lines(&mut self, buffer: &[u8], end: usize) {
+        if end > self.counted {
+            self.lines += memchr_iter(b'\n', &buffer[self.counted..end]).count() as u64;
+            self.counted = end;
+        }
+    }
+
+    /// The buffer's first `len` bytes are gone.
+    pub fn drained(&mut self, buffer: &[u8], len: usize) {
+        self.count_lines(buffer, len);
+        self.byte += len as u64;
+        // A message is told of before what is behind it is counted.
+        self.counted -= len;
+    }
+
+    /// Another input begins.
+    pub fn start_input(&mut self) {
+        *self = Tracer::default();
+    }
+
+    pub fn start_metric(&mut self) {
+        self.keys.clear();
+        self.of_metric = 0;
+        self.is_read = false;
+    }
+
+    pub fn start_payload(&mut self) {
+        self.keys.truncate(self.of_metric);
+        self.path.clear();
+        self.is_read = false;
+    }
+
+    /// A tag or field of the metric was given to the point.
+    pub fn metric_key(
+        &mut self,
+        origin: Origin,
+        name: &[u8],
+        given: Result<(), Missing>,
+        cut_from: Option<usize>,
+        point: &Point,
+    ) {
+        let set = if origin == Origin::MetricTag { Set::Incoming } else { Set::Others };
+        let (why, made) = match given {
+            Ok(()) => (origin.replaced(), Made::last(set, cut_from, point)),
+            Err(Missing::Key) => (LeftOut::nothing("there is nothing left of the key"), Made::Nothing),
+            Err(Missing::Value) => (LeftOut::nothing("there is nothing left of the value"), Made::Nothing),
+        };
+        let name = String::from_utf8_lossy(name).into_owned();
+        self.keys.push(Key { origin, name, value: 0..0, fate: Fate::LeftOut(why), made });
+        self.of_metric = self.keys.len();
+    }
+
+    /// The value to come is that of a key, within `depth` objects and arrays.
+    pub fn enter_key(&mut self, depth: usize, key: &str) {
+        self.path.truncate(depth - 1);
+        self.path.push(Segment::Key(key.to_owned()));
+    }
+
+    /// The value to come is that of an array's item.
+    pub fn enter_item(&mut self, depth: usize, index: usize) {
+        self.path.truncate(depth - 1);
+        self.path.push(Segment::Item(index));
+    }
+
+    /// The value at `value` was made into the last entry of a set of the point's.
+    pub fn made(&mut self, value: Range<usize>, set: Set, cut_from: Option<usize>, point: &Point) {
+        self.add(value, Fate::LeftOut(Origin::Payload.replaced()), Made::last(set, cut_from, point));
+    }
+
+    pub fn left_out(&mut self, value: Range<usize>, why: LeftOut) {
+        self.add(value, Fate::LeftOut(why), Made::Nothing);
+    }
+
+    /// The value stands where a time should.
+    pub fn time(&mut self, value: Range<usize>, source: TimeSource, is_null: bool) {
+        let fate = if is_null { Fate::LeftOut(LeftOut::nothing("null gives no time")) } else { Fate::Time };
+        self.add(value, fate, Made::Time(source));
+    }
+
+    fn add(&mut self, value: Range<usize>, fate: Fate, made: Made) {
+        let mut name = String::new();
+        for segment in &self.path {
+            match segment {
+                Segment::Key(key) if name.is_empty() => name.push_str(key),
+                Segment::Key(key) => name.extend([".", key]),
+                Segment::Item(index) => name.push_str(&format!("[{index}]")),
+            }
+        }
+        self.keys.push(Key { origin: Origin::Payload, name, value, fate, made });
+    }
+
+    /// The payload has been read to its end.
+    pub fn payload_read(&mut self) {
+        self.is_read = true;
+    }
+
+    /// Says of all keys what has become of them.
+    pub fn settle(&mut self, point: &mut Point, time: TimeOf) {
+        let parts: HashMap<_, _> = point.parts().into_iter().map(|part| (part.entry, part)).collect();
+        // The last key of a name is the one that counts.
+        let mut seen = [false; 2];
+        for key in self.keys.iter_mut().rev() {
+            match key.made {
+                Made::Nothing => {}
+                Made::Entry { entry, cut_from } => {
+                    let part = parts.get(&entry);
+                    let stored = part.map(|part| stored(entry.0, &part.key, part.value, cut_from));
+                    // The metric's may have been stored with the payload before.
+                    key.fate = stored.unwrap_or(Fate::LeftOut(key.origin.replaced()));
+                }
+                Made::Time(source) => {
+                    let is_last = !std::mem::replace(&mut seen[usize::from(source == TimeSource::Time)], true);
+                    match (time, &key.fate) {
+                        _ if !is_last => key.fate = Fate::LeftOut(key.origin.replaced()),
+                        (TimeOf::Point(time), Fate::Time) if time.source != source => {
+                            key.fate = Fate::LeftOut(match time.source {
+                                TimeSource::Time => LeftOut::nothing("`time` is there, and counts"),
+                                _ => LeftOut::lost("it cannot be read as a time that InfluxDB stores"),
+                            });
+                        }
+                        _ => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// Tells of a point. Its keys have to be [settled](Self::settle).
+    pub fn tell_point(&self, time: PointTime, item: Option<usize>, text: &[u8], observer: &mut dyn Observer) {
+        let outcome = Outcome::Point(time);
+        observer.trace(&Trace { position: self.position, item, text, keys: &self.keys, outcome });
+    }
+
+    /// Tells of a rejection, `point` having what could be read of the payload.
+    pub fn tell_rejected(
+        &mut self,
+        (reason, error, at): (Reason, &str, Option<usize>),
+        item: Option<usize>,
+        text: &[u8],
+        point: &mut Point,
+        observer: &mut dyn Observer,
+    ) {
+        let mut keys = &self.keys[..0];
+        if std::mem::take(&mut self.is_read) {
+            self.settle(point, TimeOf::Unread);
+            keys = &self.keys[self.of_metric..];
+        }
+        let outcome = Outcome::Rejected { reason, error, at };
+        observer.trace(&Trace { position: self.position, item, text, keys, outcome });
+    }
+
+    /// Tells of a metric that passed through.
+    pub fn tell_passed(&self, outcome: Outcome<'_>, text: &[u8], observer: &mut dyn Observer) {
+        observer.trace(&Trace { position: self.position, item: None, text, keys: &[], outcome });
+    }
+}
+
+impl Origin {
+    /// What is to say of a value that is not in the point, unless it is found there.
+    fn replaced(self) -> LeftOut {
+        LeftOut::lost(match self {
+            Origin::Payload => "a later value of this name counts",
+            Origin::MetricTag | Origin::MetricField => "another value of this name counts",
+        })
+    }
+}
+
+/// What a tag or field stands for.
+fn stored(set: Set, key: &[u8], value: &[u8], cut_from: Option<usize>) -> Fate {
+    let text = |text: &[u8]| String::from_utf8_lossy(text).into_owned();
+    let key = text(&plain_key(key));
+    if matches!(set, Set::Incoming | Set::Tags) {
+        return Fate::Tag { key, value: text(&plain_key(value)) };
+    }
+    let kind = match value {
+        [b'"', ..] => Kind::String,
+        [b't' | b'T' | b'f' | b'F', ..] => Kind::Boolean,
+        [.., b'i' | b'u'] => Kind::Integer,
+        _ => Kind::Float,
+    };
+    let value = if kind == Kind::String {
+        let mut plain = Vec::new();
+        let _ = unescape_string(&value[1..], &mut plain);
+        text(&plain)
+    } else {
+        text(value)
+    };
+    Fate::Field { key, kind, value, cut_from }
+}
