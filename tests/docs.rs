@@ -1,0 +1,220 @@
+//! The documents say what is so: the contract's examples come out as they stand there, log lines to look up exist, every file is
+//! on the map of the code, and links lead somewhere.
+
+mod blocks;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, ensure};
+use blocks::{Block, blocks};
+use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
+
+fn repository(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+// ================================================================================================== docs/contract.md
+
+#[test]
+fn the_contracts_examples_come_out_as_they_stand_there() -> Result<()> {
+    let examples = blocks(&repository("docs/contract.md"))?;
+    ensure!(examples.len() > 30, "only {} examples", examples.len());
+    examples.iter().try_for_each(check)
+}
+
+/// Runs an example: the options, if it has any; what goes in; and behind arrows what comes out.
+fn check(example: &Block) -> Result<()> {
+    let lines: Vec<_> = example.text.lines().collect();
+    let options = lines.first().filter(|line| line.starts_with("--"));
+    let input = lines.iter().skip(usize::from(options.is_some())).take_while(|line| !line.starts_with('→'));
+    let input: String = input.flat_map(|line| [line, "\n"]).collect();
+    let expected: Vec<_> = lines.iter().filter_map(|line| line.strip_prefix("→ ")).collect();
+    let place = format!("the example in line {} of docs/contract.md", example.line);
+    ensure!(!input.is_empty() && !expected.is_empty(), "{place} lacks what goes in, or what comes out");
+
+    let start = now()?;
+    let mut child = Command::new(env!("CARGO_BIN_EXE_telegraf-algorithmia"))
+        .args(options.into_iter().flat_map(|options| options.split(' ')))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()?;
+    child.stdin.take().context("stdin is a pipe")?.write_all(input.as_bytes())?;
+    let output = child.wait_with_output()?;
+    let end = now()?;
+
+    let output = String::from_utf8(output.stdout)?;
+    let given: Vec<_> = output.lines().collect();
+    ensure!(given.len() == expected.len(), "{place} gives {} lines:\n{output}", given.len());
+    for (line, expected) in given.iter().zip(expected) {
+        let same = match expected.strip_suffix("NOW").and_then(|start| line.strip_prefix(start)) {
+            Some(time) => (start..=end).contains(&time.parse()?),
+            None => *line == expected,
+        };
+        ensure!(same, "{place}\nexpected {expected}\n     got {line}");
+    }
+    Ok(())
+}
+
+/// Nanoseconds since 1970.
+fn now() -> Result<u128> {
+    Ok(SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos())
+}
+
+#[test]
+fn the_contract_has_every_reason() -> Result<()> {
+    let contract = fs::read_to_string(repository("docs/contract.md"))?;
+    for reason in telegraf_algorithmia::Reason::ALL {
+        ensure!(contract.contains(&format!("**`{reason}`**")), "docs/contract.md does not say what {reason} is");
+        let example = format!("→ algorithmia_rejected,reason={reason}");
+        ensure!(contract.contains(&example), "docs/contract.md has no example of {reason}");
+    }
+    Ok(())
+}
+
+// ================================================================================================ docs/operations.md
+
+/// The tables of docs/operations.md whose first column are log lines are below these headings.
+#[test]
+fn log_lines_to_look_up_are_ours_or_telegrafs() -> Result<()> {
+    let operations = fs::read_to_string(repository("docs/operations.md"))?;
+    let ours = first_column(&operations, "What telegraf-algorithmia logs")?;
+    ensure!(ours.len() > 10, "only {} lines of ours", ours.len());
+    let mut source = String::new();
+    for file in files("src", "rs")? {
+        // A text over several lines, with its ends escaped, is one.
+        let text = fs::read_to_string(file)?.replace("\\\"", "\"");
+        source += &text.split("\\\n").map(str::trim_start).collect::<String>();
+    }
+    for text in ours {
+        // In the place of what is inserted, the document has an ellipsis.
+        for part in text.split('…').map(str::trim).filter(|part| !part.is_empty()) {
+            ensure!(source.contains(part), "docs/operations.md explains {part:?}, which src/ does not log");
+        }
+    }
+    Ok(())
+}
+
+/// The code spans in the first column of the table below a heading.
+fn first_column(markdown: &str, wanted: &str) -> Result<Vec<String>> {
+    let (mut below, mut heading, mut column, mut cells) = (false, None, 0, Vec::new());
+    for event in Parser::new_ext(markdown, Options::ENABLE_TABLES) {
+        match event {
+            Event::Start(Tag::Heading { .. }) => heading = Some(String::new()),
+            Event::End(TagEnd::Heading(_)) => below = heading.take().is_some_and(|text| text == wanted),
+            Event::Text(text) if heading.is_some() => heading.iter_mut().for_each(|all| all.push_str(&text)),
+            Event::Start(Tag::TableRow) => column = 0,
+            Event::End(TagEnd::TableCell) => column += 1,
+            Event::Code(text) if below && column == 0 => cells.push(text.to_string()),
+            _ => {}
+        }
+    }
+    ensure!(!cells.is_empty(), "docs/operations.md has no table below {wanted:?}");
+    Ok(cells)
+}
+
+#[test]
+fn operations_has_every_variable_of_telegraf_conf() -> Result<()> {
+    let configuration = fs::read_to_string(repository("telegraf/telegraf.conf"))?;
+    let documents = ["docs/operations.md", "docs/security.md"].map(|path| fs::read_to_string(repository(path)));
+    let documents = documents.into_iter().collect::<Result<String, _>>()?;
+    let names: BTreeSet<_> = configuration
+        .split("${")
+        .skip(1)
+        .map(|rest| {
+            rest.split(|c: char| !(c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')).next().unwrap_or_default()
+        })
+        .collect();
+    ensure!(names.len() > 10, "{names:?}");
+    for name in names {
+        ensure!(documents.contains(&format!("`{name}`")), "no document says what {name} is");
+    }
+    Ok(())
+}
+
+// =================================================================================================== CONTRIBUTING.md
+
+#[test]
+fn every_file_is_on_the_map() -> Result<()> {
+    let map = fs::read_to_string(repository("CONTRIBUTING.md"))?;
+    let root = repository("");
+    for file in [files("src", "rs")?, files("tests", "rs")?, files("benches", "rs")?].concat() {
+        let path = file.strip_prefix(&root)?.display().to_string();
+        // Of the tests' and benchmarks' helpers the folder is enough.
+        let folder = path.split('/').take(2).collect::<Vec<_>>().join("/");
+        let on_it =
+            map.contains(&format!("`{path}`")) || !path.starts_with("src") && map.contains(&format!("`{folder}`"));
+        ensure!(on_it, "CONTRIBUTING.md does not say what {path} is");
+    }
+    for code in map.split('`').skip(1).step_by(2).filter(|code| code.ends_with(".rs") && code.contains('/')) {
+        ensure!(repository(code).exists(), "CONTRIBUTING.md tells of {code}, which is not there");
+    }
+    Ok(())
+}
+
+/// All files in a folder and those in it, but for what is built there.
+fn files(folder: &str, extension: &str) -> Result<Vec<PathBuf>> {
+    let (mut found, mut folders) = (Vec::new(), vec![repository(folder)]);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).with_context(|| folder.display().to_string())? {
+            let path = entry?.path();
+            if path.is_dir() && !path.ends_with("target") {
+                folders.push(path);
+            } else if path.extension().is_some_and(|it| it == extension) {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+// ============================================================================================================= Links
+
+#[test]
+fn links_lead_somewhere() -> Result<()> {
+    let mut documents = files("docs", "md")?;
+    documents.extend(["README.md", "CONTRIBUTING.md"].map(repository));
+    for document in documents {
+        let markdown = fs::read_to_string(&document)?;
+        for event in Parser::new_ext(&markdown, Options::ENABLE_TABLES) {
+            let (Event::Start(Tag::Link { dest_url, .. }) | Event::Start(Tag::Image { dest_url, .. })) = event else {
+                continue;
+            };
+            if dest_url.contains("://") {
+                continue;
+            }
+            let (path, anchor) = dest_url.split_once('#').unwrap_or((&dest_url, ""));
+            let folder = document.parent().context("a document is in a folder")?;
+            let target = if path.is_empty() { document.clone() } else { folder.join(path) };
+            ensure!(target.exists(), "{}: {dest_url} is not there", document.display());
+            if !anchor.is_empty() {
+                let anchors = anchors(&fs::read_to_string(&target)?);
+                ensure!(anchors.contains(anchor), "{}: {dest_url} is no heading there", document.display());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What headings can be linked to, as GitHub makes it of them.
+fn anchors(markdown: &str) -> BTreeSet<String> {
+    let (mut heading, mut anchors) = (None, BTreeSet::new());
+    for event in Parser::new(markdown) {
+        match event {
+            Event::Start(Tag::Heading { .. }) => heading = Some(String::new()),
+            Event::End(TagEnd::Heading(_)) => anchors.extend(heading.take()),
+            Event::Text(text) | Event::Code(text) => heading.iter_mut().for_each(|all| {
+                let kept = text.to_lowercase().replace(' ', "-");
+                all.extend(kept.chars().filter(|c| c.is_alphanumeric() || "-_".contains(*c)));
+            }),
+            _ => {}
+        }
+    }
+    anchors
+}
