@@ -15,6 +15,7 @@ use url::{SyntaxViolation, Url};
 
 const TELEGRAF_CONF: &str = include_str!("../telegraf/telegraf.conf");
 const TELEGRAF_D_CONF: &str = include_str!("../telegraf/algorithmia.conf");
+const SYSTEMD_DROPIN: &str = include_str!("../packaging/telegraf-algorithmia.conf");
 const INFLUXDB: &str = include_str!("../telegraf/influxdb-template.yml");
 const SLACK: &str = include_str!("../telegraf/influxdb-slack.yml");
 const PAGERDUTY: &str = include_str!("../telegraf/influxdb-pagerduty.yml");
@@ -58,6 +59,8 @@ pub enum Kind {
     EmailTemplate,
     /// Telegraf's configuration, to stand beside another in telegraf.d: inactive until its variables are set
     TelegrafDConf,
+    /// Drop-in for telegraf.service: what Telegraf may not do any more
+    SystemdDropin,
     /// The man page
     Man,
     /// Completions for bash
@@ -131,6 +134,7 @@ impl Kind {
         Ok(match self {
             Kind::TelegrafConf => TELEGRAF_CONF.into(),
             Kind::TelegrafDConf => TELEGRAF_D_CONF.into(),
+            Kind::SystemdDropin => SYSTEMD_DROPIN.into(),
             Kind::Man => man(command).into(),
             Kind::CompleteBash => completions(Shell::Bash, command).into(),
             Kind::CompleteZsh => completions(Shell::Zsh, command).into(),

@@ -20,7 +20,7 @@ const SLACK_EXAMPLE: &str = "https://hooks.slack.com/services/REPLACE/WITH/YOURS
 const HTTP_EXAMPLE: &str = "https://example.com/algorithmia-alerts";
 
 /// Each kind, its file, and options that are enough for it.
-const KINDS: [(&str, &str, &[&str]); 7] = [
+const KINDS: [(&str, &str, &[&str]); 8] = [
     ("telegraf-conf", "telegraf.conf", &[]),
     ("influxdb-template", "influxdb-template.yml", &[]),
     ("slack-template", "influxdb-slack.yml", &["--slack-url", "https://hooks.slack.com/services/T0/B0/x"]),
@@ -28,6 +28,7 @@ const KINDS: [(&str, &str, &[&str]); 7] = [
     ("http-template", "influxdb-http.yml", &["--http-url", "http://alerts.example.com:8080/in"]),
     ("email-template", "influxdb-email.yml", &["--email-from", "from@example.org", "--email-to", "to@example.org"]),
     ("telegraf-d-conf", "algorithmia.conf", &[]),
+    ("systemd-dropin", "../packaging/telegraf-algorithmia.conf", &[]),
 ];
 
 /// URLs that are no good, whatever they are for.

@@ -279,6 +279,7 @@ fn it_installs_works_upgrades_and_goes() {
             ("/usr/share/doc/telegraf-algorithmia/changelog.Debian.gz", "root root 644"),
             ("/usr/share/doc/telegraf-algorithmia/THIRD-PARTY.gz", "root root 644"),
             ("/usr/share/doc/telegraf-algorithmia/examples/insights.jsonl", "root root 644"),
+            ("/usr/share/doc/telegraf-algorithmia/examples/telegraf-algorithmia.conf", "root root 644"),
         ];
         for (path, owner) in modes {
             ensure!(root.owner(path)? == owner, "{path} is {}", root.owner(path)?);
