@@ -1,6 +1,7 @@
 //! The Debian package: made as a release makes it, and installed, used, upgraded and removed in a clean Debian. And the static
 //! build, in a folder with nothing else.
 
+mod blocks;
 // Other tests use the rest of it.
 #[allow(dead_code)]
 mod child;
@@ -15,6 +16,7 @@ use std::sync::OnceLock;
 use anyhow::{Context, Result, ensure};
 use stack::{BUCKET, Dir, Influxdb, Kafka, ORG, Process, TOKEN, wait_for};
 
+use blocks::blocks;
 use child::text;
 use support::{LONG, TOPIC, repository, turn};
 
@@ -362,6 +364,47 @@ fn it_installs_works_upgrades_and_goes() {
     });
 }
 
+/// Runs the block of README.md that starts like this, as somebody does who may become root, in a folder with what a release
+/// has made in `dist`.
+fn follow_readme(root: &Root, start: &str) -> Result<()> {
+    let sudo = root.path("/usr/local/bin/sudo");
+    fs::write(&sudo, "#!/bin/sh\nexec \"$@\"\n")?;
+    fs::set_permissions(&sudo, fs::Permissions::from_mode(0o755))?;
+    let all = blocks(&repository("README.md"))?;
+    let block = all.iter().find(|block| block.text.starts_with(start));
+    let block = block.with_context(|| format!("README.md has no block that starts with {start}"))?;
+    root.run(&format!("PATH=/usr/local/bin:$PATH; cd /srv\n{}", block.text))?;
+    let example = fs::read(repository("examples/insights.jsonl"))?;
+    fs::write(root.path("/srv/insights.jsonl"), example)?;
+    let converted = root.run("PATH=/usr/local/bin:$PATH telegraf-algorithmia /srv/insights.jsonl 2>/dev/null")?;
+    let promised = fs::read_to_string(repository("tests/insights.lp"))?;
+    ensure!(converted.lines().count() == promised.lines().count(), "{converted}");
+    Ok(())
+}
+
+#[test]
+fn readme_says_how_to_install_it() {
+    stack::test("package-readme", |dir| {
+        let root = Root::new(dir, &stack::debian_root()?)?;
+        let dist = root.path("/srv/dist");
+        fs::create_dir_all(&dist)?;
+        let name = package()?.file_name().context("a package has a name")?;
+        fs::copy(package()?, dist.join(name))?;
+        follow_readme(&root, "sudo apt install ")?;
+        ensure!(root.exists("/usr/bin/telegraf-algorithmia"));
+        root.run(&format!("dpkg --purge {NAME}"))?;
+
+        // Called as packaging/release calls it, which fills the archive.
+        let folder = format!("{NAME}-{}-{STATIC}", env!("CARGO_PKG_VERSION")).replace("-unknown", "");
+        fs::create_dir_all(root.path("/tmp").join(&folder))?;
+        fs::copy(static_program()?, root.path("/tmp").join(&folder).join(NAME))?;
+        root.run(&format!("tar -C /tmp -czf /srv/dist/{folder}.tar.gz {folder}"))?;
+        follow_readme(&root, "tar -xzf ")?;
+        ensure!(root.exists("/usr/local/bin/telegraf-algorithmia"));
+        Ok(())
+    });
+}
+
 /// Asserts that the package asks for a glibc that has all that the program wants of it.
 fn check_glibc(root: &Root) -> Result<()> {
     let asked = root.run(&format!("dpkg-query --showformat '${{Depends}}' --show {NAME}"))?;
@@ -421,23 +464,27 @@ fn people_who_check_packages_find_nothing_wrong() {
     });
 }
 
+/// The platform of the static build.
+const STATIC: &str = "x86_64-unknown-linux-musl";
+
+/// Builds the static program.
+fn static_program() -> Result<PathBuf> {
+    let sysroot = run(Command::new("rustc").args(["--print", "sysroot"]))?;
+    if !Path::new(sysroot.trim()).join("lib/rustlib").join(STATIC).exists() {
+        run(Command::new("rustup").args(["target", "add", STATIC]))
+            .context("the static build cannot be checked, since its target is not to be had")?;
+    }
+    run(Command::new("cargo")
+        .args(["build", "--release", "--locked", "--package", NAME, "--target", STATIC])
+        .current_dir(repository("")))?;
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| repository("target"), PathBuf::from);
+    Ok(target.join(STATIC).join("release").join(NAME))
+}
+
 #[test]
 fn the_static_build_needs_nothing_and_converts_the_same() {
-    const TARGET: &str = "x86_64-unknown-linux-musl";
     stack::test("static", |dir| {
-        let sysroot = run(Command::new("rustc").args(["--print", "sysroot"]))?;
-        if !Path::new(sysroot.trim()).join("lib/rustlib").join(TARGET).exists() {
-            run(Command::new("rustup").args(["target", "add", TARGET]))
-                .context("the static build cannot be checked, since its target is not to be had")?;
-        }
-        run(Command::new("cargo")
-            .args(["build", "--release", "--locked", "--package", NAME, "--target", TARGET])
-            .current_dir(repository("")))?;
-        let program = repository("target").join(TARGET).join("release").join(NAME);
-        let program = match std::env::var_os("CARGO_TARGET_DIR") {
-            Some(target) => Path::new(&target).join(TARGET).join("release").join(NAME),
-            None => program,
-        };
+        let program = static_program()?;
         // A root with it, its input and the nothing that every system has: what it does not bring, it does not have.
         let root = dir.path().join("root");
         fs::create_dir_all(root.join("dev"))?;

@@ -18,12 +18,12 @@ use support::{LONG, TOPIC, repository, turn};
 const ELSEWHERE: [(&str, &str); 5] = [
     (
         "sudo apt install ./dist/telegraf-algorithmia_*.deb\n",
-        "it would change the system: tests/package.rs installs the package in a Debian of its own",
+        "it would change the system: tests/package.rs runs it in a Debian of its own",
     ),
     (
         "tar -xzf dist/telegraf-algorithmia-*-x86_64-linux-musl.tar.gz\n\
          sudo install telegraf-algorithmia-*-x86_64-linux-musl/telegraf-algorithmia /usr/local/bin\n",
-        "it would change the system: tests/package.rs runs the static program by itself",
+        "it would change the system: tests/package.rs runs it in a Debian of its own",
     ),
     ("cargo run --release --example demo\n", "it goes on until it is told to end: tests/demo.rs runs it"),
     ("cargo bench --bench pipeline -- --rounds 3\n", "it takes a quarter of an hour: .ci/run runs its short form"),

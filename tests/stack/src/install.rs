@@ -193,7 +193,7 @@ const DEBIAN: Recipe = Recipe {
     files: DEBIAN_FILES,
     needs: &[APT],
     usually: "half a minute",
-    steps: &[Step { command: &["sh", "root.sh", "{out}/root.tar"], env: &[] }],
+    steps: &[Step { command: &["sh", "root.sh", "{out}/root.tar", "apt"], env: &[] }],
 };
 
 const DEBIAN_TOOLS: Recipe = Recipe {
