@@ -11,7 +11,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use anyhow::{Context, Result, ensure};
 use stack::{BUCKET, Dir, Influxdb, Kafka, ORG, Process, TOKEN, wait_for};
@@ -118,6 +118,9 @@ impl Root {
 /// The package of this version, which is made once.
 fn package() -> Result<&'static Path> {
     static PACKAGE: OnceLock<PathBuf> = OnceLock::new();
+    // Tests that run beside each other wait for the first, rather than write the same file.
+    static MAKING: Mutex<()> = Mutex::new(());
+    let _making = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(package) = PACKAGE.get() {
         return Ok(package);
     }
