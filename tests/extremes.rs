@@ -4,7 +4,7 @@
 mod reference;
 
 use reference::case::{Case, bytes_input, input, message};
-use reference::lines::{decode, quoted};
+use reference::lines::{decode, quoted, quoted_bytes};
 use reference::product::{check_output, convert, convert_chunks, converter};
 use reference::{Format, Line, NOW, Options, Value};
 
@@ -709,13 +709,5 @@ fn rejection(reason: &str, payload: &str, time: i64) -> String {
 
 /// The message as Telegraf hands it over, even if it is no UTF-8.
 fn in_a_metric(message: &[u8]) -> Vec<u8> {
-    let mut line = b"kafka_consumer value=\"".to_vec();
-    for byte in message {
-        if matches!(byte, b'"' | b'\\') {
-            line.push(b'\\');
-        }
-        line.push(*byte);
-    }
-    line.extend_from_slice(b"\" 7\n");
-    line
+    [b"kafka_consumer value=", quoted_bytes(message).as_slice(), b" 7\n"].concat()
 }

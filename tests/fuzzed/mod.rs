@@ -91,14 +91,8 @@ pub fn payload(data: &[u8]) {
     if choice & 4 == 4 {
         (options.message, options.fields, options.nesting) = (200, 5, 3);
     }
-    let mut metric = b"kafka_consumer,topic=insights value=\"".to_vec();
-    for byte in message {
-        if matches!(byte, b'"' | b'\\') {
-            metric.push(b'\\');
-        }
-        metric.push(*byte);
-    }
-    metric.extend_from_slice(b"\" 1613780514867231593");
+    let value = lines::quoted_bytes(message);
+    let mut metric = [b"kafka_consumer,topic=insights value=", value.as_slice(), b" 1613780514867231593"].concat();
     // Telegraf never ends a line like this, so it is not read at a glance.
     let taken_apart = product::convert(&[&metric, b"\r\n".as_slice()].concat(), &options);
     check_output(&taken_apart, &options);

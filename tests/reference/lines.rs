@@ -328,5 +328,18 @@ pub fn telegraf_metric(name: &str, tags: &[(String, String)], fields: &[(String,
 
 /// A string field: only `"` and `\` are escaped.
 pub fn quoted(text: &str) -> String {
-    format!("\"{}\"", replace(text, &[("\"", "\\\""), ("\\", "\\\\")]))
+    String::from_utf8(quoted_bytes(text.as_bytes())).expect("only ASCII is put in")
+}
+
+/// A string field as Telegraf writes it, even if it is no UTF-8.
+pub fn quoted_bytes(text: &[u8]) -> Vec<u8> {
+    let mut out = b"\"".to_vec();
+    for byte in text {
+        if matches!(byte, b'"' | b'\\') {
+            out.push(b'\\');
+        }
+        out.push(*byte);
+    }
+    out.push(b'"');
+    out
 }
