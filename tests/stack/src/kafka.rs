@@ -19,7 +19,7 @@ use rskafka::record::Record;
 use tokio::runtime::Runtime;
 
 use crate::dir::{Dir, Shared};
-use crate::install::{find_command, java, kafka_libs};
+use crate::install::{java, kafka_libs, kcat_binary};
 use crate::process::{Process, free_port, on_free_ports};
 
 /// How long Kafka may take to start or to answer a request.
@@ -208,32 +208,12 @@ impl Kafka {
     }
 
     /// A command that prints every message's value and a newline, from the
-    /// topic's beginning to its present end: kcat where it is installed, else
-    /// Kafka's own console consumer.
+    /// topic's beginning to its present end.
     pub fn cat(&self, topic: &str) -> Result<Command> {
-        let mut command = match find_command("kcat") {
-            Some(kcat) => {
-                let mut command = Command::new(kcat);
-                command.args(["-C", "-e", "-q", "-b", &self.broker, "-t", topic]);
-                command
-            }
-            None => {
-                // It does not stop at the end by itself.
-                let count = self.end_offsets(topic)?.iter().sum::<i64>();
-                self.console_consumer(topic, count)
-            }
-        };
-        command.stdin(Stdio::null());
+        let mut command = Command::new(kcat_binary()?);
+        command.args(["-C", "-e", "-q", "-b", &self.broker, "-t", topic]).stdin(Stdio::null());
         self.dir.group.adopt(&mut command);
         Ok(command)
-    }
-
-    fn console_consumer(&self, topic: &str, count: i64) -> Command {
-        let mut command = self.jvm.command("org.apache.kafka.tools.consumer.ConsoleConsumer", "warn");
-        command
-            .args(["--bootstrap-server", &self.broker, "--topic", topic, "--from-beginning"])
-            .args(["--max-messages", &count.to_string()]);
-        command
     }
 
     /// Every call has a connection of its own, so none survives a restart of the
