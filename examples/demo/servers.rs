@@ -8,8 +8,9 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
-use jiff::{SignedDuration, Timestamp};
+use anyhow::{Context, Result, bail, ensure};
+use jiff::{RoundMode, SignedDuration, Timestamp, TimestampRound, Unit};
+use serde_json::json;
 use stack::{BUCKET, Dashboard, Dir, Influxdb, Kafka, ORG, PASSWORD, Receiver, TOKEN, Telegraf, USER, wait_for};
 
 use crate::models::{Fate, Simulation};
@@ -29,6 +30,32 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const PIECE: SignedDuration = SignedDuration::from_secs(10);
 /// It ends this much before now at most.
 const GAP: SignedDuration = SignedDuration::from_millis(200);
+
+const MINUTE: SignedDuration = SignedDuration::from_mins(1);
+
+/// What an hour is to the shipped influxdb-drift.yml, a minute is to the demo, and the new version of the model that drifts is compared
+/// with the old one: what is edited, what it becomes, and in how many places.
+const MINUTES: [(&str, &str, usize); 11] = [
+    ("every: 1h", "every: 1m", 2),
+    ("offset: 10m", "offset: 10s", 1),
+    ("offset: 20m", "offset: 20s", 1),
+    // The check.
+    ("every: 30m", "every: 1m", 2),
+    ("offset: 15s", "offset: 30s", 1),
+    ("range(start: -90m, stop: -60m)", "range(start: -1m)", 1),
+    ("reference = 7d", "reference = 10m", 1),
+    ("gap = 1d", "gap = 5m", 2),
+    ("enough = 500", "enough = 250", 2),
+    ("[{owner: \"\", name: \"\", version: \"\"}]", BASELINE, 1),
+    ("groupKey = \"\"", "groupKey = \"gender\"", 1),
+];
+const BASELINE: &str = "[{owner: \"asli\", name: \"credit_card_approval\", version: \"1.0.6\"}]";
+
+/// So many minutes before the demo starts are counted, and the latest of them compared with those before.
+const COUNTED: i32 = 15;
+const COMPARED: i32 = 10;
+/// So many at the same time.
+const TOGETHER: usize = 2;
 
 /// All that runs. Telegraf ends first.
 pub struct Servers {
@@ -72,12 +99,15 @@ impl Servers {
         let slack = Receiver::start()?;
         let template = generate(dir, &program, "influxdb-template", &[])?;
         influxdb.apply(&template, &[])?;
+        let template = generate(dir, &program, "drift-template", &[])?;
+        let text = std::fs::read_to_string(&template)?;
+        influxdb.apply(&dir.write("drift-template-of-minutes", minutes(text)?)?, &[])?;
         let slack_url = format!("{}/services/T00000000/B00000000/demo", slack.url());
         let template = generate(dir, &program, "slack-template", &["--slack-url", &slack_url])?;
         influxdb.apply(&template, &[])?;
         let count = |kind: &str| Ok::<_, anyhow::Error>(influxdb.list(kind)?.len());
         say(format!(
-            "influxdb-template.yml is applied: {} dashboards, {} variables, {} checks",
+            "influxdb-template.yml and influxdb-drift.yml are applied: {} dashboards, {} variables, {} checks",
             count("dashboards")?,
             count("variables")?,
             count("checks")?
@@ -111,7 +141,7 @@ impl Servers {
         simulation: &mut Simulation,
         first: Timestamp,
         interrupted: &AtomicBool,
-        mut written: impl FnMut(String),
+        written: &mut impl FnMut(String),
     ) -> Result<Timestamp> {
         let began = Instant::now();
         let log_path = self.logs.join("history.log");
@@ -158,10 +188,53 @@ impl Servers {
         }
         fed.context("the history was not written")?;
         ensure!(!interrupted.load(Ordering::SeqCst), "interrupted");
-        let hours = end.duration_since(first).as_secs_f64() / 3600.0;
+        let minutes = end.duration_since(first).as_secs_f64() / 60.0;
         let seconds = began.elapsed().as_secs_f64();
-        say(format!("{} calls of the {hours:.1} h before are written by hand, in {seconds:.1} s", number(count)));
+        say(format!("{} calls of {minutes:.1} minutes are written by hand, in {seconds:.1} s", number(count)));
         Ok(end)
+    }
+
+    /// Has the minutes before `end` counted and compared, which without this would have happened as they passed. An error
+    /// where that is interrupted.
+    pub fn compare_history(&self, end: Timestamp, interrupted: &AtomicBool) -> Result<()> {
+        let began = Instant::now();
+        let last = end.round(TimestampRound::new().smallest(Unit::Minute).mode(RoundMode::Trunc))?;
+        let ticks = |count| (0..count).rev().map(move |ago| last - MINUTE * ago).collect::<Vec<_>>();
+        for (task, count) in [("Drift - Histograms", COUNTED), ("Drift - Measures", COMPARED)] {
+            let (first, others) = (&ticks(count)[..1], &ticks(count)[1..]);
+            // The first lays the edges that the others count at.
+            self.run_task(task, first, interrupted)?;
+            // InfluxDB runs at the same time all that it is asked to run, and would choke.
+            for ticks in others.chunks(TOGETHER) {
+                self.run_task(task, ticks, interrupted)?;
+            }
+        }
+        let seconds = began.elapsed().as_secs_f64();
+        say(format!("{COUNTED} minutes are counted, and the last {COMPARED} compared, in {seconds:.1} s"));
+        Ok(())
+    }
+
+    /// Runs a task as at each of some moments.
+    fn run_task(&self, name: &str, ticks: &[Timestamp], interrupted: &AtomicBool) -> Result<()> {
+        let tasks = self.influxdb.list("tasks")?;
+        let task =
+            tasks.iter().find(|task| task["name"] == name).with_context(|| format!("there is no task {name}"))?;
+        let runs = format!("/api/v2/tasks/{}/runs", task["id"].as_str().context("a task has no id")?);
+        let start = |tick: &Timestamp| {
+            let run = self.influxdb.post_json(&runs, &json!({"scheduledFor": tick.to_string()}))?;
+            Ok(run["id"].as_str().context("a run has no id")?.to_owned())
+        };
+        let started = ticks.iter().map(start).collect::<Result<Vec<_>>>()?;
+        wait_for(&format!("{} runs of {name}", started.len()), PATIENCE, || {
+            ensure!(!interrupted.load(Ordering::SeqCst), "interrupted");
+            let all = self.influxdb.get(&format!("{runs}?limit=500"))?;
+            let all = all["runs"].as_array().context("there is no list of runs")?;
+            let is_done = |id: &String| all.iter().any(|run| run["id"] == *id && run["status"] == "success");
+            if let Some(failed) = all.iter().find(|run| run["status"] == "failed") {
+                bail!("{name} has failed: {failed}");
+            }
+            Ok(started.iter().all(is_done).then_some(()))
+        })
     }
 
     /// Where everything is.
@@ -194,6 +267,19 @@ impl Servers {
                 .to_owned(),
         ])
     }
+}
+
+/// The template of the drift with minutes for hours.
+fn minutes(mut template: String) -> Result<String> {
+    for (text, edited, count) in MINUTES {
+        let found = template.matches(text).count();
+        ensure!(
+            found == count,
+            "influxdb-drift.yml has {text:?} {found} times, and not {count}: edit examples/demo too"
+        );
+        template = template.replace(text, edited);
+    }
+    Ok(template)
 }
 
 /// Has the program write one of the files that it carries.
