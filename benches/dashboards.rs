@@ -25,13 +25,12 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use bytesize::ByteSize;
 use clap::Parser;
 use jiff::Timestamp;
-use serde_json::json;
 use stack::{Arguments, Dir, Influxdb, PASSWORD, USER, Variables, wait_for};
-use support::{machine, usage};
+use support::{Random, machine, run_seconds, usage};
 
 /// How long a condition may take on the slowest machine.
 const LONG: Duration = Duration::from_secs(3600);
@@ -194,7 +193,7 @@ impl Traffic {
             Some(*sum)
         });
         let mut traffic = Traffic {
-            random: Random(20_210_220),
+            random: Random::new(20_210_220),
             end,
             rate: f64::from(points) / (DAYS * DAY) as f64,
             next_call: start,
@@ -290,44 +289,6 @@ impl Traffic {
                 self.next_report,
             );
         }
-    }
-}
-
-/// splitmix64
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// Above 0, up to 1.
-    fn unit(&mut self) -> f64 {
-        ((self.next() >> 11) + 1) as f64 / (1_u64 << 53) as f64
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
-    }
-
-    /// Around 0, by 1 (Box and Muller).
-    fn normal(&mut self) -> f64 {
-        (-2.0 * self.unit().ln()).sqrt() * (std::f64::consts::TAU * self.unit()).cos()
-    }
-
-    fn uuid(&mut self) -> String {
-        let [a, b] = [self.next(), self.next()];
-        format!(
-            "{:08x}-{:04x}-4{:03x}-{:04x}-{:012x}",
-            a >> 32,
-            a >> 16 & 0xFFFF,
-            a & 0xFFF,
-            b >> 48,
-            b & 0xFFFF_FFFF_FFFF
-        )
     }
 }
 
@@ -640,19 +601,7 @@ fn run_checks(influxdb: &Influxdb, rounds: usize) -> Result<BTreeMap<String, Tim
 
 /// How many seconds a run of a task takes.
 fn run_task(influxdb: &Influxdb, task: &str) -> Result<f64> {
-    let run = influxdb.post_json(&format!("/api/v2/tasks/{task}/runs"), &json!({}))?;
-    let run = run["id"].as_str().context("the run has no id")?.to_owned();
-    let run = wait_for("the run's end", LONG, || {
-        let run = influxdb.get(&format!("/api/v2/tasks/{task}/runs/{run}"))?;
-        match run["status"].as_str() {
-            Some("success") => Ok(Some(run)),
-            Some("scheduled" | "started") => Ok(None),
-            _ => bail!("it did not succeed: {run}"),
-        }
-    })?;
-    let time =
-        |key: &str| Ok::<_, anyhow::Error>(run[key].as_str().context("the run has no times")?.parse::<Timestamp>()?);
-    Ok(time("startedAt")?.duration_until(time("finishedAt")?).as_secs_f64())
+    run_seconds(&influxdb.run_task(task, None)?)
 }
 
 fn print_checks(checks: &BTreeMap<String, Times>) {

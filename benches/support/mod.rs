@@ -6,6 +6,7 @@
 
 pub mod child;
 pub mod plot;
+mod random;
 mod shape;
 pub mod sink;
 mod spread;
@@ -15,8 +16,11 @@ pub mod usage;
 
 use std::thread;
 
+use anyhow::{Context, Result};
 use bytesize::ByteSize;
+use jiff::Timestamp;
 
+pub use random::Random;
 pub use shape::Shape;
 pub use spread::{Spread, spread};
 
@@ -38,6 +42,13 @@ pub fn machine() -> String {
         read("/proc/sys/kernel/osrelease").trim(),
         read("/proc/loadavg").split(' ').next().unwrap_or_default(),
     )
+}
+
+/// How many seconds a run of a task of InfluxDB's took, by its own account.
+pub fn run_seconds(run: &serde_json::Value) -> Result<f64> {
+    let time =
+        |key: &str| Ok::<_, anyhow::Error>(run[key].as_str().context("the run has no times")?.parse::<Timestamp>()?);
+    Ok(time("startedAt")?.duration_until(time("finishedAt")?).as_secs_f64())
 }
 
 /// A figure for people: three digits that count, and commas between thousands.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use jiff::Timestamp;
 use serde_json::json;
 use ureq::Agent;
 use ureq::http::{Request, Response};
@@ -18,6 +19,7 @@ use crate::dir::{Dir, Shared};
 use crate::flux::{self, Point, Row, Value};
 use crate::install::{influx_binary, influxd_binary};
 use crate::process::{Process, free_port, on_free_ports};
+use crate::wait::wait_for;
 
 /// The organization of every [`Influxdb`].
 pub const ORG: &str = "stack";
@@ -230,6 +232,25 @@ impl Influxdb {
         let list = list.with_context(|| format!("InfluxDB's {kind} are no list: {answer}"))?;
         ensure!(list.len() < PAGE, "there are {PAGE} {kind} or more, of which only the first {PAGE} are asked for");
         Ok(list.clone())
+    }
+
+    /// Runs a task, or the task of a check, now or as at another tick, and waits for its end. Gives what InfluxDB says of the
+    /// run, such as `startedAt` and `finishedAt`. It is picked up within a second.
+    pub fn run_task(&self, id: &str, tick: Option<Timestamp>) -> Result<serde_json::Value> {
+        let body = tick.map_or(json!({}), |tick| json!({"scheduledFor": tick.to_string()}));
+        let run = self.post_json(&format!("/api/v2/tasks/{id}/runs"), &body)?;
+        let run = run["id"].as_str().context("the run has no id")?.to_owned();
+        wait_for("the end of a task's run", Duration::from_secs(3600), || {
+            // While InfluxDB notes down that it is over, for a moment nothing is known of it.
+            let runs = self.get(&format!("/api/v2/tasks/{id}/runs?limit=500"))?;
+            let mut runs = runs["runs"].as_array().into_iter().flatten();
+            let run = runs.find(|other| other["id"] == *run).filter(|run| run["status"] != "scheduled");
+            match run.filter(|run| run["status"] != "started") {
+                Some(run) if run["status"] == "success" => Ok(Some(run.clone())),
+                Some(run) => bail!("a task's run did not succeed: {run}"),
+                None => Ok(None),
+            }
+        })
     }
 
     /// Applies a template with the `influx` command-line client, as

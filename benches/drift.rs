@@ -1,0 +1,202 @@
+//! How long the tasks of telegraf/influxdb-drift.yml take on a real InfluxDB, every hour: 25 algorithms, each with 10 metrics
+//! and a million calls a day, and a week of counts to compare with.
+//!
+//! ```sh
+//! cargo bench --bench drift
+//! cargo bench --bench drift -- --calls 100000 --rounds 5
+//! ```
+//!
+//! Of two hours there are all calls: the last one, and the one that ends a day before, of which the first task asks whether
+//! calls came late. Its counts stand for those of the 167 hours before it too. The time is that of a run as InfluxDB itself
+//! reports it.
+
+mod support;
+
+use std::fmt::Write;
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::thread;
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use bytesize::ByteSize;
+use clap::Parser;
+use jiff::{SignedDuration, Timestamp};
+use stack::{BUCKET, Dir, Influxdb};
+use support::table::Table;
+use support::{Random, figure, machine, run_seconds, spread, usage};
+
+const HOUR: SignedDuration = SignedDuration::from_hours(1);
+/// The hours of the reference.
+const REFERENCE: i32 = 7 * 24;
+
+/// Lines in a request, and requests at a time.
+const BATCH: usize = 10_000;
+const WRITERS: usize = 2;
+
+const HISTOGRAMS: &str = "Drift - Histograms";
+const MEASURES: &str = "Drift - Measures";
+
+/// Times the tasks that measure drift
+#[derive(Parser)]
+struct Options {
+    /// Algorithms, each of one version
+    #[arg(long, default_value_t = 25)]
+    algorithms: usize,
+
+    /// Calls of each algorithm in a day
+    #[arg(long, default_value_t = 1_000_000)]
+    calls: usize,
+
+    /// How often each task runs
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+
+    /// cargo says so.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn main() -> Result<()> {
+    let options = Options::parse();
+    let dir = Dir::new("drift")?;
+    measure(&dir, &options).inspect_err(|_| dir.keep())
+}
+
+fn measure(dir: &Dir, options: &Options) -> Result<()> {
+    ensure!(options.rounds > 0, "nothing to measure");
+    println!("{}", machine());
+    let influxdb = Influxdb::start_empty(dir)?;
+    for template in ["influxdb-template.yml", "influxdb-drift.yml"] {
+        influxdb.apply(&Path::new(env!("CARGO_MANIFEST_DIR")).join("telegraf").join(template), &[])?;
+    }
+
+    // Of a time that has nothing to do with the runs that InfluxDB itself begins while this goes on.
+    let tick: Timestamp = "2026-01-31T12:00:00Z".parse()?;
+    let day_before = tick - SignedDuration::from_hours(24);
+    for stop in [day_before, tick] {
+        fill(&influxdb, options, stop - HOUR)?;
+    }
+    let calls = options.algorithms * (options.calls / 24);
+    println!("{calls} calls an hour, with {} values", calls * METRICS.len());
+
+    let mut table = Table::new(&["task", "s", "share of the hour", "s of processor", "memory of influxd"]);
+    let mut total = 0.0;
+    let mut run = |name: &str, what: &str, tick: Timestamp, rounds: usize| {
+        let mut times = Vec::new();
+        let mut processor = Vec::new();
+        for _ in 0..rounds {
+            let before = usage::cpu_seconds(influxdb.pid())?;
+            times.push(run_task(&influxdb, name, tick).with_context(|| format!("in {name}, {what}"))?);
+            processor.push(usage::cpu_seconds(influxdb.pid())? - before);
+        }
+        let (seconds, processor) = (spread(times).median, spread(processor).median);
+        table.row(vec![
+            format!("{name}, {what}"),
+            figure(seconds),
+            format!("{:.2} %", seconds / HOUR.as_secs_f64() * 100.0),
+            figure(processor),
+            ByteSize(usage::peak_rss(influxdb.pid())?).to_string(),
+        ]);
+        Ok::<f64, anyhow::Error>(seconds)
+    };
+
+    run(HISTOGRAMS, "no edges yet", day_before, 1)?;
+    copy_counts(&influxdb, day_before - HOUR)?;
+    total += run(HISTOGRAMS, "no late calls", tick, options.rounds)?;
+    total += run(MEASURES, "a week", tick, options.rounds)?;
+    let drift = influxdb.count(BUCKET, "algorithmia_drift", "psi")?;
+    ensure!(drift == (options.algorithms * METRICS.len()) as u64, "{drift} points of algorithmia_drift");
+    // One more call of each.
+    let late = (0..options.algorithms).map(|algorithm| {
+        let mut line = String::new();
+        call(&mut line, &mut Random::new(0), algorithm, (day_before - HOUR).as_nanosecond() as i64 + 1);
+        line
+    });
+    influxdb.write(late.collect::<String>())?;
+    run(HISTOGRAMS, "late calls of all algorithms", tick, 1)?;
+    println!("\n{table}\nBoth tasks: {} s, {:.1} % of the hour", figure(total), total / HOUR.as_secs_f64() * 100.0);
+    Ok(())
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// The calls.
+
+/// The metrics, and how their values are distributed.
+const METRICS: [(&str, fn(&mut Random) -> f64); 10] = [
+    ("risk_score", Random::unit),
+    ("approved", |random| random.below(2) as f64),
+    ("margin", Random::normal),
+    ("confidence", |random| 1.0 - random.unit() * random.unit()),
+    ("amount", |random| (3.0 + random.normal()).exp()),
+    ("temperature", |random| 1000.0 + random.normal()),
+    ("n_features", |random| random.below(40) as f64),
+    ("stars", |random| 1.0 + random.below(5) as f64),
+    ("waited", |random| -5.0 * random.unit().ln()),
+    ("duration_milliseconds", |random| (2.0 + random.normal() / 2.0).exp()),
+];
+
+fn call(lines: &mut String, random: &mut Random, algorithm: usize, time: i64) {
+    let _ = write!(lines, "algorithmia,algorithm_name=model_{algorithm},algorithm_owner=acme,algorithm_version=1.0.0 ");
+    for (metric, value) in METRICS {
+        let _ = write!(lines, "{metric}={},", value(random));
+    }
+    let _ = writeln!(lines, "request_id=\"req-{}\" {time}", random.uuid());
+}
+
+/// Writes the calls of one hour.
+fn fill(influxdb: &Influxdb, options: &Options, start: Timestamp) -> Result<()> {
+    let begun = Instant::now();
+    let each = options.calls / 24;
+    ensure!(each > 0, "less than one call an hour");
+    let batches = options.algorithms * each.div_ceil(BATCH);
+    let next = Mutex::new(0..batches);
+    let writer = || {
+        loop {
+            let Some(batch) = next.lock().unwrap_or_else(PoisonError::into_inner).next() else {
+                return Ok::<(), anyhow::Error>(());
+            };
+            let (algorithm, part) = (batch % options.algorithms, batch / options.algorithms);
+            let start = start.as_nanosecond() as i64;
+            let mut random = Random::new(start as u64 + batch as u64);
+            let mut lines = String::new();
+            for index in part * BATCH..each.min((part + 1) * BATCH) {
+                let time = start + (HOUR.as_nanos() as usize / each * index) as i64;
+                call(&mut lines, &mut random, algorithm, time);
+            }
+            influxdb.write(lines)?;
+        }
+    };
+    thread::scope(|scope| {
+        let writers: Vec<_> = (0..WRITERS).map(|_| scope.spawn(writer)).collect();
+        writers.into_iter().try_for_each(|writer| writer.join().expect("a writer does not panic"))
+    })?;
+    println!("The hour from {start} is written after {:.0} s", begun.elapsed().as_secs_f64());
+    Ok(())
+}
+
+/// Makes the counts of the hour from `last` those of each hour of the reference, which it is the last of.
+fn copy_counts(influxdb: &Influxdb, last: Timestamp) -> Result<()> {
+    for hours in 1..REFERENCE {
+        let rows = influxdb.query(&format!(
+            "from(bucket: \"{BUCKET}\")
+              |> range(start: {last}, stop: {})
+              |> filter(fn: (r) => r._measurement =~ /^algorithmia_(histogram|summary)$/)
+              |> timeShift(duration: -{hours}h)
+              |> to(bucket: \"{BUCKET}\")
+              |> group()
+              |> count()",
+            last + HOUR
+        ))?;
+        ensure!(!rows.is_empty(), "there are no counts");
+    }
+    Ok(())
+}
+
+/// How many seconds a run of a task takes, whose tick is at this time.
+fn run_task(influxdb: &Influxdb, name: &str, tick: Timestamp) -> Result<f64> {
+    let tasks = influxdb.list("tasks")?;
+    let task = tasks.iter().find(|task| task["name"] == name).context("there is no such task")?;
+    run_seconds(&influxdb.run_task(task["id"].as_str().context("a task has no id")?, Some(tick))?)
+}
