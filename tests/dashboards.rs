@@ -4,6 +4,8 @@
 mod calls;
 #[path = "dashboards/compare.rs"]
 mod compare;
+#[path = "dashboards/drift.rs"]
+mod drift;
 #[path = "dashboards/expected.rs"]
 mod expected;
 mod support;
@@ -18,9 +20,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, ensure};
 use calls::{
     Bad, Call, DAY, HOUR, MINUTE, Metric, ODD_METRIC, ODD_NAME, ODD_OWNER, ODD_VERSION, Producer, SECOND, TOPIC_TAG,
-    bad, messages,
+    bad, messages, share,
 };
 use compare::compare;
+use drift::{Drift, drifting};
 use expected::{ALL, CELLS, Choice, Rejection, World};
 use jiff::Timestamp;
 use serde_json::json;
@@ -167,26 +170,32 @@ fn variables_offer(influxdb: &Influxdb, calls: &[Call], now: i64) -> Result<()> 
 fn check_at(influxdb: &Influxdb, moments: &[i64]) -> Result<Vec<Row>> {
     for check in influxdb.list("checks")? {
         let task = check["taskID"].as_str().context("the check has no task")?;
-        let runs = format!("/api/v2/tasks/{task}/runs");
-        for moment in moments {
-            let moment = Timestamp::from_nanosecond((*moment).into())?;
-            influxdb.post_json(&runs, &json!({"scheduledFor": moment.to_string()}))?;
-        }
-        // None of them may be on its way when statuses are read: those of the clock, either.
-        wait_for("the runs of a check", LONG, || {
-            let all = influxdb.get(&runs)?;
-            let all = all["runs"].as_array().context("there is no list of runs")?;
-            ensure!(all.iter().all(|run| run["status"] != "failed"), "{} failed: {all:?}", check["name"]);
-            let done = all.iter().filter(|run| run["status"] == "success").count();
-            Ok((done == all.len() && done >= moments.len()).then_some(()))
-        })?;
-        let stop = influxdb.cli(["task", "update", "--id", task, "--status", "inactive"])?.output()?;
-        ensure!(stop.status.success(), "{}", String::from_utf8_lossy(&stop.stderr));
+        run_at(influxdb, task, moments).with_context(|| format!("in the check {}", check["name"]))?;
     }
     influxdb.query(
         "from(bucket: \"_monitoring\") |> range(start: -30d)
             |> filter(fn: (r) => r._measurement == \"statuses\" and r._field == \"_message\")",
     )
+}
+
+/// Runs a task as at each of some moments, and stops it.
+fn run_at(influxdb: &Influxdb, task: &str, moments: &[i64]) -> Result<()> {
+    let runs = format!("/api/v2/tasks/{task}/runs");
+    for moment in moments {
+        let moment = Timestamp::from_nanosecond((*moment).into())?;
+        influxdb.post_json(&runs, &json!({"scheduledFor": moment.to_string()}))?;
+    }
+    // None of them may be on its way when what they write is read: those of the clock, either.
+    wait_for("the runs of a task", LONG, || {
+        let all = influxdb.get(&runs)?;
+        let all = all["runs"].as_array().context("there is no list of runs")?;
+        ensure!(all.iter().all(|run| run["status"] != "failed"), "one failed: {all:?}");
+        let done = all.iter().filter(|run| run["status"] == "success").count();
+        Ok((done == all.len() && done >= moments.len()).then_some(()))
+    })?;
+    let stop = influxdb.cli(["task", "update", "--id", task, "--status", "inactive"])?.output()?;
+    ensure!(stop.status.success(), "{}", String::from_utf8_lossy(&stop.stderr));
+    Ok(())
 }
 
 /// The rejected messages, as they are stored.
@@ -593,5 +602,198 @@ fn cells_bear_further_tags_other_types_and_many_models() {
         coarse.window_ms = 5 * 60_000;
         choices.push(coarse);
         cells_show(&influxdb, &world, &choices)
+    });
+}
+
+// ================================================================================================== Algorithmia - Drift
+
+const DRIFT: &str = "Algorithmia - Drift";
+
+/// The dashboard of drift, in an InfluxDB with both templates, that of drift with some of its text replaced.
+fn influxdb_with_drift(dir: &Dir, replace: &[(&str, &str)]) -> Result<(Influxdb, Dashboard)> {
+    let influxdb = influxdb_with_template(dir)?;
+    let mut template = fs::read_to_string(repository("telegraf/influxdb-drift.yml"))?;
+    for (from, to) in replace {
+        ensure!(template.contains(from), "the template has no {from}");
+        template = template.replace(from, to);
+    }
+    influxdb.apply(&dir.write("influxdb-drift.yml", template)?, &[])?;
+    let dashboard = influxdb.dashboards()?.into_iter().find(|dashboard| dashboard.name == DRIFT);
+    Ok((influxdb, dashboard.context("there is no such dashboard")?))
+}
+
+/// The id of the task of a name.
+fn task(influxdb: &Influxdb, name: &str) -> Result<String> {
+    let tasks = influxdb.list("tasks")?;
+    let task = tasks.iter().find(|task| task["name"] == name).with_context(|| format!("there is no task {name}"))?;
+    Ok(task["id"].as_str().context("the task has no id")?.to_owned())
+}
+
+fn drift_cells_show(influxdb: &Influxdb, dashboard: &Dashboard, drift: &Drift, choices: &[Choice]) -> Result<()> {
+    let asks = |cell: &&stack::Cell| !cell.queries.is_empty();
+    let found = dashboard.cells.iter().filter(asks).map(|cell| (cell.name.as_str(), cell.queries.len()));
+    let known = drift::CELLS.iter().map(|(cell, queries)| (*cell, queries.len()));
+    assert_eq!(found.collect::<BTreeSet<_>>(), known.collect::<BTreeSet<_>>());
+
+    let mut failures = Vec::new();
+    for choice in choices {
+        let v = variables(choice)?;
+        for cell in dashboard.cells.iter().filter(asks) {
+            let (_, expectations) = drift::CELLS.iter().find(|known| known.0 == cell.name).context("checked above")?;
+            for (query, expectation) in cell.queries.iter().zip(*expectations) {
+                let asked = now();
+                let shown = influxdb
+                    .query_with(query, &v)
+                    .and_then(|rows| compare(cell, &rows, &(asked..now()), &expectation(drift, choice)));
+                if let Err(error) = shown {
+                    failures.push(format!("{}, with {choice:?}:\n{error:#}", cell.name));
+                }
+            }
+        }
+    }
+    let short = failures.iter().map(|failure| failure.chars().take(3000).collect::<String>()).collect::<Vec<_>>();
+    ensure!(failures.is_empty(), "{} failures\n\n{}", failures.len(), short.join("\n\n"));
+    Ok(())
+}
+
+#[test]
+fn drift_cells_show_what_was_measured() {
+    let _turn = shared_turn();
+    stack::test("drift-cells", |dir| {
+        let (influxdb, dashboard) = influxdb_with_drift(dir, &[])?;
+        let latest = now() / HOUR * HOUR - 3 * HOUR;
+        let end = latest + 2 * HOUR + 17 * MINUTE;
+        let in_range = |start: i64, stop: i64, chosen: [&str; 4]| choice(start, stop, chosen);
+
+        // Nothing yet: no rows, and no errors.
+        let chosen = ["(all)", "credit_card_approval", "(all)", "risk_score"];
+        for chosen in [chosen, ["asli", "credit_card_approval", "1.0.6", "risk_score"], [""; 4]] {
+            let choice = in_range(latest - 7 * DAY, end, chosen)?;
+            drift_cells_show(&influxdb, &dashboard, &Drift::default(), &[choice])?;
+        }
+
+        let mut drift = drifting(latest);
+        influxdb.write(drift.lines())?;
+        drift.statuses = check_at(&influxdb, &[latest + 30 * MINUTE, latest + HOUR + 30 * MINUTE])?;
+        let ours = drift
+            .statuses
+            .iter()
+            .filter(|status| status.get("_check_name") == Some(&Value::String("Drift Alert".to_owned())));
+        let levels = ours.filter_map(|status| match status.get("_level") {
+            Some(Value::String(level)) => Some(level.as_str()),
+            _ => None,
+        });
+        assert_eq!(levels.collect::<BTreeSet<_>>(), BTreeSet::from(["crit", "ok", "warn"]));
+
+        let week = latest - 7 * DAY + 11 * MINUTE;
+        let whole = latest - 9 * DAY;
+        let card = "credit_card_approval";
+        drift_cells_show(
+            &influxdb,
+            &dashboard,
+            &drift,
+            &[
+                in_range(week, end, chosen)?,
+                in_range(whole, end, ["asli", card, "1.0.6", "approved"])?,
+                in_range(whole, end, ["asli", card, "(all)", "stars"])?,
+                // A new version, which is not in all of the reference.
+                in_range(week, end, ["asli", card, "1.1.0", "risk_score"])?,
+                in_range(week, end, ["bob", card, "(all)", "risk_score"])?,
+                in_range(whole, end, ["(all)", "orphan", "(all)", "risk_score"])?,
+                in_range(whole, end, [ODD_OWNER, ODD_NAME, ODD_VERSION, ODD_METRIC])?,
+                in_range(whole, end, ["(all)", ODD_NAME, "(all)", ODD_METRIC])?,
+                // Not reported of late; reported but not compared; never reported.
+                in_range(whole, end, ["(all)", card, "(all)", "gone"])?,
+                in_range(whole, end, ["(all)", card, "(all)", "n_features"])?,
+                in_range(whole, end, ["(all)", card, "(all)", "no_such_metric"])?,
+                in_range(whole, end, ["(all)", "no_such_algorithm", "(all)", "risk_score"])?,
+                // A shorter range than a day; one that ends earlier, at the very time of a point; one that lies before all of them.
+                in_range(end - HOUR, end, chosen)?,
+                in_range(latest - 2 * DAY, latest - 4 * HOUR, chosen)?,
+                in_range(latest - 40 * DAY, latest - 30 * DAY, chosen)?,
+                in_range(week, end, [""; 4])?,
+            ],
+        )
+    });
+}
+
+#[test]
+fn drift_cells_fit_what_the_tasks_write() {
+    let _turn = shared_turn();
+    stack::test("drift-tasks", |dir| {
+        let (influxdb, dashboard) = influxdb_with_drift(dir, &[("groupKey = \"\"", "groupKey = \"gender\"")])?;
+        let start = now() / HOUR * HOUR - 3 * HOUR;
+        let mut producer = Producer::default();
+        // The reference begins and ends with the second and the third of these hours; the others are none of it. No two are alike.
+        let reference = start + HOUR - 8 * DAY..start + HOUR - DAY;
+        let hours = [reference.start - HOUR, reference.start, reference.end - HOUR, reference.end, start];
+        for (hour, power) in hours.into_iter().zip([1.0, 2.0, 2.3, 4.0, 1.7]) {
+            for call in 0..600 {
+                let number = producer.calls.len() as u64;
+                let dice = share(number).powf(power);
+                let gender = if number.is_multiple_of(2) { "f" } else { "m" };
+                let metrics = [
+                    ("risk_score", Metric::Number(dice)),
+                    ("approved", Metric::Flag(dice < 0.5)),
+                    ("gender", Metric::Text(gender.to_owned())),
+                ];
+                let model = ["asli", "credit_card_approval", ["1.0.6", "1.1.0"][usize::from(call == 0)]];
+                producer.exact(model, hour + call * 5 * SECOND + 1, &metrics);
+            }
+        }
+        influxdb.write(converted(&[], &producer.calls.iter().map(metric_of).collect::<Vec<_>>())?)?;
+        for hour in hours {
+            run_at(&influxdb, &task(&influxdb, "Drift - Histograms")?, &[hour + HOUR])?;
+        }
+        run_at(&influxdb, &task(&influxdb, "Drift - Measures")?, &[start + HOUR])?;
+        check_at(&influxdb, &[start + 30 * MINUTE, start + HOUR + 30 * MINUTE])?;
+
+        for metric in ["risk_score", "approved"] {
+            let choice = choice(start - 9 * DAY, start + 3 * HOUR, ["(all)", "credit_card_approval", "(all)", metric])?;
+            let v = variables(&choice)?;
+            let mut sum = 0.0;
+            for cell in &dashboard.cells {
+                for query in &cell.queries {
+                    let rows = influxdb.query_with(query, &v).with_context(|| format!("in {}", cell.name))?;
+                    ensure!(!rows.is_empty(), "{} shows nothing of {metric}", cell.name);
+                    if cell.name == "Where the Values Went: the Bins of the PSI" {
+                        sum = rows
+                            .iter()
+                            .map(|row| match row.get("psi") {
+                                Some(Value::Float(psi)) => *psi,
+                                other => panic!("{other:?} is no part of the PSI"),
+                            })
+                            .sum();
+                    }
+                }
+            }
+            // Where the cell takes the same hours for the reference, and the same bins, as the task does.
+            let measured = influxdb.points(BUCKET, "algorithmia_drift")?;
+            let measured = measured.iter().find_map(|point| match point.fields.get("psi") {
+                Some(Value::Float(psi)) if point.tags["metric"] == metric => Some(*psi),
+                _ => None,
+            });
+            let psi = measured.with_context(|| format!("there is no PSI of {metric}"))?;
+            ensure!(psi > 0.001 && (psi - sum).abs() < 1e-9, "the bins of {metric} add up to {sum}, the PSI is {psi}");
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn no_cell_lies_on_another() {
+    let _turn = shared_turn();
+    stack::test("cells-apart", |dir| {
+        let (influxdb, _) = influxdb_with_drift(dir, &[])?;
+        for dashboard in influxdb.dashboards()? {
+            let mut taken = BTreeSet::new();
+            for cell in &dashboard.cells {
+                ensure!(cell.x >= 0 && cell.x + cell.w <= 12, "{} is not within the 12 columns", cell.name);
+                for place in (cell.x..cell.x + cell.w).flat_map(|x| (cell.y..cell.y + cell.h).map(move |y| (x, y))) {
+                    ensure!(taken.insert(place), "{}: {} lies on another cell", dashboard.name, cell.name);
+                }
+            }
+        }
+        Ok(())
     });
 }

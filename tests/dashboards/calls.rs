@@ -120,7 +120,7 @@ fn noise(seed: u64) -> u64 {
 }
 
 /// The same between 0 and 1.
-fn share(seed: u64) -> f64 {
+pub fn share(seed: u64) -> f64 {
     noise(seed) as f64 / u64::MAX as f64
 }
 

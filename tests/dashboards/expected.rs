@@ -220,23 +220,23 @@ fn max(values: &[f64]) -> f64 {
 }
 
 /// As Algorithmia writes it.
-fn owner_and_name(owner: &str, name: &str) -> String {
+pub fn owner_and_name(owner: &str, name: &str) -> String {
     if owner.is_empty() { name.to_owned() } else { format!("{owner}/{name}") }
 }
 
-fn text(text: impl Into<String>) -> Shown {
+pub fn text(text: impl Into<String>) -> Shown {
     Shown::Is(Value::String(text.into()))
 }
 
-fn float(number: f64) -> Shown {
+pub fn float(number: f64) -> Shown {
     Shown::Is(Value::Float(number))
 }
 
-fn time(time: i64) -> Shown {
+pub fn time(time: i64) -> Shown {
     Shown::Is(Value::Time(time))
 }
 
-fn row<const N: usize>(columns: [(&str, Shown); N]) -> BTreeMap<String, Shown> {
+pub fn row<const N: usize>(columns: [(&str, Shown); N]) -> BTreeMap<String, Shown> {
     columns.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
