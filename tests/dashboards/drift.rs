@@ -23,7 +23,7 @@ pub struct Hour {
     pub stddev: f64,
 }
 
-/// A point of `algorithmia_drift`.
+/// A point of `algorithmia_drift`, about the hour that ended then.
 pub struct Measure {
     pub model: Model,
     pub metric: &'static str,
@@ -51,7 +51,7 @@ type Expectation = fn(&Drift, &Choice) -> Expected;
 pub const CELLS: &[(&str, &[Expectation])] = &[
     ("Highest PSI", &[highest]),
     ("What Drifted", &[ranked]),
-    ("Drift Alert: Latest Statuses", &[statuses]),
+    ("Latest Status of Each Check of Drift", &[statuses]),
     (
         "PSI of Each Metric",
         &[
@@ -176,7 +176,10 @@ impl Drift {
             let mut fields = fields.collect::<Vec<_>>().join(",");
             if let Some((version, Range { start, end })) = reference {
                 let version = version.replace('\\', "\\\\").replace('"', "\\\"");
-                fields += &format!(",reference_version=\"{version}\",reference_start={start}i,reference_stop={end}i");
+                fields += &format!(
+                    ",current_start={}i,reference_version=\"{version}\",reference_start={start}i,reference_stop={end}i",
+                    time - HOUR
+                );
             }
             writeln!(lines, "algorithmia_drift{tags} {fields} {time}").expect("a string");
         }
@@ -278,22 +281,24 @@ fn statuses(drift: &Drift, choice: &Choice) -> Expected {
         _ => String::new(),
     };
     let mut latest: BTreeMap<_, (i64, &Row)> = BTreeMap::new();
-    for status in drift.statuses.iter().filter(|status| tag(status, "_check_name") == "Drift Alert") {
+    for status in drift.statuses.iter().filter(|status| tag(status, "_source_measurement") == "algorithmia_drift") {
         let Some(Value::Time(at)) = status.get("_time") else { panic!("a status has no time: {status:?}") };
         let owner = tag(status, "algorithm_owner");
         if shown(choice, *at) && (choice.owner == ALL || (choice.owner == owner && !owner.is_empty())) {
-            let of = ["algorithm_owner", "algorithm_name", "algorithm_version", "metric"].map(|name| tag(status, name));
+            let of = ["_check_name", "algorithm_owner", "algorithm_name", "algorithm_version", "metric"]
+                .map(|name| tag(status, name));
             let newest = latest.entry(of).or_insert((*at, status));
             if *at > newest.0 {
                 *newest = (*at, status);
             }
         }
     }
-    let rows = latest.into_iter().map(|([owner, name, version, metric], (at, status))| {
+    let rows = latest.into_iter().map(|([check, owner, name, version, metric], (at, status))| {
         let level = tag(status, "_level");
         let rank = ["crit", "warn", "info", "ok"].iter().position(|other| *other == level).expect("a level");
         let row = row([
             ("level", text(level)),
+            ("check", text(check)),
             ("algorithm", text(owner_and_name(&owner, &name))),
             ("version", text(version)),
             ("metric", text(metric)),
@@ -429,7 +434,7 @@ fn compared(drift: &Drift, choice: &Choice) -> Option<Compared> {
     let model = last.model;
     Some(Compared {
         version: model[2],
-        current: within(model[2], last.time..last.time + 1),
+        current: within(model[2], last.time - HOUR..last.time),
         reference_version: version,
         reference: within(version, times),
     })
@@ -622,7 +627,7 @@ fn measures(drift: &mut Drift, model: Model, latest: i64, seed: u64) {
                     fields.extend([("mean_shift", dice(5) * 2.0 - 1.0), ("median_shift", dice(6) * 2.0 - 1.0)]);
                 }
             }
-            let time = latest + hour * HOUR;
+            let time = latest + (hour + 1) * HOUR;
             if metric == "approved" {
                 for (number, group) in ["f", "m", "not, said"].into_iter().enumerate() {
                     let fields = [("approvals", dice(10 + number as u64)), ("approvals_reference", dice(20))];
@@ -632,8 +637,8 @@ fn measures(drift: &mut Drift, model: Model, latest: i64, seed: u64) {
             }
             let reference = match model {
                 // A baseline is pinned.
-                ["asli", _, "1.1.0"] => ("1.0.6", time + HOUR - 9 * DAY..time + HOUR - DAY),
-                [.., version] => (version, time + HOUR - 8 * DAY..time + HOUR - DAY),
+                ["asli", _, "1.1.0"] => ("1.0.6", time - 9 * DAY..time - DAY),
+                [.., version] => (version, time - 8 * DAY..time - DAY),
             };
             let reference = Some(reference);
             drift.measures.push(Measure { model, metric, group: "", time, fields, reference });
