@@ -19,11 +19,11 @@ use std::sync::PoisonError;
 use std::thread;
 use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use bytesize::ByteSize;
 use clap::Parser;
 use jiff::{SignedDuration, Timestamp};
-use stack::{BUCKET, Dir, Influxdb};
+use stack::{BUCKET, Dir, Influxdb, Value};
 use support::table::Table;
 use support::{Random, figure, machine, run_seconds, spread, usage};
 
@@ -103,7 +103,7 @@ fn measure(dir: &Dir, options: &Options) -> Result<()> {
     };
 
     run(HISTOGRAMS, "no edges yet", day_before, 1)?;
-    copy_counts(&influxdb, day_before - HOUR)?;
+    copy_counts(&influxdb)?;
     total += run(HISTOGRAMS, "no late calls", tick, options.rounds)?;
     total += run(MEASURES, "a week", tick, options.rounds)?;
     let drift = influxdb.count(BUCKET, "algorithmia_drift", "psi")?;
@@ -176,20 +176,28 @@ fn fill(influxdb: &Influxdb, options: &Options, start: Timestamp) -> Result<()> 
     Ok(())
 }
 
-/// Makes the counts of the hour from `last` those of each hour of the reference, which it is the last of.
-fn copy_counts(influxdb: &Influxdb, last: Timestamp) -> Result<()> {
+/// Makes the counts of the one hour that there are those of each hour of the reference, which it is the last of.
+fn copy_counts(influxdb: &Influxdb) -> Result<()> {
+    let mut points = influxdb.points(BUCKET, "algorithmia_histogram")?;
+    points.extend(influxdb.points(BUCKET, "algorithmia_summary")?);
+    ensure!(!points.is_empty(), "there are no counts");
     for hours in 1..REFERENCE {
-        let rows = influxdb.query(&format!(
-            "from(bucket: \"{BUCKET}\")
-              |> range(start: {last}, stop: {})
-              |> filter(fn: (r) => r._measurement =~ /^algorithmia_(histogram|summary)$/)
-              |> timeShift(duration: -{hours}h)
-              |> to(bucket: \"{BUCKET}\")
-              |> group()
-              |> count()",
-            last + HOUR
-        ))?;
-        ensure!(!rows.is_empty(), "there are no counts");
+        for points in points.chunks(BATCH) {
+            let mut lines = String::new();
+            for point in points {
+                // No character in them has to be escaped.
+                let tags = point.tags.iter().map(|(key, value)| format!(",{key}={value}")).collect::<String>();
+                let fields = point.fields.iter().map(|(key, value)| match value {
+                    Value::Integer(value) => Ok(format!("{key}={value}i")),
+                    Value::Float(value) => Ok(format!("{key}={value}")),
+                    other => bail!("{key} is {other:?}"),
+                });
+                let fields = fields.collect::<Result<Vec<_>>>()?.join(",");
+                let time = i128::from(point.time_ns) - (HOUR * hours).as_nanos();
+                let _ = writeln!(lines, "{}{tags} {fields} {time}", point.measurement);
+            }
+            influxdb.write(lines)?;
+        }
     }
     Ok(())
 }

@@ -98,7 +98,7 @@ fn cloud(cell: &Cell, rows: &[Row], expected: &[(i64, f64, Labels)]) -> Result<(
         rows.iter().map(|row| Ok((time(row)?, number(row)?, labels(row, &names)?))).collect::<Result<Vec<_>>>()?;
     let mut expected = expected.to_vec();
     for points in [&mut points, &mut expected] {
-        points.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
+        points.sort_by(|a, b| a.0.cmp(&b.0).then(a.2.cmp(&b.2)).then(a.1.total_cmp(&b.1)));
     }
     ensure!(points.len() == expected.len(), "there are {} points instead of {}", points.len(), expected.len());
     for (point, expected) in points.iter().zip(&expected) {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
+use std::ops::Range;
 
 use stack::{Row, Value};
 
@@ -22,13 +23,15 @@ pub struct Hour {
     pub stddev: f64,
 }
 
-/// A point of `algorithmia_drift`.
+/// A point of `algorithmia_drift`, about the hour that ended then.
 pub struct Measure {
     pub model: Model,
     pub metric: &'static str,
     pub group: &'static str,
     pub time: i64,
     pub fields: BTreeMap<&'static str, f64>,
+    /// What it was compared with: a version, and the time of its calls.
+    pub reference: Option<(&'static str, Range<i64>)>,
 }
 
 /// All that there is to show.
@@ -48,7 +51,7 @@ type Expectation = fn(&Drift, &Choice) -> Expected;
 pub const CELLS: &[(&str, &[Expectation])] = &[
     ("Highest PSI", &[highest]),
     ("What Drifted", &[ranked]),
-    ("Drift Alert: Latest Statuses", &[statuses]),
+    ("Latest Status of Each Check of Drift", &[statuses]),
     (
         "PSI of Each Metric",
         &[
@@ -164,13 +167,20 @@ impl Drift {
         for (model, time, calls) in &self.calls {
             writeln!(lines, "algorithmia_summary{} calls={calls}i {time}", tags(*model, &[])).expect("a string");
         }
-        for Measure { model, metric, group, time, fields } in &self.measures {
+        for Measure { model, metric, group, time, fields, reference } in &self.measures {
             let tags = tags(*model, &[("metric", metric), ("group", group)]);
             let fields = fields.iter().map(|(field, value)| match *field {
                 "reference" | "current" => format!("{field}={}i", *value as i64),
                 _ => format!("{field}={value}"),
             });
-            let fields = fields.collect::<Vec<_>>().join(",");
+            let mut fields = fields.collect::<Vec<_>>().join(",");
+            if let Some((version, Range { start, end })) = reference {
+                let version = version.replace('\\', "\\\\").replace('"', "\\\"");
+                fields += &format!(
+                    ",current_start={}i,reference_version=\"{version}\",reference_start={start}i,reference_stop={end}i",
+                    time - HOUR
+                );
+            }
             writeln!(lines, "algorithmia_drift{tags} {fields} {time}").expect("a string");
         }
         lines
@@ -271,22 +281,24 @@ fn statuses(drift: &Drift, choice: &Choice) -> Expected {
         _ => String::new(),
     };
     let mut latest: BTreeMap<_, (i64, &Row)> = BTreeMap::new();
-    for status in drift.statuses.iter().filter(|status| tag(status, "_check_name") == "Drift Alert") {
+    for status in drift.statuses.iter().filter(|status| tag(status, "_source_measurement") == "algorithmia_drift") {
         let Some(Value::Time(at)) = status.get("_time") else { panic!("a status has no time: {status:?}") };
         let owner = tag(status, "algorithm_owner");
         if shown(choice, *at) && (choice.owner == ALL || (choice.owner == owner && !owner.is_empty())) {
-            let of = ["algorithm_owner", "algorithm_name", "algorithm_version", "metric"].map(|name| tag(status, name));
+            let of = ["_check_name", "algorithm_owner", "algorithm_name", "algorithm_version", "metric"]
+                .map(|name| tag(status, name));
             let newest = latest.entry(of).or_insert((*at, status));
             if *at > newest.0 {
                 *newest = (*at, status);
             }
         }
     }
-    let rows = latest.into_iter().map(|([owner, name, version, metric], (at, status))| {
+    let rows = latest.into_iter().map(|([check, owner, name, version, metric], (at, status))| {
         let level = tag(status, "_level");
         let rank = ["crit", "warn", "info", "ok"].iter().position(|other| *other == level).expect("a level");
         let row = row([
             ("level", text(level)),
+            ("check", text(check)),
             ("algorithm", text(owner_and_name(&owner, &name))),
             ("version", text(version)),
             ("metric", text(metric)),
@@ -402,26 +414,46 @@ fn thousand(distributions: &[(Labels, Distribution)]) -> Expected {
     Expected::Cloud(points)
 }
 
-/// The reference, and what is compared with it: of the last comparison, and of those the one with the highest PSI.
-fn compared(drift: &Drift, choice: &Choice) -> Option<(Model, Distribution, Distribution)> {
+struct Compared {
+    version: &'static str,
+    current: Distribution,
+    reference_version: &'static str,
+    reference: Distribution,
+}
+
+/// The last comparison, and of several the one with the highest PSI.
+fn compared(drift: &Drift, choice: &Choice) -> Option<Compared> {
     let latest = latest(drift.of_metric(choice, "psi")).into_values();
     let last = latest.max_by(|a, b| a.of.time.cmp(&b.of.time).then(a.value.total_cmp(&b.value)))?.of;
-    let until = last.time + HOUR - DAY;
-    let within = |times: std::ops::Range<i64>| {
-        let hours = drift.hours.iter().filter(|hour| hour.model == last.model && hour.metric == choice.metric);
+    let (version, times) = last.reference.clone().expect("a PSI comes with it");
+    let within = |version: &str, times: Range<i64>| {
+        let of = |hour: &&Hour| hour.model[..2] == last.model[..2] && hour.model[2] == version;
+        let hours = drift.hours.iter().filter(of).filter(|hour| hour.metric == choice.metric);
         Distribution::of(hours.filter(|hour| times.contains(&hour.time)))
     };
-    Some((last.model, within(until - 7 * DAY..until), within(last.time..last.time + HOUR)))
+    let model = last.model;
+    Some(Compared {
+        version: model[2],
+        current: within(model[2], last.time - HOUR..last.time),
+        reference_version: version,
+        reference: within(version, times),
+    })
 }
 
 fn reference_and_current(drift: &Drift, choice: &Choice) -> Expected {
-    let Some((model, reference, current)) = compared(drift, choice) else { return Expected::Cloud(Vec::new()) };
-    let labels = |window: &str| Labels::from([("window", window.to_owned()), ("version", model[2].to_owned())]);
-    thousand(&[(labels("reference"), reference), (labels("current"), current)])
+    let Some(compared) = compared(drift, choice) else { return Expected::Cloud(Vec::new()) };
+    let labels =
+        |window: &str, version: &str| Labels::from([("window", window.to_owned()), ("version", version.to_owned())]);
+    thousand(&[
+        (labels("reference", compared.reference_version), compared.reference),
+        (labels("current", compared.version), compared.current),
+    ])
 }
 
 fn bins(drift: &Drift, choice: &Choice) -> Expected {
-    let Some((_, reference, current)) = compared(drift, choice) else { return Expected::Table(Vec::new()) };
+    let Some(Compared { reference, current, .. }) = compared(drift, choice) else {
+        return Expected::Table(Vec::new());
+    };
     let currents: BTreeMap<_, _> = current.counts.iter().map(|(edge, count)| (edge.to_string(), *count)).collect();
     if reference.total == 0 || current.total == 0 {
         return Expected::Table(Vec::new());
@@ -595,15 +627,21 @@ fn measures(drift: &mut Drift, model: Model, latest: i64, seed: u64) {
                     fields.extend([("mean_shift", dice(5) * 2.0 - 1.0), ("median_shift", dice(6) * 2.0 - 1.0)]);
                 }
             }
-            let time = latest + hour * HOUR;
+            let time = latest + (hour + 1) * HOUR;
             if metric == "approved" {
                 for (number, group) in ["f", "m", "not, said"].into_iter().enumerate() {
                     let fields = [("approvals", dice(10 + number as u64)), ("approvals_reference", dice(20))];
-                    drift.measures.push(Measure { model, metric, group, time, fields: fields.into() });
+                    drift.measures.push(Measure { model, metric, group, time, fields: fields.into(), reference: None });
                 }
                 fields.extend([("approvals_difference", dice(30)), ("approvals_ratio", dice(31))]);
             }
-            drift.measures.push(Measure { model, metric, group: "", time, fields });
+            let reference = match model {
+                // A baseline is pinned.
+                ["asli", _, "1.1.0"] => ("1.0.6", time - 9 * DAY..time - DAY),
+                [.., version] => (version, time - 8 * DAY..time - DAY),
+            };
+            let reference = Some(reference);
+            drift.measures.push(Measure { model, metric, group: "", time, fields, reference });
         }
     }
 }
