@@ -170,10 +170,7 @@ fn drift_has_the_options_and_numbers_of_its_template() -> Result<()> {
     for (text, row) in [
         ("  every: 1h\n  offset: 10m\n", "| `every` | `1h` |"),
         ("  every: 1h\n  offset: 20m\n", "| `offset` | `10m`, `20m` |"),
-        ("  every: 30m\n  offset: 15s\n", "| 30 | the check *Drift Alert*"),
-        ("range(start: -90m, stop: -60m)", "`range(start: -1470m, stop: -1440m)`"),
-        ("level: WARN\n      value: 0.1\n", "WARN above 0.1 "),
-        ("level: CRIT\n      value: 0.25\n", "CRIT above 0.25"),
+        ("  every: 30m\n  offset: 15s\n", "| 30 | the checks"),
         ("limit(n: 512)", "up to 512 of them"),
         ("r.rank >= 24.0 and int(v: r.rank) % 8 == 0", "the 24th and every 8th after it"),
         ("r.edges < 192.0", "From 192 edges on none are added"),
@@ -181,9 +178,42 @@ fn drift_has_the_options_and_numbers_of_its_template() -> Result<()> {
         ("+ 0.5) / (float(v: references) + 5.0)", "p = (r + 0.5) / (n_R + 5)"),
         ("date.sub(d: 90d, from: referenceStop)", "in the 90 days that end one gap ago"),
     ] {
-        ensure!(template.contains(text), "telegraf/influxdb-drift.yml has no {text:?}: what does docs/drift.md say of it?");
+        ensure!(
+            template.contains(text),
+            "telegraf/influxdb-drift.yml has no {text:?}: what does docs/drift.md say of it?"
+        );
         ensure!(document.replace('\n', " ").contains(row), "docs/drift.md does not say {row:?}");
     }
+    Ok(())
+}
+
+#[test]
+fn drift_has_the_bounds_of_its_checks() -> Result<()> {
+    let document = fs::read_to_string(repository("docs/drift.md"))?;
+    let template = fs::read_to_string(repository("telegraf/influxdb-drift.yml"))?;
+    let mut count = 0;
+    for check in template.split("\n---\n").filter(|part| part.contains("\nkind: CheckThreshold\n")) {
+        let after = |key: &str| {
+            let values = check.lines().filter_map(move |line| line.trim_start_matches([' ', '-']).strip_prefix(key));
+            values.map(str::to_owned).collect::<Vec<_>>()
+        };
+        let names = after("name: ");
+        let name = names.iter().find(|name| name.ends_with(" Alert")).context("a check has no name")?;
+        let row = document.lines().find(|line| line.starts_with(&format!("| {name} |")));
+        let row = row.with_context(|| format!("docs/drift.md has no row for {name}"))?;
+        let bounds = after("type: ").into_iter().zip(after("level: ").into_iter().zip(after("value: ")));
+        let mut cells = vec!["", ""];
+        let texts: Vec<_> = bounds
+            .map(|(kind, (level, value))| {
+                (usize::from(level == "CRIT"), format!("{} {value}", if kind == "greater" { "above" } else { "below" }))
+            })
+            .collect();
+        texts.iter().for_each(|(column, text)| cells[*column] = text);
+        let said: Vec<_> = row.trim_matches('|').split('|').map(str::trim).skip(2).collect();
+        ensure!(said == cells, "docs/drift.md says {said:?} of {name}, whose bounds are {cells:?}");
+        count += 1;
+    }
+    ensure!(count == 3, "{count} checks");
     Ok(())
 }
 

@@ -6,11 +6,11 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use jiff::{RoundMode, SignedDuration, Timestamp, TimestampRound, Unit};
-use serde_json::json;
 use stack::{BUCKET, Dashboard, Dir, Influxdb, Kafka, ORG, PASSWORD, Receiver, TOKEN, Telegraf, USER, wait_for};
 
 use crate::models::{Fate, Simulation};
@@ -35,14 +35,12 @@ const MINUTE: SignedDuration = SignedDuration::from_mins(1);
 
 /// What an hour is to the shipped influxdb-drift.yml, a minute is to the demo, and the new version of the model that drifts is compared
 /// with the old one: what is edited, what it becomes, and in how many places.
-const MINUTES: [(&str, &str, usize); 11] = [
+const MINUTES: [(&str, &str, usize); 9] = [
     ("every: 1h", "every: 1m", 2),
     ("offset: 10m", "offset: 10s", 1),
     ("offset: 20m", "offset: 20s", 1),
-    // The check.
-    ("every: 30m", "every: 1m", 2),
-    ("offset: 15s", "offset: 30s", 1),
-    ("range(start: -90m, stop: -60m)", "range(start: -1m)", 1),
+    // The checks.
+    ("every: 30m", "every: 30s", 6),
     ("reference = 7d", "reference = 10m", 1),
     ("gap = 1d", "gap = 5m", 2),
     ("enough = 500", "enough = 250", 2),
@@ -199,42 +197,30 @@ impl Servers {
     pub fn compare_history(&self, end: Timestamp, interrupted: &AtomicBool) -> Result<()> {
         let began = Instant::now();
         let last = end.round(TimestampRound::new().smallest(Unit::Minute).mode(RoundMode::Trunc))?;
-        let ticks = |count| (0..count).rev().map(move |ago| last - MINUTE * ago).collect::<Vec<_>>();
-        for (task, count) in [("Drift - Histograms", COUNTED), ("Drift - Measures", COMPARED)] {
-            let (first, others) = (&ticks(count)[..1], &ticks(count)[1..]);
+        for (name, count) in [("Drift - Histograms", COUNTED), ("Drift - Measures", COMPARED)] {
+            let tasks = self.influxdb.list("tasks")?;
+            let task = tasks.iter().find(|task| task["name"] == name);
+            let task = task.and_then(|task| task["id"].as_str()).with_context(|| format!("there is no task {name}"))?;
+            let ticks = (0..count).rev().map(|ago| last - MINUTE * ago).collect::<Vec<_>>();
             // The first lays the edges that the others count at.
-            self.run_task(task, first, interrupted)?;
-            // InfluxDB runs at the same time all that it is asked to run, and would choke.
-            for ticks in others.chunks(TOGETHER) {
-                self.run_task(task, ticks, interrupted)?;
+            let (first, others) = ticks.split_at(1);
+            for ticks in std::iter::once(first).chain(others.chunks(TOGETHER)) {
+                ensure!(!interrupted.load(Ordering::SeqCst), "interrupted");
+                thread::scope(|scope| {
+                    let run = |tick: &Timestamp| {
+                        let tick = *tick;
+                        scope.spawn(move || self.influxdb.run_task(task, Some(tick)))
+                    };
+                    let runs = ticks.iter().map(run).collect::<Vec<_>>();
+                    let ended =
+                        |run: thread::ScopedJoinHandle<'_, Result<_>>| run.join().map_err(|_| anyhow!("a panic"))?;
+                    runs.into_iter().try_for_each(|run| ended(run).map(drop))
+                })?;
             }
         }
         let seconds = began.elapsed().as_secs_f64();
         say(format!("{COUNTED} minutes are counted, and the last {COMPARED} compared, in {seconds:.1} s"));
         Ok(())
-    }
-
-    /// Runs a task as at each of some moments.
-    fn run_task(&self, name: &str, ticks: &[Timestamp], interrupted: &AtomicBool) -> Result<()> {
-        let tasks = self.influxdb.list("tasks")?;
-        let task =
-            tasks.iter().find(|task| task["name"] == name).with_context(|| format!("there is no task {name}"))?;
-        let runs = format!("/api/v2/tasks/{}/runs", task["id"].as_str().context("a task has no id")?);
-        let start = |tick: &Timestamp| {
-            let run = self.influxdb.post_json(&runs, &json!({"scheduledFor": tick.to_string()}))?;
-            Ok(run["id"].as_str().context("a run has no id")?.to_owned())
-        };
-        let started = ticks.iter().map(start).collect::<Result<Vec<_>>>()?;
-        wait_for(&format!("{} runs of {name}", started.len()), PATIENCE, || {
-            ensure!(!interrupted.load(Ordering::SeqCst), "interrupted");
-            let all = self.influxdb.get(&format!("{runs}?limit=500"))?;
-            let all = all["runs"].as_array().context("there is no list of runs")?;
-            let is_done = |id: &String| all.iter().any(|run| run["id"] == *id && run["status"] == "success");
-            if let Some(failed) = all.iter().find(|run| run["status"] == "failed") {
-                bail!("{name} has failed: {failed}");
-            }
-            Ok(started.iter().all(is_done).then_some(()))
-        })
     }
 
     /// Where everything is.

@@ -11,6 +11,7 @@ use crate::servers::{GROUP, Servers, TOPIC};
 /// The checks that the story is about.
 pub const RISK_SCORE_ALERT: &str = "Risk Score Alert";
 pub const DRIFT_ALERT: &str = "Drift Alert";
+pub const GROUP_ALERT: &str = "Group Alert";
 
 /// A status that is older is of a model that is not called any more.
 const RECENT: SignedDuration = SignedDuration::from_mins(3);
@@ -205,7 +206,7 @@ fn columns() -> String {
     KEY.map(|name| format!("\"{name}\"")).join(", ")
 }
 
-/// All population stability indices that were computed, of a model's metric for the interval that begins at a time.
+/// All population stability indices that were computed, of a model's metric for the interval that ends at a time.
 pub fn stability(servers: &Servers) -> Result<BTreeMap<(Key, String, Timestamp), f64>> {
     let rows = servers.influxdb.query(&format!(
         "from(bucket: \"{BUCKET}\") |> range(start: 0) \

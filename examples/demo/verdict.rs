@@ -10,7 +10,9 @@ use stack::{BUCKET, Value, Variables, wait_for};
 
 use crate::models::DRIFTING;
 use crate::servers::Servers;
-use crate::state::{DRIFT_ALERT, Delivery, Key, Level, RISK_SCORE_ALERT, State, Status, stability, statuses};
+use crate::state::{
+    DRIFT_ALERT, Delivery, GROUP_ALERT, Key, Level, RISK_SCORE_ALERT, State, Status, stability, statuses,
+};
 use crate::traffic::{Ledger, Sent};
 use crate::view::number;
 
@@ -127,8 +129,8 @@ fn drift(servers: &Servers, state: &State) -> Result<Finding> {
     let mut told = BTreeSet::new();
     for status in all.iter().filter(|status| status.check == DRIFT_ALERT) {
         let Status { key, metric, level, time, .. } = status;
-        // A check looks at the minute before, and the time of a comparison is the beginning of its interval.
-        let psi = stored.get(&(key.clone(), metric.clone(), *time - MINUTE));
+        // The time of a comparison is the end of its minute, and the check ticks half a minute later.
+        let psi = stored.get(&(key.clone(), metric.clone(), *time - MINUTE / 2));
         let message = psi.map(|psi| drift_message(*level, metric, key, *psi));
         if message.as_ref() != Some(&status.message) {
             flaws.push(format!("{DRIFT_ALERT} should have said {message:?} at {time}, and said {:?}", status.message));
@@ -199,7 +201,7 @@ fn checks(servers: &Servers, start: Timestamp) -> Result<Finding> {
             (_, Level::Ok) | ("Rejected Messages", Level::Warn) => {}
             (RISK_SCORE_ALERT, Level::Crit) if (name.as_str(), version.as_str()) == DRIFTING => alerted = true,
             // Which of its metrics, and how much, is another question.
-            (DRIFT_ALERT, _) if (name.as_str(), version.as_str()) == DRIFTING => {}
+            (DRIFT_ALERT | GROUP_ALERT, _) if (name.as_str(), version.as_str()) == DRIFTING => {}
             (check, level) => {
                 flaws.push(format!("{check} was {level} for {name} {version} at {}: {}", status.time, status.message));
             }
