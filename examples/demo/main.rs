@@ -54,6 +54,11 @@ const PATIENCE: Duration = Duration::from_secs(420);
 const REPORTS: usize = 2;
 const REPORTS_FOR_PICTURES: usize = 6;
 
+/// Minutes before the start that are counted, and compared with those before them: as many as it takes to compare the
+/// first minute, and as many as look like something.
+const NEEDED: (i32, i32) = (15, 10);
+const PICTURED: (i32, i32) = (60, 45);
+
 /// Shows models, pipeline and alerts on real servers, started for the purpose
 #[derive(Parser)]
 struct Args {
@@ -161,7 +166,8 @@ fn perform(
         }
     };
     let end = servers.write_history(&mut simulation, first, interrupted, &mut written)?;
-    servers.compare_history(end, interrupted)?;
+    let (counted, compared) = if painter.is_some() { PICTURED } else { NEEDED };
+    servers.compare_history(end, counted, compared, interrupted)?;
     // That took its time.
     let start = servers.write_history(&mut simulation, end, interrupted, &mut written)?;
 
