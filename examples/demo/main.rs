@@ -57,7 +57,7 @@ const REPORTS_FOR_PICTURES: usize = 6;
 /// Minutes before the start that are counted, and compared with those before them: as many as it takes to compare the
 /// first minute, and as many as look like something.
 const NEEDED: (i32, i32) = (15, 10);
-const PICTURED: (i32, i32) = (60, 45);
+const PICTURED: (i32, i32) = (25, 20);
 
 /// Shows models, pipeline and alerts on real servers, started for the purpose
 #[derive(Parser)]
