@@ -370,11 +370,11 @@ impl Distribution {
 
 /// For each of some distributions of a metric, a thousand values that stand for all, with the time that InfluxDB gives each.
 fn thousand(distributions: &[(Labels, Distribution)]) -> Expected {
-    let few = distributions.iter().all(|(_, distribution)| distribution.counts.len() < 24);
     let mut edges: Vec<f64> =
         distributions.iter().flat_map(|(_, of)| of.counts.iter().map(|(edge, _)| *edge)).collect();
     edges.sort_by(f64::total_cmp);
     edges.dedup();
+    let few = edges.len() < 24;
     let distance = |edges: &[f64]| match edges {
         [first, .., last] => last - first,
         _ => 1.0,
