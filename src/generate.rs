@@ -17,6 +17,7 @@ const TELEGRAF_CONF: &str = include_str!("../telegraf/telegraf.conf");
 const TELEGRAF_D_CONF: &str = include_str!("../telegraf/algorithmia.conf");
 const SYSTEMD_DROPIN: &str = include_str!("../packaging/telegraf-algorithmia.conf");
 const INFLUXDB: &str = include_str!("../telegraf/influxdb-template.yml");
+const DRIFT: &str = include_str!("../telegraf/influxdb-drift.yml");
 const SLACK: &str = include_str!("../telegraf/influxdb-slack.yml");
 const PAGERDUTY: &str = include_str!("../telegraf/influxdb-pagerduty.yml");
 const HTTP: &str = include_str!("../telegraf/influxdb-http.yml");
@@ -49,6 +50,8 @@ pub enum Kind {
     TelegrafConf,
     /// InfluxDB template: bucket, dashboards, checks
     InfluxdbTemplate,
+    /// InfluxDB template, on top of that: how far what models report has drifted; a dashboard, a check
+    DriftTemplate,
     /// InfluxDB template: alerts go to Slack (`--slack-url`)
     SlackTemplate,
     /// InfluxDB template: alerts go to PagerDuty
@@ -140,6 +143,7 @@ impl Kind {
             Kind::CompleteZsh => completions(Shell::Zsh, command).into(),
             Kind::CompleteFish => completions(Shell::Fish, command).into(),
             Kind::InfluxdbTemplate => INFLUXDB.into(),
+            Kind::DriftTemplate => DRIFT.into(),
             Kind::PagerdutyTemplate => PAGERDUTY.into(),
             Kind::SlackTemplate => {
                 let url = self.checked("slack-url", values.slack_url.as_deref(), check_url)?;

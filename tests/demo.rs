@@ -21,7 +21,7 @@ const HOUR: SignedDuration = SignedDuration::from_hours(1);
 const LIMIT: f64 = 0.7;
 
 /// Calls per second.
-const RATE: f64 = 5.0;
+const RATE: f64 = 10.0;
 
 /// When the demo starts in these tests.
 fn start() -> Timestamp {
@@ -211,7 +211,7 @@ fn a_seed_always_gives_the_same() {
     assert_ne!(texts(1), texts(2));
 }
 
-/// All of it on real servers. The demo itself looks whether everything has come: every message, the alert to the letter and its
+/// All of it on real servers. The demo itself looks whether everything has come: every message, the alerts to the letter and their
 /// end, the statuses of the checks, and something in every cell of every dashboard.
 #[test]
 fn the_demo_comes_to_a_good_end() {
@@ -226,6 +226,10 @@ fn the_demo_comes_to_a_good_end() {
         .unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{}: {said}", output.status);
-    assert_eq!(said.lines().filter(|line| line.starts_with("ok ")).count(), 6, "{said}");
+    assert_eq!(said.lines().filter(|line| line.starts_with("ok ")).count(), 7, "{said}");
     assert!(said.contains("\nok      Slack has received the alert to the letter"), "{said}");
+    assert!(
+        said.contains("\nok      Slack has received that there is drift, of approved, risk_score, and its end"),
+        "{said}"
+    );
 }

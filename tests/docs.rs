@@ -2,6 +2,9 @@
 //! on the map of the code, and links lead somewhere.
 
 mod blocks;
+#[path = "../examples/false_alarms.rs"]
+#[allow(dead_code)]
+mod false_alarms;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -133,6 +136,101 @@ fn operations_has_every_variable_of_telegraf_conf() -> Result<()> {
     ensure!(names.len() > 10, "{names:?}");
     for name in names {
         ensure!(documents.contains(&format!("`{name}`")), "no document says what {name} is");
+    }
+    Ok(())
+}
+
+// ===================================================================================================== docs/drift.md
+
+#[test]
+fn false_alarms_are_as_many_as_it_says() -> Result<()> {
+    let document = fs::read_to_string(repository("docs/drift.md"))?;
+    let table = false_alarms::table();
+    ensure!(document.contains(&format!("|\n{table}\n")), "docs/drift.md does not have these lines together:\n{table}");
+    Ok(())
+}
+
+#[test]
+fn drift_has_the_options_and_numbers_of_its_template() -> Result<()> {
+    let document = fs::read_to_string(repository("docs/drift.md"))?;
+    let template = fs::read_to_string(repository("telegraf/influxdb-drift.yml"))?;
+    // An option is a plain value at the top of a task.
+    let options: BTreeSet<_> = template
+        .lines()
+        .filter_map(|line| line.strip_prefix("    ").filter(|line| !line.starts_with(' '))?.split_once(" = "))
+        .filter(|(_, value)| value.starts_with(['"', '[']) || value.starts_with(|c: char| c.is_ascii_digit()))
+        // Not what is only a name for some columns.
+        .filter(|(_, value)| !value.starts_with("[\""))
+        .collect();
+    ensure!(options.len() == 6, "{options:?}");
+    for (name, value) in options {
+        let row = format!("| `{name}` | `{value}` |");
+        ensure!(document.contains(&row), "docs/drift.md has no row of its options that begins {row}");
+    }
+    for (text, row) in [
+        ("  every: 1h\n  offset: 10m\n", "| `every` | `1h` |"),
+        ("  every: 1h\n  offset: 20m\n", "| `offset` | `10m`, `20m` |"),
+        ("  every: 30m\n  offset: 15s\n", "| 30 | the checks"),
+        ("limit(n: 512)", "up to 512 of them"),
+        ("r.rank >= 24.0 and int(v: r.rank) % 8 == 0", "the 24th and every 8th after it"),
+        ("r.edges < 192.0", "From 192 edges on none are added"),
+        ("few = r.edges < 24", "fewer than 24 edges"),
+        ("+ 0.5) / (float(v: references) + 5.0)", "p = (r + 0.5) / (n_R + 5)"),
+        ("date.sub(d: 90d, from: referenceStop)", "in the 90 days that end one gap ago"),
+    ] {
+        ensure!(
+            template.contains(text),
+            "telegraf/influxdb-drift.yml has no {text:?}: what does docs/drift.md say of it?"
+        );
+        ensure!(document.replace('\n', " ").contains(row), "docs/drift.md does not say {row:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn drift_has_the_bounds_of_its_checks() -> Result<()> {
+    let document = fs::read_to_string(repository("docs/drift.md"))?;
+    let template = fs::read_to_string(repository("telegraf/influxdb-drift.yml"))?;
+    let mut count = 0;
+    for check in template.split("\n---\n").filter(|part| part.contains("\nkind: CheckThreshold\n")) {
+        let after = |key: &str| {
+            let values = check.lines().filter_map(move |line| line.trim_start_matches([' ', '-']).strip_prefix(key));
+            values.map(str::to_owned).collect::<Vec<_>>()
+        };
+        let names = after("name: ");
+        let name = names.iter().find(|name| name.ends_with(" Alert")).context("a check has no name")?;
+        let row = document.lines().find(|line| line.starts_with(&format!("| {name} |")));
+        let row = row.with_context(|| format!("docs/drift.md has no row for {name}"))?;
+        let bounds = after("type: ").into_iter().zip(after("level: ").into_iter().zip(after("value: ")));
+        let mut cells = vec!["", ""];
+        let texts: Vec<_> = bounds
+            .map(|(kind, (level, value))| {
+                (usize::from(level == "CRIT"), format!("{} {value}", if kind == "greater" { "above" } else { "below" }))
+            })
+            .collect();
+        texts.iter().for_each(|(column, text)| cells[*column] = text);
+        let said: Vec<_> = row.trim_matches('|').split('|').map(str::trim).skip(2).collect();
+        ensure!(said == cells, "docs/drift.md says {said:?} of {name}, whose bounds are {cells:?}");
+        count += 1;
+    }
+    ensure!(count == 3, "{count} checks");
+    Ok(())
+}
+
+#[test]
+fn drift_has_every_field_of_its_template() -> Result<()> {
+    let document = fs::read_to_string(repository("docs/drift.md"))?;
+    let template = fs::read_to_string(repository("telegraf/influxdb-drift.yml"))?;
+    // `fieldFn: (r) => ({count: r.count, total: r.total})`, over one line or several.
+    let mut fields = BTreeSet::new();
+    for function in template.split("fieldFn: (r) => ({").skip(1) {
+        let (function, _) = function.split_once("})").context("a fieldFn has no end")?;
+        fields.extend(function.split([',', '\n']).filter_map(|field| Some(field.trim().split_once(": ")?.0)));
+    }
+    fields.extend(template.split("summary(name: \"").skip(1).filter_map(|rest| Some(rest.split_once('"')?.0)));
+    ensure!(fields.len() > 15, "{fields:?}");
+    for field in fields {
+        ensure!(document.contains(&format!("`{field}`")), "docs/drift.md does not say what {field} is");
     }
     Ok(())
 }

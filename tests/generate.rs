@@ -20,9 +20,10 @@ const SLACK_EXAMPLE: &str = "https://hooks.slack.com/services/REPLACE/WITH/YOURS
 const HTTP_EXAMPLE: &str = "https://example.com/algorithmia-alerts";
 
 /// Each kind, its file, and options that are enough for it.
-const KINDS: [(&str, &str, &[&str]); 8] = [
+const KINDS: [(&str, &str, &[&str]); 9] = [
     ("telegraf-conf", "telegraf.conf", &[]),
     ("influxdb-template", "influxdb-template.yml", &[]),
+    ("drift-template", "influxdb-drift.yml", &[]),
     ("slack-template", "influxdb-slack.yml", &["--slack-url", "https://hooks.slack.com/services/T0/B0/x"]),
     ("pagerduty-template", "influxdb-pagerduty.yml", &[]),
     ("http-template", "influxdb-http.yml", &["--http-url", "http://alerts.example.com:8080/in"]),

@@ -1,4 +1,5 @@
-//! docs/recipes.md, block by block, as it stands there, on real servers: Kafka, kcat, InfluxDB and its `influx`, Telegraf.
+//! docs/recipes.md and docs/drift.md, block by block, as they stand there, on real servers: Kafka, kcat, InfluxDB and its
+//! `influx`, Telegraf.
 
 mod blocks;
 mod support;
@@ -495,4 +496,96 @@ fn the_direct_road_loses_what_telegrafs_buffer_cannot_hold() {
         assert!(stored.contains(&format!("req-{}", count - 1)), "the oldest are dropped, not the latest");
         Ok(())
     });
+}
+
+/// Drift: installed, changed, made up for, counted anew, removed.
+#[test]
+fn drift_comes_looks_back_and_goes() {
+    let _turn = turn();
+    stack::test("drift-recipes", |dir| {
+        let influxdb = Influxdb::start_empty(dir)?;
+        influxdb.apply(&repository("telegraf/influxdb-template.yml"), &[])?;
+        let before = names(&influxdb)?;
+        let shell = || -> Result<Shell<'_>> {
+            Ok(Shell::new(dir)?
+                .set("INFLUX_CONFIGS_PATH", dir.path().join("influx-configs"))
+                .set("INFLUX_HOST", influxdb.url())
+                .set("INFLUX_TOKEN", TOKEN)
+                .replace("http://localhost:8086", influxdb.url())
+                .replace("my-org", ORG)
+                .replace("my-token", TOKEN))
+        };
+        let first = shell()?.command("influx", influx_binary()?)?.command("telegraf-algorithmia", BINARY)?;
+        let blocks: Vec<_> =
+            blocks(&repository("docs/drift.md"))?.into_iter().filter(|block| block.language == "sh").collect();
+        let [install, change, forget, look_back, remove] = <[Block; 5]>::try_from(blocks)
+            .map_err(|blocks| anyhow::anyhow!("docs/drift.md has {} blocks of commands", blocks.len()))?;
+
+        let said = first.succeed(&install)?;
+        let brought = names(&influxdb)?;
+        ensure!(brought.is_superset(&before) && brought.len() > before.len() + 3, "{brought:?}");
+        let stack =
+            said.lines().find_map(|line| line.strip_prefix("Stack ID: ")).context("no id of a stack is printed")?;
+
+        // The hour is compared with all before the last one, so that it does not take a day.
+        let edit = "sed -i 's/gap = 1d/gap = 2h/' influxdb-drift.yml\ninflux apply";
+        let shell = first.replace("0123456789abcdef", stack);
+        shell.succeed(&with(change, [("influx apply", edit)])?)?;
+        ensure!(names(&influxdb)? == brought, "the same template again: {:?}", names(&influxdb)?);
+        let tasks = influxdb.list("tasks")?;
+        let edited = tasks.iter().filter(|task| task["flux"].as_str().is_some_and(|flux| flux.contains("gap = 2h")));
+        ensure!(edited.count() == 2, "{tasks:?}");
+
+        // The hour that has just begun may be over before its turn comes.
+        const HOUR: i64 = 3_600_000_000_000;
+        const CALLS: i64 = 600;
+        let this_hour = jiff::Timestamp::now().as_nanosecond() as i64 / HOUR * HOUR;
+        let calls: String = (-7..=0)
+            .flat_map(|hour| (0..CALLS).map(move |call| (hour, call)))
+            .map(|(hour, call)| {
+                let time = this_hour + hour * HOUR + call * (HOUR / CALLS);
+                // Half of the values of the latest hours are larger than those of the hours before.
+                let score = (call * 7919 % CALLS) as f64 + if hour >= -1 { CALLS as f64 / 2.0 } else { 0.0 };
+                format!("algorithmia,algorithm_name=a,algorithm_owner=o,algorithm_version=1 score={score} {time}\n")
+            })
+            .collect();
+        influxdb.write(calls)?;
+        let latest = [("run Histograms 192", "run Histograms 6"), ("run Measures 24", "run Measures 1")];
+        let said = shell.succeed(&with(look_back, latest)?)?;
+        ensure!(said.lines().count() == 7, "{said}");
+        let drift = influxdb.points(BUCKET, "algorithmia_drift")?;
+        let [point] = &drift[..] else { anyhow::bail!("there are {} points of drift: {drift:?}", drift.len()) };
+        ensure!(point.tags["metric"] == "score", "{point:?}");
+        // Of six hours the two before the latest are left out.
+        ensure!(matches!(point.fields["current"], Value::Integer(CALLS)), "{point:?}");
+        let Value::Integer(reference) = point.fields["reference"] else { anyhow::bail!("{point:?}") };
+        ensure!(reference % CALLS == 0 && reference >= 3 * CALLS, "{point:?}");
+        let Value::Float(psi) = point.fields["psi"] else { anyhow::bail!("{point:?}") };
+        ensure!(psi > 0.25, "{point:?}");
+
+        let count = |measurement: &str| Ok::<_, anyhow::Error>(influxdb.points(BUCKET, measurement)?.len());
+        ensure!(count("algorithmia_histogram")? > 100 && count("algorithmia_summary")? > 0);
+        shell.succeed(&forget)?;
+        ensure!(count("algorithmia_histogram")? + count("algorithmia_summary")? + count("algorithmia_groups")? == 0);
+
+        // Nobody is there to say yes.
+        shell.succeed(&with(remove, [("stacks remove", "stacks remove --force")])?)?;
+        // The label too, which the main template has brought before.
+        let left: BTreeSet<_> = before.into_iter().filter(|name| !name.starts_with("labels: ")).collect();
+        ensure!(names(&influxdb)? == left, "left are {:?}", names(&influxdb)?);
+        ensure!(count("algorithmia")? == 8 * CALLS as usize && count("algorithmia_drift")? == 1);
+        Ok(())
+    });
+}
+
+/// What templates have brought.
+fn names(influxdb: &Influxdb) -> Result<BTreeSet<String>> {
+    let mut names = BTreeSet::new();
+    for kind in ["buckets", "tasks", "checks", "dashboards", "labels", "variables"] {
+        for item in influxdb.list(kind)? {
+            let name = format!("{kind}: {}", item["name"].as_str().context("a thing without a name")?);
+            ensure!(names.insert(name.clone()), "there are two of {name}");
+        }
+    }
+    Ok(names)
 }

@@ -1,6 +1,6 @@
 //! All of it on real servers: models that are called, Kafka, Telegraf with the shipped telegraf.conf and
 //! telegraf-algorithmia, InfluxDB with the shipped templates, and a web server in place of Slack that hears when a model
-//! drifts.
+//! drifts: of its drift, and of the scores that come of it.
 //!
 //! ```sh
 //! cargo run --release --example demo
@@ -54,14 +54,19 @@ const PATIENCE: Duration = Duration::from_secs(420);
 const REPORTS: usize = 2;
 const REPORTS_FOR_PICTURES: usize = 6;
 
+/// Minutes before the start that are counted, and compared with those before them: as many as it takes to compare the
+/// first minute, and as many as look like something.
+const NEEDED: (i32, i32) = (15, 10);
+const PICTURED: (i32, i32) = (60, 45);
+
 /// Shows models, pipeline and alerts on real servers, started for the purpose
 #[derive(Parser)]
 struct Args {
     /// Calls per second, of all models together
-    #[arg(long, value_name = "CALLS", default_value = "20", value_parser = rate)]
+    #[arg(long, value_name = "CALLS", default_value = "100", value_parser = rate)]
     rate: f64,
 
-    /// For how long the models have been called when the demo starts, such as 1h; 0s for not at all
+    /// For how long the models have been called when the demo starts, such as 3h
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = history)]
     history: SignedDuration,
 
@@ -69,25 +74,26 @@ struct Args {
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     seed: u64,
 
-    /// End when the alert has come and is over, and say whether all is as it should be: exit status 0, else 1
+    /// End when the alerts have come and are over, and say whether all is as it should be: exit status 0, else 1
     #[arg(long, conflicts_with = "pictures")]
     once: bool,
 
-    /// End when the alert has come and every dashboard is drawn into a PNG file in this folder (needs Node.js and Chromium)
+    /// End when the alerts have come and every dashboard is drawn into a PNG file in this folder (needs Node.js and Chromium)
     #[arg(long, value_name = "DIR")]
     pictures: Option<PathBuf>,
 }
 
 fn rate(text: &str) -> Result<f64, String> {
     let rate = text.parse::<f64>().map_err(|error| error.to_string())?;
-    // Below, the drift may be over before it is seen.
-    if (5.0..=5000.0).contains(&rate) { Ok(rate) } else { Err("it has to be between 5 and 5000".to_owned()) }
+    // Below, a minute has not enough calls of the model that drifts.
+    if (50.0..=5000.0).contains(&rate) { Ok(rate) } else { Err("it has to be between 50 and 5000".to_owned()) }
 }
 
 fn history(text: &str) -> Result<SignedDuration, String> {
     let history = text.parse::<SignedDuration>().map_err(|error| error.to_string())?;
-    let allowed = SignedDuration::ZERO..=SignedDuration::from_hours(24 * 7);
-    if allowed.contains(&history) { Ok(history) } else { Err("it has to be between 0s and 168h".to_owned()) }
+    // Below, there is nothing that could have drifted away from.
+    let allowed = SignedDuration::from_hours(1)..=SignedDuration::from_hours(24 * 7);
+    if allowed.contains(&history) { Ok(history) } else { Err("it has to be between 1h and 168h".to_owned()) }
 }
 
 /// Why the demo ends.
@@ -153,15 +159,17 @@ fn perform(
     let mut simulation = Simulation::new(args.seed, args.rate, first, now);
     let mut ledger = Ledger::default();
     let mut history = 0;
-    let mut start = now;
-    if !args.history.is_zero() {
-        start = servers.write_history(&mut simulation, first, interrupted, |request| {
-            history += 1;
-            if args.once {
-                ledger.requests.insert(request);
-            }
-        })?;
-    }
+    let mut written = |request| {
+        history += 1;
+        if args.once {
+            ledger.requests.insert(request);
+        }
+    };
+    let end = servers.write_history(&mut simulation, first, interrupted, &mut written)?;
+    let (counted, compared) = if painter.is_some() { PICTURED } else { NEEDED };
+    servers.compare_history(end, counted, compared, interrupted)?;
+    // That took its time.
+    let start = servers.write_history(&mut simulation, end, interrupted, &mut written)?;
 
     let mut story = if args.once { Story::of_one_minute(start) } else { Story::without_end(start) };
     simulation.go_wrong();
@@ -180,15 +188,16 @@ fn perform(
         let watched = (|| {
             loop {
                 state.observe(&servers, start)?;
+                story.go_on(&state);
                 // Somebody reads Slack, and sees to it. On the pictures the alert is still to be seen.
-                if story.go_on(&state) && story.repaired.is_none() && painter.is_none() {
+                if story.is_told() && story.repaired.is_none() && painter.is_none() {
                     story.repaired = Some(traffic.repair());
                 }
                 let sent = traffic.sent();
                 view.show(&Scene { start, history, addresses: &addresses, sent: &sent, state: &state, story: &story });
                 let done = match painter {
-                    Some(_) => story.told.is_some() && state.reports >= REPORTS_FOR_PICTURES,
-                    None => args.once && story.over.is_some() && state.reports >= REPORTS,
+                    Some(_) => story.is_told() && state.reports >= REPORTS_FOR_PICTURES,
+                    None => args.once && story.is_over() && state.reports >= REPORTS,
                 };
                 if done {
                     return Ok(End::Done);
@@ -225,7 +234,7 @@ fn perform(
             Ok(true)
         }
         (End::Late, Some(_)) => bail!(
-            "the alert, and {REPORTS_FOR_PICTURES} reports of telegraf-algorithmia, have not come within {} minutes",
+            "the alerts, and {REPORTS_FOR_PICTURES} reports of telegraf-algorithmia, have not come within {} minutes",
             PATIENCE.as_secs() / 60
         ),
         (End::Done | End::Late, None) => {

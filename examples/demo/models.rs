@@ -122,10 +122,15 @@ struct Depth {
 }
 
 fn credit_card_approval(dice: &mut Dice, moment: Moment) -> Metrics {
+    let gender = ["female", "male"][dice.rng.random_range(0..2)];
     let score = if moment.new_version {
-        let Depth { creeping, breaking } = moment.drift;
+        let Depth { mut creeping, breaking } = moment.drift;
+        // What the model has not learnt is not the same for all.
+        if gender == "male" {
+            creeping *= 0.7;
+        }
         let ceiling = HEALTHY_CEILING + (BROKEN_CEILING - HEALTHY_CEILING) * breaking;
-        dice.beta(2.0 + 6.0 * creeping, 5.5 - 3.5 * creeping) * ceiling
+        dice.beta(2.0 + 6.0 * creeping, 4.5 - 2.5 * creeping) * ceiling
     } else {
         dice.beta(2.0, 4.5) * HEALTHY_CEILING
     };
@@ -134,6 +139,7 @@ fn credit_card_approval(dice: &mut Dice, moment: Moment) -> Metrics {
     let score = if dice.one_of(300) { f64::NAN } else { round(score, 3) };
     vec![
         ("risk_score", Metric::Number(score)),
+        ("gender", Metric::Text(gender)),
         // The new version says true where the old one said 1.
         if moment.new_version {
             ("approved", Metric::Boolean(approved))

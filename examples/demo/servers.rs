@@ -6,10 +6,11 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
-use jiff::{SignedDuration, Timestamp};
+use anyhow::{Context, Result, anyhow, ensure};
+use jiff::{RoundMode, SignedDuration, Timestamp, TimestampRound, Unit};
 use stack::{BUCKET, Dashboard, Dir, Influxdb, Kafka, ORG, PASSWORD, Receiver, TOKEN, Telegraf, USER, wait_for};
 
 use crate::models::{Fate, Simulation};
@@ -29,6 +30,31 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const PIECE: SignedDuration = SignedDuration::from_secs(10);
 /// It ends this much before now at most.
 const GAP: SignedDuration = SignedDuration::from_millis(200);
+
+const MINUTE: SignedDuration = SignedDuration::from_mins(1);
+
+/// What an hour is to the shipped influxdb-drift.yml, a minute is to the demo, and the new version of the model that drifts is compared
+/// with the old one: what is edited, and what it becomes.
+const MINUTES: [(&str, &str); 10] = [
+    ("every: 1h", "every: 1m"),
+    ("offset: 10m", "offset: 10s"),
+    ("offset: 20m", "offset: 20s"),
+    // The checks.
+    ("every: 30m", "every: 30s"),
+    ("reference = 7d", "reference = 10m"),
+    ("gap = 1d", "gap = 5m"),
+    ("enough = 500", "enough = 250"),
+    (
+        "baseline = [{owner: \"\", name: \"\", version: \"\"}]",
+        "baseline = [{owner: \"asli\", name: \"credit_card_approval\", version: \"1.0.6\"}]",
+    ),
+    ("groupKey = \"\"", "groupKey = \"gender\""),
+    // So much the dashboard shows at least.
+    ("date.sub(d: 1d, from: v.timeRangeStop)", "date.sub(d: 30m, from: v.timeRangeStop)"),
+];
+
+/// So many comparisons, or counts, at the same time: InfluxDB runs all at once that it is asked to run, and would choke.
+const TOGETHER: usize = 2;
 
 /// All that runs. Telegraf ends first.
 pub struct Servers {
@@ -72,12 +98,15 @@ impl Servers {
         let slack = Receiver::start()?;
         let template = generate(dir, &program, "influxdb-template", &[])?;
         influxdb.apply(&template, &[])?;
+        let template = generate(dir, &program, "drift-template", &[])?;
+        let text = std::fs::read_to_string(&template)?;
+        influxdb.apply(&dir.write("drift-template-of-minutes", minutes(text)?)?, &[])?;
         let slack_url = format!("{}/services/T00000000/B00000000/demo", slack.url());
         let template = generate(dir, &program, "slack-template", &["--slack-url", &slack_url])?;
         influxdb.apply(&template, &[])?;
         let count = |kind: &str| Ok::<_, anyhow::Error>(influxdb.list(kind)?.len());
         say(format!(
-            "influxdb-template.yml is applied: {} dashboards, {} variables, {} checks",
+            "influxdb-template.yml and influxdb-drift.yml are applied: {} dashboards, {} variables, {} checks",
             count("dashboards")?,
             count("variables")?,
             count("checks")?
@@ -111,7 +140,7 @@ impl Servers {
         simulation: &mut Simulation,
         first: Timestamp,
         interrupted: &AtomicBool,
-        mut written: impl FnMut(String),
+        written: &mut impl FnMut(String),
     ) -> Result<Timestamp> {
         let began = Instant::now();
         let log_path = self.logs.join("history.log");
@@ -158,10 +187,41 @@ impl Servers {
         }
         fed.context("the history was not written")?;
         ensure!(!interrupted.load(Ordering::SeqCst), "interrupted");
-        let hours = end.duration_since(first).as_secs_f64() / 3600.0;
+        let minutes = end.duration_since(first).as_secs_f64() / 60.0;
         let seconds = began.elapsed().as_secs_f64();
-        say(format!("{} calls of the {hours:.1} h before are written by hand, in {seconds:.1} s", number(count)));
+        say(format!("{} calls of {minutes:.1} minutes are written by hand, in {seconds:.1} s", number(count)));
         Ok(end)
+    }
+
+    /// Has so many minutes before `end` counted, and so many compared, which without this would have happened as they
+    /// passed. An error where that is interrupted.
+    pub fn compare_history(&self, end: Timestamp, counted: i32, compared: i32, interrupted: &AtomicBool) -> Result<()> {
+        let began = Instant::now();
+        let last = end.round(TimestampRound::new().smallest(Unit::Minute).mode(RoundMode::Trunc))?;
+        for (name, count) in [("Drift - Histograms", counted), ("Drift - Measures", compared)] {
+            let tasks = self.influxdb.list("tasks")?;
+            let task = tasks.iter().find(|task| task["name"] == name);
+            let task = task.and_then(|task| task["id"].as_str()).with_context(|| format!("there is no task {name}"))?;
+            let ticks = (0..count).rev().map(|ago| last - MINUTE * ago).collect::<Vec<_>>();
+            // The first lays the edges that the others count at.
+            let (first, others) = ticks.split_at(1);
+            for ticks in std::iter::once(first).chain(others.chunks(TOGETHER)) {
+                ensure!(!interrupted.load(Ordering::SeqCst), "interrupted");
+                thread::scope(|scope| {
+                    let run = |tick: &Timestamp| {
+                        let tick = *tick;
+                        scope.spawn(move || self.influxdb.run_task(task, Some(tick)))
+                    };
+                    let runs = ticks.iter().map(run).collect::<Vec<_>>();
+                    let ended =
+                        |run: thread::ScopedJoinHandle<'_, Result<_>>| run.join().map_err(|_| anyhow!("a panic"))?;
+                    runs.into_iter().try_for_each(|run| ended(run).map(drop))
+                })?;
+            }
+        }
+        let seconds = began.elapsed().as_secs_f64();
+        say(format!("{counted} minutes are counted, and the last {compared} compared, in {seconds:.1} s"));
+        Ok(())
     }
 
     /// Where everything is.
@@ -194,6 +254,15 @@ impl Servers {
                 .to_owned(),
         ])
     }
+}
+
+/// The template of the drift with minutes for hours.
+fn minutes(mut template: String) -> Result<String> {
+    for (text, edited) in MINUTES {
+        ensure!(template.contains(text), "influxdb-drift.yml has no {text:?}: what is the demo to edit?");
+        template = template.replace(text, edited);
+    }
+    Ok(template)
 }
 
 /// Has the program write one of the files that it carries.

@@ -8,8 +8,10 @@ use stack::{BUCKET, Row, Value};
 
 use crate::servers::{GROUP, Servers, TOPIC};
 
-/// The check that the story is about.
+/// The checks that the story is about.
 pub const RISK_SCORE_ALERT: &str = "Risk Score Alert";
+pub const DRIFT_ALERT: &str = "Drift Alert";
+pub const GROUP_ALERT: &str = "Group Alert";
 
 /// A status that is older is of a model that is not called any more.
 const RECENT: SignedDuration = SignedDuration::from_mins(3);
@@ -30,7 +32,7 @@ pub struct State {
     /// Rejected messages there.
     pub rejections: u64,
     pub models: BTreeMap<Key, Model>,
-    /// The latest status of each check and model.
+    /// The latest status of each check, model and metric.
     pub statuses: Vec<Status>,
     /// Reports of telegraf-algorithmia so far.
     pub reports: usize,
@@ -45,12 +47,16 @@ pub struct Model {
     pub calls: i64,
     /// Not every model has one.
     pub risk_score: Option<f64>,
+    /// The highest of its metrics, in the interval that was compared last.
+    pub psi: Option<f64>,
 }
 
 #[derive(Clone, Debug)]
 pub struct Status {
     pub check: String,
     pub key: Key,
+    /// Empty where it is about none in particular.
+    pub metric: String,
     pub level: Level,
     pub message: String,
     pub time: Timestamp,
@@ -82,8 +88,16 @@ pub struct Delivery {
 impl Delivery {
     /// `danger` where something is critical, `good` where it is normal again.
     pub fn color(&self) -> Option<String> {
+        self.attachment("color")
+    }
+
+    pub fn is_of(&self, check: &str) -> bool {
+        self.attachment("text").is_some_and(|text| text.contains(&format!(" triggered by check: {check}: ")))
+    }
+
+    fn attachment(&self, key: &str) -> Option<String> {
         let body = serde_json::from_str::<serde_json::Value>(&self.body).ok()?;
-        Some(body["attachments"][0]["color"].as_str()?.to_owned())
+        Some(body["attachments"][0][key].as_str()?.to_owned())
     }
 }
 
@@ -104,18 +118,19 @@ impl State {
         Ok(())
     }
 
-    /// The latest status of "Risk Score Alert" for a model.
-    pub fn risk_score_alert(&self, key: &Key) -> Option<&Status> {
-        self.statuses.iter().find(|status| status.check == RISK_SCORE_ALERT && status.key == *key)
+    /// The worst of the latest statuses of a check for a model.
+    pub fn worst(&self, check: &str, key: &Key) -> Option<Level> {
+        let statuses = self.statuses.iter().filter(|status| status.check == check && status.key == *key);
+        statuses.map(|status| status.level).max()
     }
 }
 
-/// All statuses since `start` that a further step of Flux leaves of each check and model, in the order of their times.
+/// All statuses since `start` that a further step of Flux leaves of each check, model and metric, in the order of their times.
 pub fn statuses(servers: &Servers, start: Timestamp, step: &str) -> Result<Vec<Status>> {
     let rows = servers.influxdb.query(&format!(
         "from(bucket: \"_monitoring\") |> range(start: {start}) \
          |> filter(fn: (r) => r._measurement == \"statuses\" and r._field == \"_message\") \
-         |> group(columns: [\"_check_name\", {}]) |> sort(columns: [\"_time\"]) {step} \
+         |> group(columns: [\"_check_name\", {}, \"metric\"]) |> sort(columns: [\"_time\"]) {step} \
          |> group() |> sort(columns: [\"_time\"])",
         columns()
     ))?;
@@ -123,6 +138,7 @@ pub fn statuses(servers: &Servers, start: Timestamp, step: &str) -> Result<Vec<S
         Some(Status {
             check: text(&row, "_check_name"),
             key: key(&row),
+            metric: text(&row, "metric"),
             level: Level::from(text(&row, "_level").as_str()),
             message: text(&row, "_value"),
             time: time(&row)?,
@@ -157,6 +173,18 @@ fn models(servers: &Servers) -> Result<BTreeMap<Key, Model>> {
             models.entry(key(&row)).or_default().risk_score = Some(*mean);
         }
     }
+    let psi = servers.influxdb.query(&format!(
+        "from(bucket: \"{BUCKET}\") |> range(start: -{}s) \
+         |> filter(fn: (r) => r._measurement == \"algorithmia_drift\" and r._field == \"psi\") \
+         |> last() |> group(columns: [{}]) |> max()",
+        RECENT.as_secs(),
+        columns()
+    ))?;
+    for row in psi {
+        if let (Some(model), Some(Value::Float(psi))) = (models.get_mut(&key(&row)), row.get("_value")) {
+            model.psi = Some(*psi);
+        }
+    }
     Ok(models)
 }
 
@@ -176,6 +204,19 @@ fn reports(servers: &Servers, start: Timestamp) -> Result<(usize, Option<Report>
 /// The columns of a [`Key`], as a list in Flux has them.
 fn columns() -> String {
     KEY.map(|name| format!("\"{name}\"")).join(", ")
+}
+
+/// All population stability indices that were computed, of a model's metric for the interval that ends at a time.
+pub fn stability(servers: &Servers) -> Result<BTreeMap<(Key, String, Timestamp), f64>> {
+    let rows = servers.influxdb.query(&format!(
+        "from(bucket: \"{BUCKET}\") |> range(start: 0) \
+         |> filter(fn: (r) => r._measurement == \"algorithmia_drift\" and r._field == \"psi\")"
+    ))?;
+    let psi = |row: Row| match row.get("_value") {
+        Some(Value::Float(psi)) => Some(((key(&row), text(&row, "metric"), time(&row)?), *psi)),
+        _ => None,
+    };
+    Ok(rows.into_iter().filter_map(psi).collect())
 }
 
 fn key(row: &Row) -> Key {
@@ -204,6 +245,19 @@ fn time(row: &Row) -> Option<Timestamp> {
     }
 }
 
+impl Level {
+    /// As InfluxDB writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Level::Ok => "ok",
+            Level::Info => "info",
+            Level::Warn => "warn",
+            Level::Crit => "crit",
+            Level::Unknown => "unknown",
+        }
+    }
+}
+
 impl From<&str> for Level {
     fn from(text: &str) -> Level {
         match text {
@@ -218,12 +272,6 @@ impl From<&str> for Level {
 
 impl std::fmt::Display for Level {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.pad(match self {
-            Level::Ok => "ok",
-            Level::Info => "info",
-            Level::Warn => "warn",
-            Level::Crit => "CRIT",
-            Level::Unknown => "unknown",
-        })
+        f.pad(if *self == Level::Crit { "CRIT" } else { self.name() })
     }
 }

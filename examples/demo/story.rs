@@ -1,9 +1,9 @@
-//! What happens to the model that drifts, and what the alert makes of it.
+//! What happens to the model that drifts, and what the alerts make of it.
 
 use jiff::{RoundMode, SignedDuration, Timestamp, TimestampRound, Unit};
 
 use crate::models::DRIFTING;
-use crate::state::State;
+use crate::state::{DRIFT_ALERT, Delivery, RISK_SCORE_ALERT, State};
 
 /// The first calls should be seen before anything goes wrong with them.
 const SOON: SignedDuration = SignedDuration::from_secs(5);
@@ -18,16 +18,23 @@ const CHECK_OFFSET: SignedDuration = SignedDuration::from_secs(15);
 pub struct Story {
     pub breaks_out: Timestamp,
     pub repaired: Option<Timestamp>,
+    /// What Slack has been told of its scores, and of its drift.
+    scores: News,
+    drift: News,
+}
+
+#[derive(Clone, Copy, Default)]
+struct News {
     /// Slack has been told that it is critical.
-    pub told: Option<Timestamp>,
+    told: Option<Timestamp>,
     /// Slack has been told that it is normal again.
-    pub over: Option<Timestamp>,
+    over: Option<Timestamp>,
 }
 
 impl Story {
     /// The drift breaks out soon, and goes on until somebody ends it.
     pub fn without_end(start: Timestamp) -> Self {
-        Story { breaks_out: start + SOON, repaired: None, told: None, over: None }
+        Story { breaks_out: start + SOON, repaired: None, scores: News::default(), drift: News::default() }
     }
 
     /// The drift is over with a minute. A check looks at whole minutes, so it is critical just once, and the return is told
@@ -37,25 +44,37 @@ impl Story {
         if end_of_minute(breaks_out).duration_since(breaks_out) < TIME_TO_DRIFT {
             breaks_out = end_of_minute(breaks_out);
         }
-        Story { breaks_out, repaired: Some(end_of_minute(breaks_out)), told: None, over: None }
+        let repaired = Some(end_of_minute(breaks_out));
+        Story { breaks_out, repaired, scores: News::default(), drift: News::default() }
     }
 
-    /// Takes in what has come to Slack. True the first time that it has been told.
-    pub fn go_on(&mut self, state: &State) -> bool {
-        let first = |color| {
-            let mut deliveries = state.deliveries.iter().filter(|delivery| delivery.color().as_deref() == Some(color));
-            Some(deliveries.next()?.seen)
+    /// Takes in what has come to Slack.
+    pub fn go_on(&mut self, state: &State) {
+        let news = |check| {
+            let first = |color| {
+                let of = |delivery: &&Delivery| delivery.is_of(check) && delivery.color().as_deref() == Some(color);
+                Some(state.deliveries.iter().find(of)?.seen)
+            };
+            News { told: first("danger"), over: first("good") }
         };
-        let knew = self.told.is_some();
-        self.told = first("danger");
-        self.over = first("good");
-        self.told.is_some() && !knew
+        self.scores = news(RISK_SCORE_ALERT);
+        self.drift = news(DRIFT_ALERT);
+    }
+
+    /// Whether Slack has been told of all that is wrong.
+    pub fn is_told(&self) -> bool {
+        self.scores.told.is_some() && self.drift.told.is_some()
+    }
+
+    /// Whether Slack has been told that all is well again.
+    pub fn is_over(&self) -> bool {
+        self.scores.over.is_some() && self.drift.over.is_some()
     }
 
     /// The story up to `now`, in a sentence or two. A check sees a minute 15 s after its end, and what it finds is sent at
     /// the end of the next.
     pub fn text(&self, now: Timestamp) -> String {
-        let story = match (self.repaired.filter(|repaired| *repaired <= now), self.told, self.over) {
+        let scores = match (self.repaired.filter(|repaired| *repaired <= now), self.scores.told, self.scores.over) {
             (_, _, Some(over)) => format!("well again, and Slack was told so at {}.", clock(over)),
             (Some(repaired), Some(told), None) => format!(
                 "Slack was told at {}, and the data is right again since {}. Slack hears of that at {}.",
@@ -83,8 +102,15 @@ impl Story {
                 "its data is not what it has learnt from any more, and its scores creep up towards 0.7.".to_owned()
             }
         };
+        let drift = match (self.drift.told, self.drift.over) {
+            (None, _) => String::new(),
+            (Some(told), None) => format!(" Of the drift Slack was told at {}.", clock(told)),
+            (Some(told), Some(over)) => {
+                format!(" Of the drift Slack was told at {}, and of its end at {}.", clock(told), clock(over))
+            }
+        };
         let (name, version) = DRIFTING;
-        format!("{name} {version}: {story}")
+        format!("{name} {version}: {scores}{drift}")
     }
 }
 

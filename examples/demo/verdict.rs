@@ -4,13 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use stack::{BUCKET, Value, Variables, wait_for};
 
 use crate::models::DRIFTING;
 use crate::servers::Servers;
-use crate::state::{Level, RISK_SCORE_ALERT, State, statuses};
+use crate::state::{
+    DRIFT_ALERT, Delivery, GROUP_ALERT, Key, Level, RISK_SCORE_ALERT, State, Status, stability, statuses,
+};
 use crate::traffic::{Ledger, Sent};
 use crate::view::number;
 
@@ -19,6 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Calls that come later are not seen by the checks.
 const LATE: Duration = Duration::from_secs(15);
+
+const MINUTE: SignedDuration = SignedDuration::from_mins(1);
 
 /// Something that was looked at.
 pub struct Finding {
@@ -33,6 +37,7 @@ pub fn reach(servers: &Servers, state: &State, sent: &Sent, ledger: &Ledger, sta
         messages(servers, sent, ledger)?,
         rejections(servers, sent, ledger)?,
         slack(state),
+        drift(servers, state)?,
         checks(servers, start)?,
         lag(state),
         dashboards(servers)?,
@@ -102,24 +107,85 @@ fn compare(what: &str, expected: &BTreeSet<String>, stored: &[String]) -> Vec<St
     flaws
 }
 
-/// Slack has got the alert, and then the news that it is over, and nothing else.
+/// Slack has got the alert, and then the news that it is over, and nothing else but what there is to say of drift.
 fn slack(state: &State) -> Finding {
-    let expected = [("danger", "crit"), ("good", "ok")].map(|(color, level)| {
-        let text = format!(
-            "Notification Rule: Slack Alert triggered by check: {RISK_SCORE_ALERT}: Check: {RISK_SCORE_ALERT} is: {level}"
-        );
-        json!({"attachments": [{"color": color, "mrkdwn_in": ["text"], "text": text}], "channel": ""})
-    });
-    let read = |body: &str| serde_json::from_str(body).unwrap_or_else(|_| json!(body));
-    let received = state.deliveries.iter().map(|delivery| read(&delivery.body)).collect::<Vec<_>>();
+    let expected = [Level::Crit, Level::Ok]
+        .map(|level| body(level, RISK_SCORE_ALERT, &format!("Check: {RISK_SCORE_ALERT} is: {}", level.name())));
+    let received = received(state, |delivery| !delivery.is_of(DRIFT_ALERT));
     let mut flaws = Vec::new();
     if received != expected {
-        let bodies =
-            |bodies: &[serde_json::Value]| bodies.iter().map(|body| format!("\n    {body}")).collect::<String>();
-        let received = if received.is_empty() { " nothing".to_owned() } else { bodies(&received) };
-        flaws.push(format!("Slack should have received{}\n  and has received{received}", bodies(&expected)));
+        flaws.push(format!("Slack should have received{}\n  and has received{}", list(&expected), list(&received)));
     }
     Finding { what: "Slack has received the alert to the letter, and then that all is well again".to_owned(), flaws }
+}
+
+/// Slack has got what Drift Alert said, to the letter: with the values that InfluxDB has.
+fn drift(servers: &Servers, state: &State) -> Result<Finding> {
+    let mut flaws = Vec::new();
+    let stored = stability(servers)?;
+    let all = statuses(servers, Timestamp::UNIX_EPOCH, "")?;
+    let mut expected = Vec::new();
+    let mut before = BTreeMap::new();
+    let mut told = BTreeSet::new();
+    for status in all.iter().filter(|status| status.check == DRIFT_ALERT) {
+        let Status { key, metric, level, time, .. } = status;
+        // The time of a comparison is the end of its minute, and the check ticks half a minute later.
+        let psi = stored.get(&(key.clone(), metric.clone(), *time - MINUTE / 2));
+        let message = psi.map(|psi| drift_message(*level, metric, key, *psi));
+        if message.as_ref() != Some(&status.message) {
+            flaws.push(format!("{DRIFT_ALERT} should have said {message:?} at {time}, and said {:?}", status.message));
+        }
+        let previous = before.insert((key, metric), *level);
+        if *level == Level::Crit || *level == Level::Ok && previous == Some(Level::Crit) {
+            expected.push((*time, body(*level, DRIFT_ALERT, &status.message)));
+            told.insert((*level, metric.as_str(), key[1].as_str(), key[2].as_str()));
+        }
+    }
+    let mut received = received(state, |delivery| delivery.is_of(DRIFT_ALERT));
+    for (time, body) in expected {
+        match received.iter().position(|received| *received == body) {
+            Some(index) => drop(received.remove(index)),
+            // It goes out with the next minute.
+            None if time + 2 * MINUTE > Timestamp::now() => {}
+            None => flaws.push(format!("Slack should have received\n    {body}")),
+        }
+    }
+    if !received.is_empty() {
+        flaws.push(format!("Slack should not have received{}", list(&received)));
+    }
+    for level in [Level::Crit, Level::Ok] {
+        if !told.contains(&(level, "risk_score", DRIFTING.0, DRIFTING.1)) {
+            flaws.push(format!("that risk_score of {} {} is {level}, was not to be told", DRIFTING.0, DRIFTING.1));
+        }
+    }
+    let metrics = told.iter().map(|(_, metric, ..)| *metric).collect::<BTreeSet<_>>();
+    let metrics = metrics.into_iter().collect::<Vec<_>>().join(", ");
+    Ok(Finding { what: format!("Slack has received that there is drift, of {metrics}, and its end"), flaws })
+}
+
+/// What Drift Alert says of a value.
+fn drift_message(level: Level, metric: &str, [_, name, version]: &Key, psi: f64) -> String {
+    let psi = (psi * 1000.0 + 0.5).trunc() / 1000.0;
+    format!("{DRIFT_ALERT}: {metric} of {name} {version} is {}: its population stability index is {psi}", level.name())
+}
+
+/// What Slack gets of a status.
+fn body(level: Level, check: &str, message: &str) -> serde_json::Value {
+    let color = if level == Level::Crit { "danger" } else { "good" };
+    let text = format!("Notification Rule: Slack Alert triggered by check: {check}: {message}");
+    json!({"attachments": [{"color": color, "mrkdwn_in": ["text"], "text": text}], "channel": ""})
+}
+
+fn received(state: &State, which: impl Fn(&Delivery) -> bool) -> Vec<serde_json::Value> {
+    let read = |body: &str| serde_json::from_str(body).unwrap_or_else(|_| json!(body));
+    state.deliveries.iter().filter(|delivery| which(delivery)).map(|delivery| read(&delivery.body)).collect()
+}
+
+fn list(bodies: &[serde_json::Value]) -> String {
+    if bodies.is_empty() {
+        return " nothing".to_owned();
+    }
+    bodies.iter().map(|body| format!("\n    {body}")).collect()
 }
 
 /// The checks went off for what happened, and for nothing else.
@@ -134,6 +200,8 @@ fn checks(servers: &Servers, start: Timestamp) -> Result<Finding> {
         match (status.check.as_str(), status.level) {
             (_, Level::Ok) | ("Rejected Messages", Level::Warn) => {}
             (RISK_SCORE_ALERT, Level::Crit) if (name.as_str(), version.as_str()) == DRIFTING => alerted = true,
+            // Which of its metrics, and how much, is another question.
+            (DRIFT_ALERT | GROUP_ALERT, _) if (name.as_str(), version.as_str()) == DRIFTING => {}
             (check, level) => {
                 flaws.push(format!("{check} was {level} for {name} {version} at {}: {}", status.time, status.message));
             }

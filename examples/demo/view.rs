@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use rustix::termios::tcgetwinsize;
 
-use crate::state::{Level, State};
+use crate::state::{DRIFT_ALERT, Level, RISK_SCORE_ALERT, State};
 use crate::story::{Story, clock};
 use crate::traffic::Sent;
 
@@ -283,16 +283,22 @@ fn numbers(scene: &Scene<'_>) -> Vec<Line> {
 fn models(state: &State) -> Vec<Line> {
     let names = state.models.keys().map(|[owner, name, _]| format!("{owner}/{name}")).collect::<Vec<_>>();
     let width = names.iter().map(String::len).max().unwrap_or(0).max(ALGORITHM.len());
-    let heading = format!("{ALGORITHM:<width$} {:<7} {:>9} {:>4}  {}", "Version", "Calls/min", "Risk", "Alert");
+    let heading = format!(
+        "{ALGORITHM:<width$} {:<7} {:>5} {:>4}  {:<5} {:>5}  {}",
+        "Version", "Calls", "Risk", "Alert", "PSI", "Alert"
+    );
     let mut lines = vec![Line::new(Style::Faint, heading)];
     for ((key, model), name) in state.models.iter().zip(names) {
         let [_, _, version] = key;
-        let risk = model.risk_score.map_or("-".to_owned(), |score| format!("{score:.2}"));
-        let line = Line::new(Style::Plain, format!("{name:<width$} {version:<7} {:>9} {risk:>4}  ", model.calls));
-        lines.push(match state.risk_score_alert(key) {
-            Some(status) => line.then(Style::of(status.level), format!("{} {}", status.level, hour(status.time))),
-            None => line.then(Style::Faint, "-"),
-        });
+        let number = |number: Option<f64>| number.map_or("-".to_owned(), |number| format!("{number:.2}"));
+        let alert = |line: Line, check: &str| match state.worst(check, key) {
+            Some(level) => line.then(Style::of(level), format!("{level:<5}")),
+            None => line.then(Style::Faint, format!("{:<5}", "-")),
+        };
+        let risk = number(model.risk_score);
+        let line = Line::new(Style::Plain, format!("{name:<width$} {version:<7} {:>5} {risk:>4}  ", model.calls));
+        let line = alert(line, RISK_SCORE_ALERT).then(Style::Plain, format!(" {:>5}  ", number(model.psi)));
+        lines.push(alert(line, DRIFT_ALERT));
     }
     lines
 }
@@ -315,7 +321,7 @@ fn worst_statuses(state: &State) -> Vec<(&str, Level, &str)> {
 fn checks(state: &State) -> Vec<Line> {
     let worst = worst_statuses(state);
     if worst.is_empty() {
-        return vec![Line::new(Style::Faint, "No check has run yet: they do 15 s after each minute")];
+        return vec![Line::new(Style::Faint, "No check has run yet: the first do 15 s after each minute")];
     }
     let mut lines = vec![Line::new(Style::Faint, format!("{:<20}Worst of its latest statuses", "Check"))];
     for (check, level, message) in worst {
@@ -323,10 +329,6 @@ fn checks(state: &State) -> Vec<Line> {
         lines.push(line.then(Style::of(level), format!("{level:<6}")).then(Style::Plain, message));
     }
     lines
-}
-
-fn hour(time: Timestamp) -> String {
-    time.strftime("%H:%M").to_string()
 }
 
 /// A text in lines of this many characters, broken at spaces where there are any.
