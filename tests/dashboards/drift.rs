@@ -80,7 +80,7 @@ pub const CELLS: &[(&str, &[Expectation])] = &[
     ("Reference and Current, of 1,000 Values Each", &[reference_and_current]),
     ("Where the Values Went: the Bins of the PSI", &[bins]),
     ("Versions, of 1,000 Values Each", &[versions]),
-    ("Hourly Mean of Each Version", &[means]),
+    ("Mean of Each Version over Time", &[means]),
     ("Versions in Numbers", &[numbers]),
     ("Approvals of Each Group", &[|drift, choice| lines(&drift.measured(choice, "approvals"), 100.0, &["group"])]),
     (
