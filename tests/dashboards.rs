@@ -622,11 +622,29 @@ fn influxdb_with_drift(dir: &Dir, replace: &[(&str, &str)]) -> Result<(Influxdb,
     Ok((influxdb, dashboard.context("there is no such dashboard")?))
 }
 
+fn tick(time: i64) -> Result<Timestamp> {
+    Ok(Timestamp::from_nanosecond(time.into())?)
+}
+
 /// The id of the task of a name.
 fn task(influxdb: &Influxdb, name: &str) -> Result<String> {
     let tasks = influxdb.list("tasks")?;
     let task = tasks.iter().find(|task| task["name"] == name).with_context(|| format!("there is no task {name}"))?;
     Ok(task["id"].as_str().context("the task has no id")?.to_owned())
+}
+
+/// No cell lies on another, or is cut off.
+fn are_apart(dashboards: &[Dashboard]) -> Result<()> {
+    for dashboard in dashboards {
+        let mut taken = BTreeSet::new();
+        for cell in &dashboard.cells {
+            ensure!(cell.x >= 0 && cell.x + cell.w <= 12, "{} is not within the 12 columns", cell.name);
+            for place in (cell.x..cell.x + cell.w).flat_map(|x| (cell.y..cell.y + cell.h).map(move |y| (x, y))) {
+                ensure!(taken.insert(place), "{}: {} lies on another cell", dashboard.name, cell.name);
+            }
+        }
+    }
+    Ok(())
 }
 
 fn drift_cells_show(influxdb: &Influxdb, dashboard: &Dashboard, drift: &Drift, choices: &[Choice]) -> Result<()> {
@@ -661,6 +679,7 @@ fn drift_cells_show_what_was_measured() {
     let _turn = shared_turn();
     stack::test("drift-cells", |dir| {
         let (influxdb, dashboard) = influxdb_with_drift(dir, &[])?;
+        are_apart(&influxdb.dashboards()?)?;
         let latest = now() / HOUR * HOUR - 3 * HOUR;
         let end = latest + 2 * HOUR + 17 * MINUTE;
         let in_range = |start: i64, stop: i64, chosen: [&str; 4]| choice(start, stop, chosen);
@@ -742,10 +761,11 @@ fn drift_cells_fit_what_the_tasks_write() {
             }
         }
         influxdb.write(converted(&[], &producer.calls.iter().map(metric_of).collect::<Vec<_>>())?)?;
+        let histograms = task(&influxdb, "Drift - Histograms")?;
         for hour in hours {
-            run_at(&influxdb, &task(&influxdb, "Drift - Histograms")?, &[hour + HOUR])?;
+            influxdb.run_task(&histograms, Some(tick(hour + HOUR)?))?;
         }
-        run_at(&influxdb, &task(&influxdb, "Drift - Measures")?, &[start + HOUR])?;
+        influxdb.run_task(&task(&influxdb, "Drift - Measures")?, Some(tick(start + HOUR)?))?;
         check_at(&influxdb, &[start + 30 * MINUTE, start + HOUR + 30 * MINUTE])?;
 
         for metric in ["risk_score", "approved"] {
@@ -775,24 +795,6 @@ fn drift_cells_fit_what_the_tasks_write() {
             });
             let psi = measured.with_context(|| format!("there is no PSI of {metric}"))?;
             ensure!(psi > 0.001 && (psi - sum).abs() < 1e-9, "the bins of {metric} add up to {sum}, the PSI is {psi}");
-        }
-        Ok(())
-    });
-}
-
-#[test]
-fn no_cell_lies_on_another() {
-    let _turn = shared_turn();
-    stack::test("cells-apart", |dir| {
-        let (influxdb, _) = influxdb_with_drift(dir, &[])?;
-        for dashboard in influxdb.dashboards()? {
-            let mut taken = BTreeSet::new();
-            for cell in &dashboard.cells {
-                ensure!(cell.x >= 0 && cell.x + cell.w <= 12, "{} is not within the 12 columns", cell.name);
-                for place in (cell.x..cell.x + cell.w).flat_map(|x| (cell.y..cell.y + cell.h).map(move |y| (x, y))) {
-                    ensure!(taken.insert(place), "{}: {} lies on another cell", dashboard.name, cell.name);
-                }
-            }
         }
         Ok(())
     });

@@ -80,7 +80,7 @@ pub const CELLS: &[(&str, &[Expectation])] = &[
     ("Reference and Current, of 1,000 Values Each", &[reference_and_current]),
     ("Where the Values Went: the Bins of the PSI", &[bins]),
     ("Versions, of 1,000 Values Each", &[versions]),
-    ("Hourly Mean of Each Version", &[means]),
+    ("Mean of Each Version over Time", &[means]),
     ("Versions in Numbers", &[numbers]),
     ("Approvals of Each Group", &[|drift, choice| lines(&drift.measured(choice, "approvals"), 100.0, &["group"])]),
     (
@@ -370,11 +370,11 @@ impl Distribution {
 
 /// For each of some distributions of a metric, a thousand values that stand for all, with the time that InfluxDB gives each.
 fn thousand(distributions: &[(Labels, Distribution)]) -> Expected {
-    let few = distributions.iter().all(|(_, distribution)| distribution.counts.len() < 24);
     let mut edges: Vec<f64> =
         distributions.iter().flat_map(|(_, of)| of.counts.iter().map(|(edge, _)| *edge)).collect();
     edges.sort_by(f64::total_cmp);
     edges.dedup();
+    let few = edges.len() < 24;
     let distance = |edges: &[f64]| match edges {
         [first, .., last] => last - first,
         _ => 1.0,
@@ -609,7 +609,8 @@ fn measures(drift: &mut Drift, model: Model, latest: i64, seed: u64) {
     for (index, metric) in ["risk_score", "approved", "stars", ODD_METRIC, "gone", "constant"].into_iter().enumerate() {
         // A version of two has not been compared of late.
         let last: i64 = if model[2] == "2" { -1 } else { 0 };
-        for hour in -30..=last {
+        // Each version since another hour.
+        for hour in 5 * (seed / 1_000_000) as i64 - 30..=last {
             let dice = |number: u64| share(seed + index as u64 * 10_000 + hour.unsigned_abs() * 100 + number);
             let mut fields = BTreeMap::from([("missing", dice(1) * 0.05), ("missing_reference", dice(2) * 0.05)]);
             if metric == "gone" && hour > -3 {
