@@ -9,6 +9,7 @@ fn main() -> anyhow::Result<()> {
     println!("CARGO_DEB={}", stack::cargo_deb_binary()?.display());
     println!("DEBIAN={}", stack::debian_root()?.display());
     println!("DEBIAN_TOOLS={}", stack::debian_tools_root()?.display());
+    println!("PYTHON_WITH_SCIPY={}", stack::python_binary()?.display());
     println!("INFLUXD={}", stack::influxd_binary()?.display());
     Ok(())
 }

@@ -49,6 +49,7 @@ const GO: Tool = Tool { what: "Go", commands: &["go"] };
 const CARGO: Tool = Tool { what: "Rust's cargo (for the Flux library)", commands: &["cargo"] };
 const CC: Tool = Tool { what: "a C compiler", commands: &["gcc", "cc", "clang"] };
 const APT: Tool = Tool { what: "Debian's apt", commands: &["apt-get"] };
+const PYTHON3: Tool = Tool { what: "Python 3.11 or newer", commands: &["python3"] };
 const MAVEN: Tool = Tool { what: "Maven", commands: &["mvn"] };
 
 const TELEGRAF: Recipe = Recipe {
@@ -185,6 +186,20 @@ const CARGO_DEB: Recipe = Recipe {
     }],
 };
 
+const PYTHON: Recipe = Recipe {
+    name: "python",
+    version: "numpy-2.4.6-scipy-1.17.1",
+    variable: "PYTHON_WITH_SCIPY",
+    product: "bin/python3",
+    files: &[
+        ("install.sh", include_str!("../servers/python/install.sh")),
+        ("requirements.txt", include_str!("../servers/python/requirements.txt")),
+    ],
+    needs: &[PYTHON3],
+    usually: "half a minute",
+    steps: &[Step { command: &["sh", "install.sh", "{out}"], env: &[] }],
+};
+
 const DEBIAN: Recipe = Recipe {
     name: "debian",
     version: "1",
@@ -243,6 +258,11 @@ pub fn kafka_libs() -> Result<PathBuf> {
 /// The path of the `cargo-deb` binary; builds it if need be.
 pub fn cargo_deb_binary() -> Result<PathBuf> {
     provide(&CARGO_DEB)
+}
+
+/// The path of a Python that has numpy and scipy; makes it if need be.
+pub fn python_binary() -> Result<PathBuf> {
+    provide(&PYTHON)
 }
 
 /// A tar file with the root of a Debian that has only what every Debian has; makes it if need be.

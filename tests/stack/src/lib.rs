@@ -53,14 +53,15 @@ stack::test("template", |dir| {
 
 # Where the servers come from
 
-The environment variables `TELEGRAF`, `INFLUXD`, `INFLUX`, `KCAT` (paths of
-binaries) and `KAFKA_LIBS` (a folder with Kafka's jars) are used as they are.
-Without them each server is built the first time it is needed, from the recipes
+The environment variables `TELEGRAF`, `INFLUXD`, `INFLUX`, `KCAT`,
+`PYTHON_WITH_SCIPY` (paths of binaries) and `KAFKA_LIBS` (a folder with Kafka's
+jars) are used as they are. Without them each server is built the first time it is needed, from the recipes
 in `servers/`, into `telegraf-algorithmia/` in the user's cache folder
 (`$XDG_CACHE_HOME` or `~/.cache`), which takes `go`, a C compiler, `cargo`,
 `mvn` and `java`. `kcat`, where it is not on the PATH, is fetched as a package
-of Debian's, which takes `apt-get`, but no root. `cargo run -p stack --example
-install` does all that ahead of time.
+of Debian's, which takes `apt-get`, but no root; so is pip, where Python, of
+which version 3.11 is needed, has none for numpy and scipy. `cargo run -p stack
+--example install` does all that ahead of time.
 
 # What is left behind
 
@@ -94,7 +95,7 @@ pub use flux::{Point, Row, Value};
 pub use influxdb::{BUCKET, Influxdb, ORG, PASSWORD, TOKEN, USER};
 pub use install::{
     cargo_deb_binary, debian_root, debian_tools_root, influx_binary, influxd_binary, kafka_libs, kcat_binary,
-    telegraf_binary,
+    python_binary, telegraf_binary,
 };
 pub use kafka::{Kafka, Listener, Login};
 pub use process::Process;
