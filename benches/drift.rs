@@ -123,8 +123,11 @@ fn measure(dir: &Dir, options: &Options) -> Result<()> {
 // ---------------------------------------------------------------------------------------------------------------------
 // The calls.
 
+/// A value of a metric.
+type Draw = fn(&mut Random) -> f64;
+
 /// The metrics, and how their values are distributed.
-const METRICS: [(&str, fn(&mut Random) -> f64); 10] = [
+const METRICS: [(&str, Draw); 10] = [
     ("risk_score", Random::unit),
     ("approved", |random| random.below(2) as f64),
     ("margin", Random::normal),

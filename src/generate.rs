@@ -50,7 +50,7 @@ pub enum Kind {
     TelegrafConf,
     /// InfluxDB template: bucket, dashboards, checks
     InfluxdbTemplate,
-    /// InfluxDB template, on top of that: how far what models report has drifted; a dashboard, a check
+    /// InfluxDB template, on top of that: how far what models report has drifted; a dashboard, checks
     DriftTemplate,
     /// InfluxDB template: alerts go to Slack (`--slack-url`)
     SlackTemplate,

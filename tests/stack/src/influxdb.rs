@@ -241,8 +241,12 @@ impl Influxdb {
         let run = self.post_json(&format!("/api/v2/tasks/{id}/runs"), &body)?;
         let run = run["id"].as_str().context("the run has no id")?.to_owned();
         wait_for("the end of a task's run", Duration::from_secs(3600), || {
-            // While InfluxDB notes down that it is over, for a moment nothing is known of it.
-            let runs = self.get(&format!("/api/v2/tasks/{id}/runs?limit=500"))?;
+            // While InfluxDB notes down that it is over, for a moment nothing is known of it; and where two are over at once, it
+            // panics over its list of them (combineRuns), which is all there again the next moment.
+            let Ok(runs) = self.get(&format!("/api/v2/tasks/{id}/runs?limit=500")) else {
+                self.ensure_running()?;
+                return Ok(None);
+            };
             let mut runs = runs["runs"].as_array().into_iter().flatten();
             let run = runs.find(|other| other["id"] == *run).filter(|run| run["status"] != "scheduled");
             match run.filter(|run| run["status"] != "started") {
