@@ -30,7 +30,7 @@ use bytesize::ByteSize;
 use clap::Parser;
 use jiff::Timestamp;
 use stack::{Arguments, Dir, Influxdb, PASSWORD, USER, Variables, wait_for};
-use support::{Random, machine, run_seconds, usage};
+use support::{Random, machine, run_seconds, usage, write_all};
 
 /// How long a condition may take on the slowest machine.
 const LONG: Duration = Duration::from_secs(3600);
@@ -46,9 +46,8 @@ const MINUTE: i64 = 60 * SECOND;
 const DAY: i64 = 24 * 60 * MINUTE;
 const DAYS: i64 = 30;
 
-/// Lines in a request, and requests at a time.
+/// Lines in a request.
 const BATCH: usize = 10_000;
-const WRITERS: usize = 2;
 
 /// How often Telegraf writes.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
@@ -323,17 +322,7 @@ fn fill(dir: &Dir, influxdb: &Influxdb, traffic: &mut Traffic) -> Result<()> {
 /// Writes what happens before `until`, as fast as the server takes it.
 fn write(influxdb: &Influxdb, traffic: &mut Traffic, until: i64) -> Result<()> {
     let traffic = Mutex::new(traffic);
-    let writer = || {
-        loop {
-            let batch = traffic.lock().unwrap_or_else(PoisonError::into_inner).batch(until);
-            let Some(batch) = batch else { return Ok(()) };
-            influxdb.write(batch)?;
-        }
-    };
-    thread::scope(|scope| {
-        let writers: Vec<_> = (0..WRITERS).map(|_| scope.spawn(writer)).collect();
-        writers.into_iter().try_for_each(|writer| writer.join().expect("a writer does not panic"))
-    })
+    write_all(influxdb, || traffic.lock().unwrap_or_else(PoisonError::into_inner).batch(until))
 }
 
 /// Has Telegraf's usual batches come in, once a second, while something else is done.
@@ -592,16 +581,12 @@ fn run_checks(influxdb: &Influxdb, rounds: usize) -> Result<BTreeMap<String, Tim
         for check in influxdb.list("checks")? {
             let name = check["name"].as_str().context("a check has no name")?;
             let task = check["taskID"].as_str().context("a check has no task")?;
-            let seconds = run_task(influxdb, task).with_context(|| format!("in the check {name}, round {round}"))?;
+            let ran = influxdb.run_task(task, None).and_then(|run| run_seconds(&run));
+            let seconds = ran.with_context(|| format!("in the check {name}, round {round}"))?;
             checks.entry(name.to_owned()).or_default().seconds.push(seconds);
         }
     }
     Ok(checks)
-}
-
-/// How many seconds a run of a task takes.
-fn run_task(influxdb: &Influxdb, task: &str) -> Result<f64> {
-    run_seconds(&influxdb.run_task(task, None)?)
 }
 
 fn print_checks(checks: &BTreeMap<String, Times>) {

@@ -14,9 +14,7 @@ mod support;
 
 use std::fmt::Write;
 use std::path::Path;
-use std::sync::Mutex;
-use std::sync::PoisonError;
-use std::thread;
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -25,15 +23,14 @@ use clap::Parser;
 use jiff::{SignedDuration, Timestamp};
 use stack::{BUCKET, Dir, Influxdb, Value};
 use support::table::Table;
-use support::{Random, figure, machine, run_seconds, spread, usage};
+use support::{Random, figure, machine, run_seconds, spread, usage, write_all};
 
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
 /// The hours of the reference.
 const REFERENCE: i32 = 7 * 24;
 
-/// Lines in a request, and requests at a time.
+/// Lines in a request.
 const BATCH: usize = 10_000;
-const WRITERS: usize = 2;
 
 const HISTOGRAMS: &str = "Drift - Histograms";
 const MEASURES: &str = "Drift - Measures";
@@ -88,7 +85,8 @@ fn measure(dir: &Dir, options: &Options) -> Result<()> {
         let mut processor = Vec::new();
         for _ in 0..rounds {
             let before = usage::cpu_seconds(influxdb.pid())?;
-            times.push(run_task(&influxdb, name, tick).with_context(|| format!("in {name}, {what}"))?);
+            let ran = influxdb.run_task(&influxdb.task(name)?, Some(tick));
+            times.push(run_seconds(&ran.with_context(|| format!("in {name}, {what}"))?)?);
             processor.push(usage::cpu_seconds(influxdb.pid())? - before);
         }
         let (seconds, processor) = (spread(times).median, spread(processor).median);
@@ -155,25 +153,17 @@ fn fill(influxdb: &Influxdb, options: &Options, start: Timestamp) -> Result<()> 
     ensure!(each > 0, "less than one call an hour");
     let batches = options.algorithms * each.div_ceil(BATCH);
     let next = Mutex::new(0..batches);
-    let writer = || {
-        loop {
-            let Some(batch) = next.lock().unwrap_or_else(PoisonError::into_inner).next() else {
-                return Ok::<(), anyhow::Error>(());
-            };
-            let (algorithm, part) = (batch % options.algorithms, batch / options.algorithms);
-            let start = start.as_nanosecond() as i64;
-            let mut random = Random::new(start as u64 + batch as u64);
-            let mut lines = String::new();
-            for index in part * BATCH..each.min((part + 1) * BATCH) {
-                let time = start + (HOUR.as_nanos() as usize / each * index) as i64;
-                call(&mut lines, &mut random, algorithm, time);
-            }
-            influxdb.write(lines)?;
+    write_all(influxdb, || {
+        let batch = next.lock().unwrap_or_else(PoisonError::into_inner).next()?;
+        let (algorithm, part) = (batch % options.algorithms, batch / options.algorithms);
+        let start = start.as_nanosecond() as i64;
+        let mut random = Random::new(start as u64 + batch as u64);
+        let mut lines = String::new();
+        for index in part * BATCH..each.min((part + 1) * BATCH) {
+            let time = start + (HOUR.as_nanos() as usize / each * index) as i64;
+            call(&mut lines, &mut random, algorithm, time);
         }
-    };
-    thread::scope(|scope| {
-        let writers: Vec<_> = (0..WRITERS).map(|_| scope.spawn(writer)).collect();
-        writers.into_iter().try_for_each(|writer| writer.join().expect("a writer does not panic"))
+        Some(lines)
     })?;
     println!("The hour from {start} is written after {:.0} s", begun.elapsed().as_secs_f64());
     Ok(())
@@ -203,11 +193,4 @@ fn copy_counts(influxdb: &Influxdb) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// How many seconds a run of a task takes, whose tick is at this time.
-fn run_task(influxdb: &Influxdb, name: &str, tick: Timestamp) -> Result<f64> {
-    let tasks = influxdb.list("tasks")?;
-    let task = tasks.iter().find(|task| task["name"] == name).context("there is no such task")?;
-    run_seconds(&influxdb.run_task(task["id"].as_str().context("a task has no id")?, Some(tick))?)
 }

@@ -28,7 +28,9 @@ use expected::{ALL, CELLS, Choice, Rejection, World};
 use jiff::Timestamp;
 use serde_json::json;
 use stack::{Arguments, BUCKET, Dashboard, Dir, Influxdb, Kafka, Point, Row, Telegraf, Value, Variables, wait_for};
-use support::{BINARY, GROUP, LONG, TOPIC, environment, repository, shared_turn, shipped_configuration};
+use support::{
+    BINARY, GROUP, LONG, TOPIC, edited, ensure_apart, environment, repository, shared_turn, shipped_configuration,
+};
 
 fn now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as i64
@@ -94,9 +96,7 @@ fn cells_show(influxdb: &Influxdb, world: &World, choices: &[Choice]) -> Result<
             }
         }
     }
-    let short = failures.iter().map(|failure| failure.chars().take(3000).collect::<String>()).collect::<Vec<_>>();
-    ensure!(failures.is_empty(), "{} failures\n\n{}", failures.len(), short.join("\n\n"));
-    Ok(())
+    ensure_none(&failures)
 }
 
 /// Each cell's query, and each variable's, runs without an error. Gives how many rows came in all.
@@ -166,11 +166,29 @@ fn variables_offer(influxdb: &Influxdb, calls: &[Call], now: i64) -> Result<()> 
     Ok(())
 }
 
+/// There are no failures; else the error is about the first part of each.
+fn ensure_none(failures: &[String]) -> Result<()> {
+    let short = failures.iter().map(|failure| failure.chars().take(3000).collect::<String>()).collect::<Vec<_>>();
+    ensure!(failures.is_empty(), "{} failures\n\n{}", failures.len(), short.join("\n\n"));
+    Ok(())
+}
+
 /// Runs all checks as at each of some moments, stops them, and gives the statuses that are there.
 fn check_at(influxdb: &Influxdb, moments: &[i64]) -> Result<Vec<Row>> {
     for check in influxdb.list("checks")? {
         let task = check["taskID"].as_str().context("the check has no task")?;
-        run_at(influxdb, task, moments).with_context(|| format!("in the check {}", check["name"]))?;
+        let runs = format!("/api/v2/tasks/{task}/runs");
+        for moment in moments {
+            influxdb.post_json(&runs, &json!({"scheduledFor": tick(*moment)?.to_string()}))?;
+        }
+        // None of them may be on its way when statuses are read: those of the clock, either.
+        wait_for("the runs of a check", LONG, || {
+            let all = influxdb.get(&runs)?;
+            let all = all["runs"].as_array().context("there is no list of runs")?;
+            ensure!(all.iter().all(|run| run["status"] != "failed"), "{} failed: {all:?}", check["name"]);
+            let done = all.iter().filter(|run| run["status"] == "success").count();
+            Ok((done == all.len() && done >= moments.len()).then_some(()))
+        })?;
         let stop = influxdb.cli(["task", "update", "--id", task, "--status", "inactive"])?.output()?;
         ensure!(stop.status.success(), "{}", String::from_utf8_lossy(&stop.stderr));
     }
@@ -178,24 +196,6 @@ fn check_at(influxdb: &Influxdb, moments: &[i64]) -> Result<Vec<Row>> {
         "from(bucket: \"_monitoring\") |> range(start: -30d)
             |> filter(fn: (r) => r._measurement == \"statuses\" and r._field == \"_message\")",
     )
-}
-
-/// Runs a task as at each of some moments.
-fn run_at(influxdb: &Influxdb, task: &str, moments: &[i64]) -> Result<()> {
-    let runs = format!("/api/v2/tasks/{task}/runs");
-    let before = influxdb.get(&runs)?["runs"].as_array().map_or(0, Vec::len);
-    for moment in moments {
-        let moment = Timestamp::from_nanosecond((*moment).into())?;
-        influxdb.post_json(&runs, &json!({"scheduledFor": moment.to_string()}))?;
-    }
-    // None of them may be on its way when what they write is read: those of the clock, either.
-    wait_for("the runs of a task", LONG, || {
-        let all = influxdb.get(&runs)?;
-        let all = all["runs"].as_array().context("there is no list of runs")?;
-        ensure!(all.iter().all(|run| run["status"] != "failed"), "one failed: {all:?}");
-        let done = all.iter().filter(|run| run["status"] == "success").count();
-        Ok((done == all.len() && done >= before + moments.len()).then_some(()))
-    })
 }
 
 /// The rejected messages, as they are stored.
@@ -610,41 +610,15 @@ fn cells_bear_further_tags_other_types_and_many_models() {
 const DRIFT: &str = "Algorithmia - Drift";
 
 /// The dashboard of drift, in an InfluxDB with both templates, that of drift with some of its text replaced.
-fn influxdb_with_drift(dir: &Dir, replace: &[(&str, &str)]) -> Result<(Influxdb, Dashboard)> {
+fn influxdb_with_drift(dir: &Dir, edits: &[(&str, &str, usize)]) -> Result<(Influxdb, Dashboard)> {
     let influxdb = influxdb_with_template(dir)?;
-    let mut template = fs::read_to_string(repository("telegraf/influxdb-drift.yml"))?;
-    for (from, to) in replace {
-        ensure!(template.contains(from), "the template has no {from}");
-        template = template.replace(from, to);
-    }
-    influxdb.apply(&dir.write("influxdb-drift.yml", template)?, &[])?;
+    influxdb.apply(&edited(dir, "influxdb-drift.yml", edits)?, &[])?;
     let dashboard = influxdb.dashboards()?.into_iter().find(|dashboard| dashboard.name == DRIFT);
     Ok((influxdb, dashboard.context("there is no such dashboard")?))
 }
 
 fn tick(time: i64) -> Result<Timestamp> {
     Ok(Timestamp::from_nanosecond(time.into())?)
-}
-
-/// The id of the task of a name.
-fn task(influxdb: &Influxdb, name: &str) -> Result<String> {
-    let tasks = influxdb.list("tasks")?;
-    let task = tasks.iter().find(|task| task["name"] == name).with_context(|| format!("there is no task {name}"))?;
-    Ok(task["id"].as_str().context("the task has no id")?.to_owned())
-}
-
-/// No cell lies on another, or is cut off.
-fn are_apart(dashboards: &[Dashboard]) -> Result<()> {
-    for dashboard in dashboards {
-        let mut taken = BTreeSet::new();
-        for cell in &dashboard.cells {
-            ensure!(cell.x >= 0 && cell.x + cell.w <= 12, "{} is not within the 12 columns", cell.name);
-            for place in (cell.x..cell.x + cell.w).flat_map(|x| (cell.y..cell.y + cell.h).map(move |y| (x, y))) {
-                ensure!(taken.insert(place), "{}: {} lies on another cell", dashboard.name, cell.name);
-            }
-        }
-    }
-    Ok(())
 }
 
 fn drift_cells_show(influxdb: &Influxdb, dashboard: &Dashboard, drift: &Drift, choices: &[Choice]) -> Result<()> {
@@ -669,9 +643,7 @@ fn drift_cells_show(influxdb: &Influxdb, dashboard: &Dashboard, drift: &Drift, c
             }
         }
     }
-    let short = failures.iter().map(|failure| failure.chars().take(3000).collect::<String>()).collect::<Vec<_>>();
-    ensure!(failures.is_empty(), "{} failures\n\n{}", failures.len(), short.join("\n\n"));
-    Ok(())
+    ensure_none(&failures)
 }
 
 #[test]
@@ -679,7 +651,7 @@ fn drift_cells_show_what_was_measured() {
     let _turn = shared_turn();
     stack::test("drift-cells", |dir| {
         let (influxdb, dashboard) = influxdb_with_drift(dir, &[])?;
-        are_apart(&influxdb.dashboards()?)?;
+        ensure_apart(&influxdb.dashboards()?)?;
         let latest = now() / HOUR * HOUR - 3 * HOUR;
         let end = latest + 2 * HOUR + 17 * MINUTE;
         let in_range = |start: i64, stop: i64, chosen: [&str; 4]| choice(start, stop, chosen);
@@ -740,7 +712,7 @@ fn drift_cells_show_what_was_measured() {
 fn drift_cells_fit_what_the_tasks_write() {
     let _turn = shared_turn();
     stack::test("drift-tasks", |dir| {
-        let (influxdb, dashboard) = influxdb_with_drift(dir, &[("groupKey = \"\"", "groupKey = \"gender\"")])?;
+        let (influxdb, dashboard) = influxdb_with_drift(dir, &[("groupKey = \"\"", "groupKey = \"gender\"", 1)])?;
         let start = now() / HOUR * HOUR - 3 * HOUR;
         let mut producer = Producer::default();
         // The reference begins and ends with the second and the third of these hours; the others are none of it. No two are alike.
@@ -761,11 +733,11 @@ fn drift_cells_fit_what_the_tasks_write() {
             }
         }
         influxdb.write(converted(&[], &producer.calls.iter().map(metric_of).collect::<Vec<_>>())?)?;
-        let histograms = task(&influxdb, "Drift - Histograms")?;
+        let histograms = influxdb.task("Drift - Histograms")?;
         for hour in hours {
             influxdb.run_task(&histograms, Some(tick(hour + HOUR)?))?;
         }
-        influxdb.run_task(&task(&influxdb, "Drift - Measures")?, Some(tick(start + HOUR)?))?;
+        influxdb.run_task(&influxdb.task("Drift - Measures")?, Some(tick(start + HOUR)?))?;
         check_at(&influxdb, &[start + 30 * MINUTE, start + HOUR + 30 * MINUTE])?;
 
         for metric in ["risk_score", "approved"] {

@@ -13,7 +13,6 @@ mod support;
 mod tasks;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
@@ -24,7 +23,7 @@ use rand_distr::{Distribution, Exp1, LogNormal, Poisson, StandardNormal};
 use serde_json::{Value, json};
 use simulation::{DAY, Dice, GROUP_KEY, HOUR, Version, World, version};
 use stack::{Influxdb, Receiver, wait_for};
-use support::{LONG, repository, shared_turn};
+use support::{LONG, edited, shared_turn};
 use tasks::{CHECKS, Status, Tasks};
 use telegraf_algorithmia::{Kinds, Settings};
 
@@ -719,10 +718,8 @@ fn what_drifts_is_told_to_slack() {
                 ("reference = 7d", "reference = 10m", 1),
             ],
         )?;
-        let template = fs::read_to_string(repository("telegraf/influxdb-slack.yml"))?;
         let webhook = "https://hooks.slack.com/services/REPLACE/WITH/YOURS";
-        ensure!(template.contains(webhook), "influxdb-slack.yml has another address");
-        influxdb.apply(&dir.write("influxdb-slack.yml", template.replace(webhook, &slack.url()))?, &[])?;
+        influxdb.apply(&edited(dir, "influxdb-slack.yml", &[(webhook, &slack.url(), 1)])?, &[])?;
 
         // Calls of some minutes that are over, and of some that are to come, which drift.
         let model = version("asli", "credit_card_approval", "1.0.6");

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use stack::{BUCKET, Influxdb, Kafka, ORG, TOKEN, Telegraf, wait_for};
-use support::{LONG, TOPIC, environment, repository, shared_turn, shipped_configuration};
+use support::{LONG, TOPIC, ensure_apart, environment, repository, shared_turn, shipped_configuration};
 
 /// The kinds of which a template brings some, as the API calls them.
 const KINDS: [&str; 7] = ["labels", "buckets", "variables", "dashboards", "checks", "telegrafs", "tasks"];
@@ -195,18 +195,7 @@ fn names_that_people_know_are_there() {
             let mut queries = gauges.flat_map(|cell| &cell.queries);
             assert!(queries.any(|query| query.contains(&format!("\"{field}\""))), "no gauge of {field}");
         }
-        // Side by side, and none over another.
-        for dashboard in &dashboards {
-            let mut taken = BTreeMap::new();
-            for cell in &dashboard.cells {
-                assert!(cell.x + cell.w <= 12, "{} is too far to the right", cell.name);
-                for place in (cell.x..cell.x + cell.w).flat_map(|x| (cell.y..cell.y + cell.h).map(move |y| (x, y))) {
-                    let other = taken.insert(place, &cell.name);
-                    assert_eq!(other, None, "{} is over it", cell.name);
-                }
-            }
-        }
-        Ok(())
+        ensure_apart(&dashboards)
     });
 }
 

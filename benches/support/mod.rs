@@ -19,6 +19,7 @@ use std::thread;
 use anyhow::{Context, Result};
 use bytesize::ByteSize;
 use jiff::Timestamp;
+use stack::Influxdb;
 
 pub use random::Random;
 pub use shape::Shape;
@@ -42,6 +43,18 @@ pub fn machine() -> String {
         read("/proc/sys/kernel/osrelease").trim(),
         read("/proc/loadavg").split(' ').next().unwrap_or_default(),
     )
+}
+
+/// Requests to write at a time.
+const WRITERS: usize = 2;
+
+/// Writes batches of lines until there is no next one, as fast as the server takes them.
+pub fn write_all(influxdb: &Influxdb, next: impl Fn() -> Option<String> + Sync) -> Result<()> {
+    let writer = || std::iter::from_fn(&next).try_for_each(|batch| influxdb.write(batch));
+    thread::scope(|scope| {
+        let writers: Vec<_> = (0..WRITERS).map(|_| scope.spawn(writer)).collect();
+        writers.into_iter().try_for_each(|writer| writer.join().expect("a writer does not panic"))
+    })
 }
 
 /// How many seconds a run of a task of InfluxDB's took, by its own account.

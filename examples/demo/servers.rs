@@ -199,9 +199,7 @@ impl Servers {
         let began = Instant::now();
         let last = end.round(TimestampRound::new().smallest(Unit::Minute).mode(RoundMode::Trunc))?;
         for (name, count) in [("Drift - Histograms", counted), ("Drift - Measures", compared)] {
-            let tasks = self.influxdb.list("tasks")?;
-            let task = tasks.iter().find(|task| task["name"] == name);
-            let task = task.and_then(|task| task["id"].as_str()).with_context(|| format!("there is no task {name}"))?;
+            let task = &self.influxdb.task(name)?;
             let ticks = (0..count).rev().map(|ago| last - MINUTE * ago).collect::<Vec<_>>();
             // The first lays the edges that the others count at.
             let (first, others) = ticks.split_at(1);

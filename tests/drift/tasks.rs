@@ -1,16 +1,14 @@
 //! The tasks and the check of influxdb-drift.yml, run by InfluxDB as if it were another time.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail, ensure};
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::json;
 use stack::{Dir, Influxdb, Row, wait_for};
 
 use crate::simulation::HOUR;
-use crate::support::{LONG, repository};
+use crate::support::{LONG, edited, repository};
 
 /// So many runs are asked for at a time.
 const TOGETHER: usize = 32;
@@ -24,16 +22,6 @@ pub struct Tasks<'a> {
     pub measures: String,
     /// Those of the checks, by the names of these.
     pub checks: BTreeMap<&'static str, String>,
-}
-
-/// The template with some of its text replaced, as a user would.
-pub fn edited(dir: &Dir, edits: &[(&str, &str, usize)]) -> Result<PathBuf> {
-    let mut text = fs::read_to_string(repository("telegraf/influxdb-drift.yml"))?;
-    for (from, to, times) in edits {
-        ensure!(text.matches(from).count() == *times, "{from:?} is not {times} times in influxdb-drift.yml");
-        text = text.replace(from, to);
-    }
-    dir.write("influxdb-drift.yml", text)
 }
 
 /// A status that a check wrote.
@@ -52,17 +40,17 @@ impl Tasks<'_> {
     /// Applies both templates, that of the drift with these edits.
     pub fn apply<'a>(dir: &Dir, influxdb: &'a Influxdb, edits: &[(&str, &str, usize)]) -> Result<Tasks<'a>> {
         influxdb.apply(&repository("telegraf/influxdb-template.yml"), &[])?;
-        influxdb.apply(&edited(dir, edits)?, &[])?;
-        let id = |list: &[Value], name: &str, key: &str| {
-            let found = list.iter().find(|resource| resource["name"] == name).and_then(|found| found[key].as_str());
-            found.map(str::to_owned).with_context(|| format!("there is no {name}"))
+        influxdb.apply(&edited(dir, "influxdb-drift.yml", edits)?, &[])?;
+        let all = influxdb.list("checks")?;
+        let check = |name: &'static str| {
+            let task = all.iter().find(|check| check["name"] == name).and_then(|check| check["taskID"].as_str());
+            Ok((name, task.with_context(|| format!("there is no check {name}"))?.to_owned()))
         };
-        let (tasks, checks) = (influxdb.list("tasks")?, influxdb.list("checks")?);
         Ok(Tasks {
             influxdb,
-            histograms: id(&tasks, "Drift - Histograms", "id")?,
-            measures: id(&tasks, "Drift - Measures", "id")?,
-            checks: CHECKS.iter().map(|name| Ok((*name, id(&checks, name, "taskID")?))).collect::<Result<_>>()?,
+            histograms: influxdb.task("Drift - Histograms")?,
+            measures: influxdb.task("Drift - Measures")?,
+            checks: CHECKS.into_iter().map(check).collect::<Result<_>>()?,
         })
     }
 

@@ -4,12 +4,13 @@
 #![allow(dead_code)]
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::Result;
-use stack::{BUCKET, Dir, Influxdb, ORG, TOKEN, Value};
+use anyhow::{Result, ensure};
+use stack::{BUCKET, Dashboard, Dir, Influxdb, ORG, TOKEN, Value};
 
 pub const BINARY: &str = env!("CARGO_BIN_EXE_telegraf-algorithmia");
 pub const TOPIC: &str = "insights";
@@ -88,6 +89,31 @@ pub fn environment(dir: &Dir, kafka: &str, influxdb: &str) -> Vec<(&'static str,
         ("TELEGRAF_ALGORITHMIA", BINARY.to_owned()),
         ("ALGORITHMIA_JOURNAL", dir.path().join("journal").display().to_string()),
     ]
+}
+
+/// A copy of one of the templates in `telegraf` with some of its text replaced, as a user would: what by what, and how
+/// often it is there.
+pub fn edited(dir: &Dir, name: &str, edits: &[(&str, &str, usize)]) -> Result<PathBuf> {
+    let mut text = fs::read_to_string(repository("telegraf").join(name))?;
+    for (from, to, times) in edits {
+        ensure!(text.matches(from).count() == *times, "{from:?} is not {times} times in {name}");
+        text = text.replace(from, to);
+    }
+    dir.write(name, text)
+}
+
+/// No cell lies on another, or is cut off.
+pub fn ensure_apart(dashboards: &[Dashboard]) -> Result<()> {
+    for dashboard in dashboards {
+        let mut taken = BTreeSet::new();
+        for cell in &dashboard.cells {
+            ensure!(cell.x >= 0 && cell.x + cell.w <= 12, "{} is not within the 12 columns", cell.name);
+            for place in (cell.x..cell.x + cell.w).flat_map(|x| (cell.y..cell.y + cell.h).map(move |y| (x, y))) {
+                ensure!(taken.insert(place), "{}: {} lies on another cell", dashboard.name, cell.name);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The names of all measurements in the bucket, but for the processor's reports of itself, which come when they come.

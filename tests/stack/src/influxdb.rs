@@ -234,6 +234,13 @@ impl Influxdb {
         Ok(list.clone())
     }
 
+    /// The id of the task of this name. InfluxDB does not list those of checks.
+    pub fn task(&self, name: &str) -> Result<String> {
+        let tasks = self.list("tasks")?;
+        let task = tasks.iter().find(|task| task["name"] == name).and_then(|task| task["id"].as_str());
+        task.map(str::to_owned).with_context(|| format!("there is no task {name}"))
+    }
+
     /// Runs a task, or the task of a check, now or as at another tick, and waits for its end. Gives what InfluxDB says of the
     /// run, such as `startedAt` and `finishedAt`. It is picked up within a second.
     pub fn run_task(&self, id: &str, tick: Option<Timestamp>) -> Result<serde_json::Value> {
