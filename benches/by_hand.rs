@@ -1,9 +1,9 @@
 //! Messages in a file become line protocol in another: by us, and by what people would take instead.
 //!
 //! ```sh
-//! cargo bench --bench by_hand -- --plots docs/performance
-//! cargo bench --bench by_hand -- --rounds 9 --slice 50 --megabytes 50 ours jq        # a short form
-//! cargo bench --bench by_hand -- --at-least 10 ours jq
+//! cargo bench -p benches --bench by_hand -- --plots docs/performance
+//! cargo bench -p benches --bench by_hand -- --rounds 9 --slice 50 --megabytes 50 ours jq        # a short form
+//! cargo bench -p benches --bench by_hand -- --at-least 10 ours jq
 //! ```
 //!
 //! The file holds the tutorial's messages as JSON lines. In each round all take their turn on the first part of it; after
@@ -14,8 +14,6 @@
 //! jq, Miller and Python are taken from the PATH (Debian: `apt-get install jq miller python3`); jaq and Benthos are built
 //! from crates.io and Go's modules on the first run. The files, twice as large as the largest and as much again while
 //! somebody writes, stay in `target/tmp/by_hand` for the next run.
-
-mod support;
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -28,13 +26,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Parser, ValueEnum};
+use fixtures::program;
 use memchr::memchr_iter;
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 
-use support::table::Table;
-use support::{Shape, Spread, figure, machine, plot, spread, usage};
-
-const BINARY: &str = env!("CARGO_BIN_EXE_telegraf-algorithmia");
+use benches::table::Table;
+use benches::{Shape, Spread, figure, machine, plot, spread, usage};
 
 /// Messages whose points are compared.
 const SAMPLE: u64 = 10_000;
@@ -116,8 +113,8 @@ impl Tool {
             version.with_context(|| format!("there is no {program}: apt-get install {package}"))
         };
         let (name, program) = match kind {
-            Kind::Ours => ("telegraf-algorithmia".to_owned(), BINARY.into()),
-            Kind::OneThread => ("the same, --threads 1".to_owned(), BINARY.into()),
+            Kind::Ours => ("telegraf-algorithmia".to_owned(), program().into()),
+            Kind::OneThread => ("the same, --threads 1".to_owned(), program().into()),
             Kind::Jq => (on_path("jq", "jq")?.replace('-', " "), "jq".into()),
             Kind::Miller => (on_path("mlr", "miller")?.replace("mlr", "Miller"), "mlr".into()),
             Kind::Python => (on_path("python3", "python3")?, "python3".into()),

@@ -1,18 +1,16 @@
 //! What the conversion of a message takes, without pipes: ours, whole, beside what others take for a part of it.
 //!
 //! ```sh
-//! cargo bench --bench conversion
-//! cargo bench --bench conversion -- --plots docs/performance
-//! cargo bench --bench conversion -- --rounds 100 --at-most 0.85          # for CI: only the ratio counts
-//! cargo bench --bench conversion -- --shape large --only telegraf-algorithmia   # under a profiler
+//! cargo bench -p benches --bench conversion
+//! cargo bench -p benches --bench conversion -- --plots docs/performance
+//! cargo bench -p benches --bench conversion -- --rounds 100 --at-most 0.85          # for CI: only the ratio counts
+//! cargo bench -p benches --bench conversion -- --shape large --only telegraf-algorithmia   # under a profiler
 //! ```
 //!
 //! Each has the same messages, and they take turns of some milliseconds, beginning with another one in each round. What is
 //! measured is the processor time of the thread, and compared is what one took with what serde_json took in the same
 //! round: on a machine that does other things too no single figure means much, but what happens to one within a few
 //! milliseconds happens to the others.
-
-mod support;
 
 use std::fs;
 use std::hint::black_box;
@@ -21,12 +19,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use benches::table::Table;
+use benches::{Shape, Spread, figure, machine, plot, spread};
 use clap::Parser;
 use influxdb_line_protocol::{FieldValue, LineProtocolBuilder, parse_lines};
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::Value;
-use support::table::Table;
-use support::{Shape, Spread, figure, machine, plot, spread};
 use telegraf_algorithmia::{Converter, Counts, Settings};
 
 /// Messages of each shape take about as many bytes: more than the fastest caches hold, as in life.

@@ -2,9 +2,9 @@
 //! every cell of every dashboard, every variable, every check.
 //!
 //! ```sh
-//! cargo bench --bench dashboards
-//! cargo bench --bench dashboards -- --points 500000 --rounds 3
-//! cargo bench --bench dashboards -- --hold               # and then look around
+//! cargo bench -p benches --bench dashboards
+//! cargo bench -p benches --bench dashboards -- --points 500000 --rounds 3
+//! cargo bench -p benches --bench dashboards -- --hold               # and then look around
 //! ```
 //!
 //! The calls are of 30 days up to now, and go on while it is measured, so that the last hour is never cut short. A cell's
@@ -13,8 +13,6 @@
 //!
 //! A check's time is that of a run of its task as InfluxDB itself reports it: its query, its levels, and the writing of
 //! its statuses. Of these there are as many as the checks make in the 7 days for which InfluxDB keeps them.
-
-mod support;
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -26,11 +24,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use benches::{Random, machine, run_seconds, usage, write_all};
 use bytesize::ByteSize;
 use clap::Parser;
+use fixtures::repository;
 use jiff::Timestamp;
 use stack::{Arguments, Dir, Influxdb, PASSWORD, USER, Variables, wait_for};
-use support::{Random, machine, run_seconds, usage, write_all};
 
 /// How long a condition may take on the slowest machine.
 const LONG: Duration = Duration::from_secs(3600);
@@ -90,7 +89,7 @@ fn measure(dir: &Dir, options: &Options) -> Result<()> {
     println!("{}", machine());
 
     let influxdb = Influxdb::start_empty(dir)?;
-    influxdb.apply(&Path::new(env!("CARGO_MANIFEST_DIR")).join("telegraf/influxdb-template.yml"), &[])?;
+    influxdb.apply(&repository("telegraf/influxdb-template.yml"), &[])?;
     let mut traffic = Traffic::new(options.points);
     fill(dir, &influxdb, &mut traffic)?;
     while_traffic_goes_on(&influxdb, &mut traffic, || {

@@ -2,28 +2,26 @@
 //! and a million calls a day, and a week of counts to compare with.
 //!
 //! ```sh
-//! cargo bench --bench drift
-//! cargo bench --bench drift -- --calls 100000 --rounds 5
+//! cargo bench -p benches --bench drift
+//! cargo bench -p benches --bench drift -- --calls 100000 --rounds 5
 //! ```
 //!
 //! Of two hours there are all calls: the last one, and the one that ends a day before, of which the first task asks whether
 //! calls came late. Its counts stand for those of the 167 hours before it too. The time is that of a run as InfluxDB itself
 //! reports it.
 
-mod support;
-
 use std::fmt::Write;
-use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
+use benches::table::Table;
+use benches::{Random, figure, machine, run_seconds, spread, usage, write_all};
 use bytesize::ByteSize;
 use clap::Parser;
+use fixtures::repository;
 use jiff::{SignedDuration, Timestamp};
 use stack::{BUCKET, Dir, Influxdb, Value};
-use support::table::Table;
-use support::{Random, figure, machine, run_seconds, spread, usage, write_all};
 
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
 /// The hours of the reference.
@@ -66,7 +64,7 @@ fn measure(dir: &Dir, options: &Options) -> Result<()> {
     println!("{}", machine());
     let influxdb = Influxdb::start_empty(dir)?;
     for template in ["influxdb-template.yml", "influxdb-drift.yml"] {
-        influxdb.apply(&Path::new(env!("CARGO_MANIFEST_DIR")).join("telegraf").join(template), &[])?;
+        influxdb.apply(&repository("telegraf").join(template), &[])?;
     }
 
     // Of a time that has nothing to do with the runs that InfluxDB itself begins while this goes on.

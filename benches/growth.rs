@@ -1,10 +1,10 @@
 //! What becomes of it in the long run, and with more partitions and more Telegrafs.
 //!
 //! ```sh
-//! cargo bench --bench growth
-//! cargo bench --bench growth -- --plots docs/performance
-//! cargo bench --bench growth -- process --millions 3
-//! cargo bench --bench growth -- agents --rounds 1
+//! cargo bench -p benches --bench growth
+//! cargo bench -p benches --bench growth -- --plots docs/performance
+//! cargo bench -p benches --bench growth -- process --millions 3
+//! cargo bench -p benches --bench growth -- agents --rounds 1
 //! ```
 //!
 //! `process`: ten million messages through one process of our binary with the options of the shipped telegraf.conf. Beside
@@ -16,8 +16,6 @@
 //! see what it takes. All of this runs on one machine, whose cores are soon busy: what says how it grows is the processor
 //! time of each part.
 
-mod support;
-
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,15 +23,15 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use benches::child::{GAUGE_EVERY, Processor, gauge, metric, shipped};
+use benches::plot::{self, Series};
+use benches::sink::Sink;
+use benches::table::Table;
+use benches::telegraf::{self, Conf};
+use benches::{Shape, Spread, figure, machine, spread, usage};
 use clap::{Parser, ValueEnum};
 use memchr::{memchr_iter, memmem};
 use stack::{Dir, Influxdb, Kafka, Telegraf, wait_for};
-use support::child::{GAUGE_EVERY, Processor, gauge, metric, shipped};
-use support::plot::{self, Series};
-use support::sink::Sink;
-use support::table::Table;
-use support::telegraf::{self, Conf};
-use support::{Shape, Spread, figure, machine, spread, usage};
 use telegraf_algorithmia::{Converter, Settings};
 
 /// A turn's messages, which are the same in every turn.

@@ -2,9 +2,9 @@
 //! our binary, and our binary with the options of the shipped telegraf.conf, which are a journal, flow control and reports.
 //!
 //! ```sh
-//! cargo bench --bench latency
-//! cargo bench --bench latency -- --plots docs/performance
-//! cargo bench --bench latency -- --samples 1000                       # half a minute
+//! cargo bench -p benches --bench latency
+//! cargo bench -p benches --bench latency -- --plots docs/performance
+//! cargo bench -p benches --bench latency -- --samples 1000                       # half a minute
 //! ```
 //!
 //! Each message is written only when the one before has been read. The processors take turns message by message, so that
@@ -15,20 +15,18 @@
 //! The processors have one core, and who asks them has another: to wake a process on another core takes several times as
 //! long as on the same one, and the kernel would put one of them here and one there.
 
-mod support;
-
 use std::io::Write;
 use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use benches::child::{Processor, gauge, metric, shipped};
+use benches::plot::{self, Series};
+use benches::table::Table;
+use benches::{Shape, figure, machine, spread};
 use clap::Parser;
 use rustix::thread::{CpuSet, sched_setaffinity, set_current_timer_slack};
-use support::child::{Processor, gauge, metric, shipped};
-use support::plot::{self, Series};
-use support::table::Table;
-use support::{Shape, figure, machine, spread};
 
 /// Messages that are written again and again.
 const MESSAGES: u64 = 1000;

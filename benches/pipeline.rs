@@ -3,14 +3,14 @@
 //! Telegraf's shim, Python). `cat`, which changes nothing, is what all are compared with.
 //!
 //! ```sh
-//! cargo bench --bench pipeline                                       # all of it, a quarter of an hour
-//! cargo bench --bench pipeline -- --short                            # what CI runs, two minutes
-//! cargo bench --bench pipeline -- --plots docs/performance           # draws docs/performance/pipeline-*.svg
-//! cargo bench --bench pipeline -- cat shipped json --shape tutorial --rounds 15
-//! cargo bench --bench pipeline -- shipped direct --shape tutorial    # docs/recipes.md
-//! cargo bench --bench pipeline -- cat cat --shape tutorial           # the noise
-//! cargo bench --bench pipeline -- cat 'dd=dd bs=4k status=none' --shape tutorial
-//! cargo bench --bench pipeline -- cat shipped --at-least shipped=0.97
+//! cargo bench -p benches --bench pipeline                                       # all of it, a quarter of an hour
+//! cargo bench -p benches --bench pipeline -- --short                            # what CI runs, two minutes
+//! cargo bench -p benches --bench pipeline -- --plots docs/performance           # draws docs/performance/pipeline-*.svg
+//! cargo bench -p benches --bench pipeline -- cat shipped json --shape tutorial --rounds 15
+//! cargo bench -p benches --bench pipeline -- shipped direct --shape tutorial    # docs/recipes.md
+//! cargo bench -p benches --bench pipeline -- cat cat --shape tutorial           # the noise
+//! cargo bench -p benches --bench pipeline -- cat 'dd=dd bs=4k status=none' --shape tutorial
+//! cargo bench -p benches --bench pipeline -- cat shipped --at-least shipped=0.97
 //! ```
 //!
 //! All but `direct` run with the shipped telegraf.conf, in which nothing changes but what stands between Kafka and the output. The
@@ -22,8 +22,6 @@
 //! and all processes of the others are stopped (SIGSTOP). A machine that does other things too is never the same for
 //! long; in this way it is the same for all. A round ends when each has had its seconds, whatever it has done in them.
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -32,7 +30,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use benches::sink::{Sink, Taken};
+use benches::table::Table;
+use benches::telegraf::{Conf, journal};
+use benches::{Shape, Spread, figure, machine, plot, spread, usage};
 use clap::{Parser, ValueEnum};
+use fixtures::{program, repository};
 use influxdb_line_protocol::{EscapedStr, FieldValue, ParsedLine, parse_lines};
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
@@ -40,12 +43,6 @@ use memchr::memmem;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::value::RawValue;
 use stack::{Dir, Influxdb, Kafka, Telegraf, wait_for};
-use support::sink::{Sink, Taken};
-use support::table::Table;
-use support::telegraf::{Conf, journal};
-use support::{Shape, Spread, figure, machine, plot, spread, usage};
-
-const BINARY: &str = env!("CARGO_BIN_EXE_telegraf-algorithmia");
 
 /// How long a condition may take on the slowest machine.
 const LONG: Duration = Duration::from_secs(600);
@@ -174,7 +171,7 @@ impl std::str::FromStr for Processor {
         let execd = |command: &str| Place::Execd(command.split_whitespace().map(str::to_owned).collect());
         let (name, place, output) = match text {
             "cat" => (text, execd("cat"), Output::Messages),
-            "plain" => (text, Place::Execd(vec![BINARY.to_owned()]), Output::Points),
+            "plain" => (text, Place::Execd(vec![program().to_owned()]), Output::Points),
             "shipped" => (text, Place::Shipped, Output::Points),
             "direct" => (text, Place::Direct, Output::Points),
             "json" => (text, Place::Parser(include_str!("pipeline/json.toml")), Output::Points),
@@ -196,7 +193,7 @@ impl std::str::FromStr for Processor {
 
 /// A file of what people would pick instead.
 fn theirs(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/pipeline").join(name)
+    repository("benches/pipeline").join(name)
 }
 
 /// The processor in Go, once it is built.

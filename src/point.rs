@@ -137,7 +137,7 @@ impl Entries {
 
     /// Whether `text` is nothing but the entries, in their order.
     fn is_contiguous(&self) -> bool {
-        self.text.len() == self.entries.iter().map(|entry| 2 + entry.key.len() + entry.value.len()).sum()
+        self.text.len() == self.entries.iter().map(|entry| 2 + entry.key.len() + entry.value.len()).sum::<usize>()
     }
 }
 

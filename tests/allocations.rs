@@ -3,11 +3,8 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use support::Shape;
+use fixtures::Shape;
 use telegraf_algorithmia::{Converter, Counts, Settings};
-
-#[path = "../benches/support/mod.rs"]
-mod support;
 
 struct Counting;
 

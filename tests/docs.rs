@@ -1,11 +1,6 @@
 //! The documents say what is so: the contract's examples come out as they stand there, log lines to look up exist, every file is
 //! on the map of the code, and links lead somewhere.
 
-mod blocks;
-#[path = "../examples/false_alarms.rs"]
-#[allow(dead_code)]
-mod false_alarms;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
@@ -14,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
-use blocks::{Block, blocks};
+use fixtures::document::{Block, blocks};
 use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 
 fn repository(path: &str) -> PathBuf {
@@ -145,7 +140,7 @@ fn operations_has_every_variable_of_telegraf_conf() -> Result<()> {
 #[test]
 fn false_alarms_are_as_many_as_it_says() -> Result<()> {
     let document = fs::read_to_string(repository("docs/drift.md"))?;
-    let table = false_alarms::table();
+    let table = fixtures::false_alarms::table();
     ensure!(document.contains(&format!("|\n{table}\n")), "docs/drift.md does not have these lines together:\n{table}");
     Ok(())
 }

@@ -2,9 +2,4 @@
 
 #![no_main]
 
-#[path = "../../tests/fuzzed/mod.rs"]
-mod fuzzed;
-#[path = "../../tests/reference/mod.rs"]
-mod reference;
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzzed::convert(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| reference::fuzzed::convert(data));

@@ -1,0 +1,8 @@
+//! What becomes of messages: the library, beside a second implementation of the contract.
+
+mod contract;
+mod corpus;
+mod extremes;
+mod parallel;
+mod properties;
+mod trace;

@@ -1,0 +1,790 @@
+//! Alerts, from calls in Kafka to what arrives at Slack, PagerDuty, an HTTP server and a mail provider: the shipped templates
+//! on a real InfluxDB, with the shipped telegraf.conf before it.
+//!
+//! Checks tick every full minute, so these tests take minutes, in which they mostly wait. With ALGORITHMIA_LONG_TESTS=1
+//! healthy models are watched for ten minutes. What was measured is written to stderr:
+//! `cargo test -p e2e alerts:: -- --nocapture`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crate::pagerduty::PagerDuty;
+use crate::support::{LONG, TOPIC, environment, shared_turn, shipped_configuration};
+use anyhow::{Context, Result, bail, ensure};
+use fixtures::{program, repository};
+use serde_json::json;
+use stack::{Dir, Influxdb, Kafka, Receiver, Request, Row, Telegraf, Value, wait_for};
+
+/// Milliseconds. Times are milliseconds since 1970, ticks are the times of full minutes.
+const SECOND: i64 = 1000;
+const MINUTE: i64 = 60 * SECOND;
+const HOUR: i64 = 60 * MINUTE;
+
+/// How long checks wait for the calls of their minute.
+const OFFSET: i64 = 15 * SECOND;
+
+const PAGERDUTY_KEY: &str = "routing-key-that-is-a-secret";
+const EMAIL_TOKEN: &str = "email-token-that-is-a-secret";
+const HTTP_TOKEN: &str = "http-token-that-is-a-secret";
+const SLACK_PATH: &str = "/services/T0/B0/that-is-a-secret";
+
+fn now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as i64
+}
+
+fn sleep_until(time: i64) {
+    thread::sleep(Duration::from_millis((time - now()).max(0) as u64));
+}
+
+fn first_tick_after(time: i64) -> i64 {
+    (time / MINUTE + 1) * MINUTE
+}
+
+/// As text in UTC.
+fn timestamp(time: i64) -> String {
+    jiff::Timestamp::from_millisecond(time).expect("a time").to_string()
+}
+
+/// A model, and what its calls give at the moment.
+#[derive(Clone)]
+struct Model {
+    owner: &'static str,
+    name: &'static str,
+    version: &'static str,
+    risk: f64,
+    duration: f64,
+}
+
+/// A model. Without an owner or version, its calls do not say any.
+const fn model(owner: &'static str, name: &'static str, version: &'static str, risk: f64, duration: f64) -> Model {
+    Model { owner, name, version, risk, duration }
+}
+
+/// `owner/name version`, of what there is.
+fn series(owner: &str, name: &str, version: &str) -> String {
+    let slash = if owner.is_empty() { "" } else { "/" };
+    format!("{owner}{slash}{name} {version}").trim_end().to_owned()
+}
+
+struct Call {
+    model: Model,
+    /// When it was made.
+    time: i64,
+    /// When its message was produced.
+    sent: i64,
+}
+
+impl Call {
+    fn made(model: &Model, time: i64) -> Call {
+        Call { model: model.clone(), time, sent: now() }
+    }
+}
+
+/// A column of text; empty where there is none.
+fn text(row: &Row, column: &str) -> String {
+    match row.get(column) {
+        Some(Value::String(text)) => text.clone(),
+        _ => String::new(),
+    }
+}
+
+/// A status that a check wrote.
+#[derive(Clone, Debug)]
+struct Status {
+    check: String,
+    owner: String,
+    name: String,
+    version: String,
+    level: String,
+    message: String,
+    tick: i64,
+}
+
+impl Status {
+    fn of(row: &Row) -> Result<Status> {
+        let Some(Value::Time(time)) = row.get("_time") else { bail!("a status without a time: {row:?}") };
+        Ok(Status {
+            check: text(row, "_check_name"),
+            owner: text(row, "algorithm_owner"),
+            name: text(row, "algorithm_name"),
+            version: text(row, "algorithm_version"),
+            level: text(row, "_level"),
+            message: text(row, "_value"),
+            tick: time / 1_000_000,
+        })
+    }
+
+    fn series(&self) -> String {
+        series(&self.owner, &self.name, &self.version)
+    }
+}
+
+/// What a check should say of each series, by the calls that it can know of.
+fn expected(check: &str, calls: &[Call], tick: i64) -> BTreeMap<String, &'static str> {
+    let known: Vec<&Call> = calls.iter().filter(|call| call.sent < tick + OFFSET).collect();
+    let mut levels = BTreeMap::new();
+    for Call { model: Model { owner, name, version, .. }, .. } in &known {
+        let same = |call: &&&Call| (call.model.owner, call.model.name) == (*owner, *name);
+        let same_version = |call: &&&Call| same(call) && call.model.version == *version;
+        let of_the_minute = |call: &&&Call| (tick - MINUTE..tick).contains(&call.time);
+        let minute = || known.iter().filter(same_version).filter(of_the_minute).map(|call| &call.model);
+        let (series, level) = match check {
+            "Risk Score Alert" => {
+                let highest = minute().map(|model| model.risk).reduce(f64::max);
+                (series(owner, name, version), highest.map(|risk| if risk > 0.7 { "crit" } else { "ok" }))
+            }
+            "Duration Alert" => {
+                // All calls of a minute take as long in these tests, so any percentile is any of them.
+                let level = |ms: f64| {
+                    if ms > 5000.0 {
+                        "crit"
+                    } else if ms > 1000.0 {
+                        "warn"
+                    } else {
+                        "ok"
+                    }
+                };
+                (series(owner, name, version), minute().map(|model| level(model.duration)).next())
+            }
+            _ => {
+                let last = known.iter().filter(same).map(|call| call.time).filter(|time| *time < tick).max();
+                (series(owner, name, ""), last.map(|last| if last < tick - HOUR { "warn" } else { "ok" }))
+            }
+        };
+        if let Some(level) = level {
+            levels.insert(series, level);
+        }
+    }
+    levels
+}
+
+/// The statuses of each check and series, in order of time.
+fn by_series(statuses: &[Status]) -> Vec<Vec<&Status>> {
+    let mut all: BTreeMap<(&str, String), Vec<&Status>> = BTreeMap::new();
+    for status in statuses {
+        all.entry((&status.check, status.series())).or_default().push(status);
+    }
+    for series in all.values_mut() {
+        series.sort_by_key(|status| status.tick);
+    }
+    all.into_values().collect()
+}
+
+/// What a notification rule should send: each critical status, and each one that is ok a minute after a critical one.
+fn announced(statuses: &[Status]) -> Vec<Status> {
+    let mut announced = Vec::new();
+    for series in by_series(statuses) {
+        for (index, status) in series.iter().enumerate() {
+            let before = index.checked_sub(1).map(|before| series[before]);
+            let was_critical =
+                before.is_some_and(|before| before.level == "crit" && before.tick == status.tick - MINUTE);
+            if status.level == "crit" || status.level == "ok" && was_critical {
+                announced.push((*status).clone());
+            }
+        }
+    }
+    announced
+}
+
+/// What should be mailed: each change to critical, and each return.
+fn mailed(statuses: &[Status]) -> Vec<Status> {
+    let mut mailed = Vec::new();
+    for series in by_series(statuses) {
+        let mut critical = false;
+        for status in series {
+            if status.level == "crit" && !critical || status.level == "ok" && critical {
+                critical = !critical;
+                mailed.push(status.clone());
+            }
+        }
+    }
+    mailed
+}
+
+/// In an order of their own, for comparison.
+fn sorted<T: fmt::Debug>(items: impl IntoIterator<Item = T>) -> Vec<T> {
+    let mut items: Vec<T> = items.into_iter().collect();
+    items.sort_by_cached_key(|item| format!("{item:?}"));
+    items
+}
+
+/// The whole road, and all whom alerts reach.
+struct Road {
+    kafka: Kafka,
+    influxdb: Influxdb,
+    telegraf: Telegraf,
+    slack: Receiver,
+    http: Receiver,
+    email: Receiver,
+    pagerduty: PagerDuty,
+    calls: Vec<Call>,
+}
+
+impl Road {
+    /// Starts all servers, with all templates in InfluxDB.
+    fn start(dir: &Dir) -> Result<Road> {
+        let pagerduty = PagerDuty::start(dir)?;
+        let (slack, http, email) = (Receiver::start()?, Receiver::start()?, Receiver::start()?);
+        email.answer_with(202)?;
+
+        let influxdb = Influxdb::start_with(dir, "initial", pagerduty.environment())?;
+        keep_secret(&influxdb, "pagerduty-routing-key", PAGERDUTY_KEY)?;
+        keep_secret(&influxdb, "email-api-token", EMAIL_TOKEN)?;
+        keep_secret(&influxdb, "alerts-http-token", HTTP_TOKEN)?;
+        influxdb.apply(&repository("telegraf/influxdb-template.yml"), &[])?;
+        influxdb.apply(&generate(dir, "slack-template", &["--slack-url", &(slack.url() + SLACK_PATH)])?, &[])?;
+        influxdb.apply(&generate(dir, "pagerduty-template", &[])?, &[])?;
+        let template = generate(dir, "http-template", &["--http-url", &http.url()])?;
+        use_bearer(&template)?;
+        influxdb.apply(&template, &[])?;
+        let url = email.url() + "/v3/mail/send";
+        let options = ["--email-url", &url, "--email-from", "from@example.org"];
+        let recipients = ["--email-to", "you@example.org", "--email-to", "all@example.org"];
+        influxdb.apply(&generate(dir, "email-template", &[options, recipients].concat())?, &[])?;
+
+        let kafka = Kafka::start(dir)?;
+        kafka.create_topic(TOPIC, 1)?;
+        let variables = environment(dir, kafka.broker(), influxdb.url());
+        let telegraf = Telegraf::start(dir, shipped_configuration(), variables)?;
+        Ok(Road { kafka, influxdb, telegraf, slack, http, email, pagerduty, calls: Vec::new() })
+    }
+
+    /// Calls models, each at the time given with it.
+    fn call(&mut self, calls: impl IntoIterator<Item = Call>) -> Result<()> {
+        let first = self.calls.len();
+        self.calls.extend(calls);
+        let messages = self.calls[first..].iter().enumerate().map(|(index, Call { model, time, .. })| {
+            let mut message = json!({
+                "algorithm_name": model.name,
+                "risk_score": model.risk,
+                "duration_milliseconds": model.duration,
+                "request_id": format!("req-{}", first + index),
+                "time": timestamp(*time),
+            });
+            for (key, value) in [("algorithm_owner", model.owner), ("algorithm_version", model.version)] {
+                if !value.is_empty() {
+                    message[key] = value.into();
+                }
+            }
+            message.to_string()
+        });
+        self.kafka.produce(TOPIC, messages)
+    }
+
+    /// Calls all these models every few seconds, until a time.
+    fn call_until(&mut self, time: i64, models: &[Model]) -> Result<()> {
+        loop {
+            let made = now();
+            if made >= time {
+                return Ok(());
+            }
+            self.telegraf.ensure_running()?;
+            self.influxdb.ensure_running()?;
+            self.call(models.iter().map(|model| Call::made(model, made)))?;
+            sleep_until(time.min(made + 4 * SECOND));
+        }
+    }
+
+    /// All statuses that are there, in order of time.
+    fn statuses(&self) -> Result<Vec<Status>> {
+        let rows = self.influxdb.query(
+            r#"from(bucket: "_monitoring")
+                |> range(start: -1h)
+                |> filter(fn: (r) => r._measurement == "statuses" and r._field == "_message")"#,
+        )?;
+        let mut statuses = rows.iter().map(Status::of).collect::<Result<Vec<_>>>()?;
+        statuses.sort_by_key(|status| status.tick);
+        Ok(statuses)
+    }
+
+    /// Waits until the checks have looked at a minute, and compares what they say of models with their calls.
+    fn ensure_statuses_follow_from_calls(&self, tick: i64) -> Result<()> {
+        for check in ["Risk Score Alert", "Duration Alert", "Silent Algorithm"] {
+            let expected = expected(check, &self.calls, tick);
+            let of_tick = || -> Result<Vec<Status>> {
+                let statuses = self.statuses()?;
+                Ok(statuses.into_iter().filter(|status| status.check == check && status.tick == tick).collect())
+            };
+            // If they do not come, the comparison says which.
+            let _ = wait_for("all statuses of a tick", LONG, || Ok((of_tick()?.len() >= expected.len()).then_some(())));
+            let statuses = of_tick()?;
+            let levels: Vec<_> = sorted(statuses.iter().map(|status| (status.series(), status.level.as_str())));
+            assert_eq!(levels, sorted(expected), "{check} at {}", timestamp(tick));
+        }
+        Ok(())
+    }
+
+    /// What became of notifications: rule, series, level, and whether it was sent.
+    fn sent(&self) -> Result<Vec<(String, String, String, bool)>> {
+        let rows = self.influxdb.query(
+            r#"from(bucket: "_monitoring")
+                |> range(start: -1h)
+                |> filter(fn: (r) => r._measurement == "notifications" and r._field == "_message")"#,
+        )?;
+        rows.iter()
+            .map(|row| {
+                let status = Status::of(row)?;
+                let sent = text(row, "_sent") == "true";
+                Ok((text(row, "_notification_rule_name"), status.series(), status.level, sent))
+            })
+            .collect()
+    }
+
+    /// That nothing secret is in a log.
+    fn ensure_logs_keep_secrets(&self) -> Result<()> {
+        let secrets = [PAGERDUTY_KEY, EMAIL_TOKEN, HTTP_TOKEN, SLACK_PATH, stack::TOKEN];
+        for (server, log) in [("InfluxDB", self.influxdb.log()), ("Telegraf", self.telegraf.log())] {
+            for secret in secrets {
+                ensure!(!log.contains(secret), "{server}'s log has {secret}:\n{log}");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Writes a template as the command gives it into a file.
+fn generate(dir: &Dir, kind: &str, options: &[&str]) -> Result<PathBuf> {
+    let output = Command::new(program()).args(["--generate", kind]).args(options).output()?;
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "--generate {kind} failed: {complaint}");
+    dir.write(&format!("{kind}.yml"), output.stdout)
+}
+
+/// Makes the HTTP endpoint one that wants a token, as the comments of its template tell.
+fn use_bearer(template: &Path) -> Result<()> {
+    let mut text = fs::read_to_string(template)?;
+    let mut change = |from: &str, to: &str| {
+        assert_eq!(text.matches(from).count(), 1, "{from:?} in the template:\n{text}");
+        text = text.replace(from, to);
+    };
+    change("  type: none\n", "");
+    let lines = ["type: bearer\n", "token:\n", "  secretRef:\n", "    key: alerts-http-token\n"];
+    change(&lines.map(|line| format!("  # {line}")).concat(), &lines.map(|line| format!("  {line}")).concat());
+    Ok(fs::write(template, text)?)
+}
+
+/// Gives InfluxDB a secret in the way that the templates tell.
+fn keep_secret(influxdb: &Influxdb, key: &str, value: &str) -> Result<()> {
+    let mut command = influxdb.cli(["secret", "update", "--key", key])?;
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?;
+    child.stdin.take().context("no input")?.write_all(value.as_bytes())?;
+    ensure!(child.wait()?.success(), "influx does not take the secret {key}");
+    Ok(())
+}
+
+/// Mails as they were sent: subject and text.
+fn mails(requests: &[Request]) -> Result<Vec<(String, String)>> {
+    let mail = |request: &Request| -> Result<(String, String)> {
+        assert_eq!((request.method.as_str(), request.path.as_str()), ("POST", "/v3/mail/send"));
+        assert_eq!(request.header("authorization"), Some(format!("Bearer {EMAIL_TOKEN}").as_str()));
+        assert_eq!(request.header("content-type"), Some("application/json"));
+        let body = request.json()?;
+        let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+        let (subject, content) = (text(&body["subject"]), text(&body["content"][0]["value"]));
+        let expected = json!({
+            "personalizations": [{"to": [{"email": "you@example.org"}, {"email": "all@example.org"}]}],
+            "from": {"email": "from@example.org"},
+            "subject": subject,
+            "content": [{"type": "text/plain", "value": content}],
+        });
+        assert_eq!(body, expected);
+        Ok((subject, content))
+    };
+    requests.iter().map(mail).collect()
+}
+
+/// The mail about a status, to the letter.
+fn mail(status: &Status) -> (String, String) {
+    let Status { check, level, message, version, tick, .. } = status;
+    let algorithm = series(&status.owner, &status.name, "");
+    let about = if algorithm.is_empty() { String::new() } else { format!(": {}", status.series()) };
+    let mut text = format!("{message}\n\nCheck: {check}");
+    for (key, value) in [("Algorithm", &algorithm), ("Version", version)] {
+        if !value.is_empty() {
+            text += &format!("\n{key}: {value}");
+        }
+    }
+    text += &format!("\nTime: {}\n", timestamp(*tick).replace('Z', ".000000000Z"));
+    (format!("{check}{about} is {level}"), text)
+}
+
+/// What Slack gets of a status, to the letter.
+fn slack_message(status: &Status) -> serde_json::Value {
+    let Status { check, level, message, .. } = status;
+    let color = if level == "crit" { "danger" } else { "good" };
+    let text = format!("Notification Rule: Slack Alert triggered by check: {check}: {message}");
+    json!({"attachments": [{"color": color, "mrkdwn_in": ["text"], "text": text}], "channel": ""})
+}
+
+/// Models whose calls are all right.
+fn healthy() -> Vec<Model> {
+    vec![
+        model("asli", "credit", "1.0.6", 0.2, 20.0),
+        model("asli", "credit", "1.0.7", 0.3, 30.0),
+        model("emma", "credit", "1.0.6", 0.1, 20.0),
+        // The thresholds themselves.
+        model("asli", "fraud", "2.0.0", 0.7, 1000.0),
+        model("asli", "versionless", "", 0.4, 20.0),
+        model("", "ownerless", "1.0.0", 0.4, 20.0),
+        model("asli", "slow", "1.0.0", 0.4, 20.0),
+        model("asli", "stuck", "1.0.0", 0.4, 20.0),
+        model("asli", "unlucky", "1.0.0", 0.4, 20.0),
+        IN_THE_LAST_MILLISECOND,
+        ON_ITS_WAY,
+    ]
+}
+
+const IN_THE_LAST_MILLISECOND: Model = model("asli", "in-the-last-millisecond", "1.0.0", 0.4, 20.0);
+const ON_ITS_WAY: Model = model("asli", "on-its-way", "1.0.0", 0.4, 20.0);
+/// Called in two minutes only, which are not next to each other.
+const RARE: Model = model("asli", "rare", "1.0.0", 0.4, 20.0);
+/// Called when nobody takes alerts.
+const UNLUCKY: Model = model("asli", "unlucky", "1.0.0", 0.95, 20.0);
+/// Called once, and an hour later.
+const BACKLOG: Model = model("asli", "backlog", "1.0.0", 0.4, 20.0);
+
+/// The healthy models, some of which have changed.
+fn healthy_but_for(changes: &[Model]) -> Vec<Model> {
+    let key = |model: &Model| (model.owner, model.name, model.version);
+    let change = |model: Model| changes.iter().find(|change| key(change) == key(&model)).cloned().unwrap_or(model);
+    healthy().into_iter().map(change).collect()
+}
+
+/// Lets everything go wrong before the second of these ticks, and all be well before the others. Nobody takes the alerts of
+/// the first. Gives how many mails were tried in vain.
+fn play(road: &mut Road, ticks: [i64; 4]) -> Result<usize> {
+    for receiver in [&road.slack, &road.http, &road.email] {
+        receiver.answer_with(500)?;
+    }
+    road.pagerduty.answer_with(500)?;
+    sleep_until(ticks[0] - MINUTE);
+    let risky_rare = Model { risk: 0.9, ..RARE };
+    road.call([Call::made(&risky_rare, now())])?;
+    road.call_until(ticks[0], &healthy_but_for(&[UNLUCKY]))?;
+
+    let bad = healthy_but_for(&[
+        model("asli", "credit", "1.0.6", 0.93, 20.0),
+        model("asli", "versionless", "", 0.99, 20.0),
+        model("", "ownerless", "1.0.0", 0.99, 20.0),
+        model("asli", "slow", "1.0.0", 0.4, 3000.0),
+        model("asli", "stuck", "1.0.0", 0.4, 8000.0),
+    ]);
+    road.call_until(ticks[0] + 20 * SECOND, &bad)?;
+    road.kafka.produce(TOPIC, ["{\"no\": \"JSON\""])?;
+    road.call((0..40).map(|index| Call::made(&BACKLOG, now() - HOUR - MINUTE + index)))?;
+    road.call_until(ticks[1] - SECOND, &bad)?;
+    sleep_until(ticks[1] - 1);
+    road.call([Call::made(&Model { risk: 0.99, ..IN_THE_LAST_MILLISECOND }, ticks[1] - 1)])?;
+    sleep_until(ticks[1] + 1500);
+    road.call([Call::made(&Model { risk: 0.99, ..ON_ITS_WAY }, ticks[1] - 500)])?;
+
+    // By then the first alerts have gone out, and the next have not.
+    road.call_until(ticks[1] + 20 * SECOND, &healthy())?;
+    for receiver in [&road.slack, &road.http] {
+        receiver.answer_with(200)?;
+    }
+    road.email.answer_with(202)?;
+    road.pagerduty.answer_with(202)?;
+    let mails_in_vain = road.email.requests().len();
+
+    road.kafka.produce(TOPIC, (0..61).map(|index| format!("{{\"no\": \"JSON, {index}\"")))?;
+    road.call([Call::made(&BACKLOG, now()), Call::made(&RARE, now())])?;
+    road.call_until(ticks[3], &healthy())?;
+    Ok(mails_in_vain)
+}
+
+#[test]
+fn what_goes_wrong_is_told_to_everybody_and_so_is_its_end() {
+    let _turn = shared_turn();
+    stack::test("alerts", |dir| {
+        let mut road = Road::start(dir)?;
+        let first = first_tick_after(now() + 20 * SECOND);
+        let ticks: [i64; 4] = std::array::from_fn(|index| first + index as i64 * MINUTE);
+        let mails_in_vain = play(&mut road, ticks)?;
+
+        for tick in ticks {
+            road.ensure_statuses_follow_from_calls(tick)?;
+        }
+        ensure_critical_is_what_should_be(&road, ticks)?;
+        ensure_checks_say_what_is_wrong(&road, ticks)?;
+
+        // The rules have told of the third tick by the fourth, and the mails of the fourth go out half a minute after it.
+        let statuses = road.statuses()?;
+        let until = |tick: i64| statuses.iter().filter(move |status| status.tick <= tick).cloned().collect::<Vec<_>>();
+        let (told, to_mail) = (announced(&until(ticks[2])), mailed(&until(ticks[3])));
+        // If they do not come, the comparisons say which.
+        let _ = wait_for("all alerts", LONG, || {
+            let [slack, http] = [&road.slack, &road.http].map(|receiver| receiver.requests().len());
+            let counts = [slack, http, road.pagerduty.requests().len()];
+            let mails = road.email.requests().len() - mails_in_vain;
+            Ok((counts.iter().all(|count| *count >= told.len()) && mails >= to_mail.len()).then_some(()))
+        });
+        ensure_slack_was_told(&road, &told)?;
+        ensure_http_was_told(&road, &told)?;
+        ensure_pagerduty_was_told(&road, &told)?;
+
+        // A mail that was not taken is sent again, and one that was taken is not.
+        let requests = road.email.requests();
+        let (in_vain, taken) = requests.split_at(mails_in_vain);
+        assert_eq!(sorted(mails(taken)?), sorted(to_mail.iter().map(mail)));
+        let of_the_first = sorted(to_mail.iter().filter(|status| status.tick == ticks[0]).map(mail));
+        assert_eq!(of_the_first.len(), 2);
+        assert_eq!(sorted(mails(in_vain)?), of_the_first);
+
+        // What the others did not take is noted, and not sent again.
+        let mut not_sent = 0;
+        for (rule, series, level, sent) in road.sent()? {
+            let of_the_first = level == "crit" && ["asli/unlucky 1.0.0", "asli/rare 1.0.0"].contains(&series.as_str());
+            if rule != "Email Alert" {
+                assert_eq!(sent, !of_the_first, "{rule}: {series} is {level}");
+                not_sent += usize::from(!sent);
+            }
+        }
+        assert_eq!(not_sent, 3 * 2);
+        road.ensure_logs_keep_secrets()
+    });
+}
+
+/// The critical scores by themselves, lest [`expected`] be wrong.
+fn ensure_critical_is_what_should_be(road: &Road, ticks: [i64; 4]) -> Result<()> {
+    let statuses = road.statuses()?;
+    let critical = statuses.iter().filter(|status| status.check == "Risk Score Alert" && status.level == "crit");
+    let critical = critical.map(|status| (status.tick, status.series()));
+    let expected = [
+        (ticks[0], "asli/rare 1.0.0"),
+        (ticks[0], "asli/unlucky 1.0.0"),
+        (ticks[1], "asli/credit 1.0.6"),
+        (ticks[1], "asli/in-the-last-millisecond 1.0.0"),
+        (ticks[1], "asli/on-its-way 1.0.0"),
+        (ticks[1], "asli/versionless"),
+        (ticks[1], "ownerless 1.0.0"),
+    ];
+    assert_eq!(sorted(critical), sorted(expected.map(|(tick, series)| (tick, series.to_owned()))));
+    Ok(())
+}
+
+/// What the other checks have found, and their texts.
+fn ensure_checks_say_what_is_wrong(road: &Road, ticks: [i64; 4]) -> Result<()> {
+    let of_check = |check: &str| -> Result<Vec<Status>> {
+        Ok(road.statuses()?.into_iter().filter(|status| status.check == check).collect())
+    };
+    let wrong = |statuses: &[Status]| -> Vec<Status> {
+        statuses.iter().filter(|status| status.level != "ok").cloned().collect()
+    };
+
+    let duration = wrong(&of_check("Duration Alert")?);
+    let messages = sorted(duration.into_iter().map(|status| (status.tick, status.message)));
+    let expected = [
+        "Duration Alert: slow 1.0.0 is warn: the slowest 5 % of its calls took 3000 ms or more",
+        "Duration Alert: stuck 1.0.0 is crit: the slowest 5 % of its calls took 8000 ms or more",
+    ];
+    assert_eq!(messages, expected.map(|message| (ticks[1], message.to_owned())));
+
+    let silent = wrong(&of_check("Silent Algorithm")?);
+    assert_eq!(silent.len(), 1, "{silent:?}");
+    let calls = road.calls.iter().filter(|call| call.model.name == "backlog" && call.time < ticks[0]);
+    let last = timestamp(calls.map(|call| call.time).max().context("no call")?).replace('Z', "");
+    let said = format!("Silent Algorithm: backlog is warn: its last call was at {last}");
+    ensure!(silent[0].message.starts_with(&said), "{:?} does not start with {said:?}", silent[0].message);
+
+    let rejected = wait_for("a minute without rejected messages", LONG, || {
+        let rejected = of_check("Rejected Messages")?;
+        Ok(rejected.iter().any(|status| status.tick == ticks[3]).then_some(rejected))
+    })?;
+    let rejected = rejected.into_iter().filter(|status| status.tick > ticks[0]);
+    let rejected: Vec<_> = rejected.map(|status| (status.tick, status.message)).collect();
+    let said = |level: &str, count: usize| {
+        let where_to_look = "The dashboard Algorithmia - Pipeline Health shows why";
+        format!("Rejected Messages is {level}: {count} in a minute. {where_to_look}")
+    };
+    let expected = [(ticks[1], said("warn", 1)), (ticks[2], said("crit", 61)), (ticks[3], said("ok", 0))];
+    assert_eq!(rejected, expected);
+
+    // telegraf-algorithmia reports the lag once a minute, though not on the minute.
+    let lag = wait_for("a minute without late calls", LONG, || {
+        let lag = of_check("Late Messages")?;
+        let late = lag.iter().position(|status| status.level == "crit");
+        Ok(late.is_some_and(|late| late + 1 < lag.len()).then_some(lag))
+    })?;
+    let late = wrong(&lag);
+    assert_eq!(late.len(), 1, "{late:?}");
+    let message = &late[0].message;
+    let seconds = message
+        .strip_prefix("Late Messages is crit: calls reach Telegraf on ")
+        .and_then(|rest| rest.strip_suffix(" s late on average, and checks may miss them"))
+        .and_then(|host_and_seconds| host_and_seconds.rsplit_once(' '))
+        .and_then(|(_, seconds)| seconds.parse::<f64>().ok())
+        .with_context(|| message.clone())?;
+    ensure!((300.0..3661.0).contains(&seconds), "{message}");
+    Ok(())
+}
+
+fn ensure_slack_was_told(road: &Road, told: &[Status]) -> Result<()> {
+    let requests = road.slack.requests();
+    for request in &requests {
+        assert_eq!((request.method.as_str(), request.path.as_str()), ("POST", SLACK_PATH));
+    }
+    let bodies = requests.iter().map(Request::json).collect::<Result<Vec<_>>>()?;
+    // The tutorial's text. Of rare's return nothing is told: it was not called in the minute after.
+    let text = "Notification Rule: Slack Alert triggered by check: Risk Score Alert: Check: Risk Score Alert is: crit";
+    let with_text = |text: &str| bodies.iter().filter(|body| body["attachments"][0]["text"] == text).count();
+    assert_eq!((with_text(text), with_text(&text.replace("crit", "ok"))), (7, 6));
+    assert_eq!(sorted(bodies), sorted(told.iter().map(slack_message)));
+    Ok(())
+}
+
+fn ensure_http_was_told(road: &Road, told: &[Status]) -> Result<()> {
+    let received = road.http.requests().into_iter().map(|request| {
+        assert_eq!((request.method.as_str(), request.path.as_str()), ("POST", "/"));
+        assert_eq!(request.header("authorization"), Some(format!("Bearer {HTTP_TOKEN}").as_str()));
+        let body = request.json()?;
+        let text = |key: &str| body[key].as_str().unwrap_or_default().to_owned();
+        let [owner, name, version] = ["algorithm_owner", "algorithm_name", "algorithm_version"].map(text);
+        Ok((text("_check_name"), series(&owner, &name, &version), text("_level"), text("_message")))
+    });
+    let received = received.collect::<Result<Vec<_>>>()?;
+    let expected = told.iter().map(|status| {
+        let Status { check, level, message, .. } = status.clone();
+        (check, status.series(), level, message)
+    });
+    assert_eq!(sorted(received), sorted(expected));
+    Ok(())
+}
+
+fn ensure_pagerduty_was_told(road: &Road, told: &[Status]) -> Result<()> {
+    // By incident: what is sent with the same key is about the same.
+    let mut incidents: BTreeMap<String, Vec<[String; 4]>> = BTreeMap::new();
+    for request in road.pagerduty.requests() {
+        let body = request.json()?;
+        let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+        assert_eq!((request.method.as_str(), request.path.as_str()), ("POST", "/v2/enqueue"));
+        assert_eq!(body["routing_key"], PAGERDUTY_KEY);
+        let payload = &body["payload"];
+        let event = [&body["event_action"], &payload["severity"], &payload["class"], &payload["summary"]].map(text);
+        incidents.entry(text(&body["dedup_key"])).or_default().push(event);
+    }
+    let expected = by_series(told).into_iter().map(|series| {
+        let event = |status: &Status| {
+            let (action, severity) = if status.level == "crit" { ("trigger", "critical") } else { ("resolve", "info") };
+            [action, severity, &status.check, &status.message].map(str::to_owned)
+        };
+        series.into_iter().map(event).collect::<Vec<_>>()
+    });
+    assert_eq!(sorted(incidents.into_values()), sorted(expected));
+    assert_eq!(road.pagerduty.refused(), Vec::<String>::new());
+    Ok(())
+}
+
+#[test]
+fn healthy_models_are_left_in_peace() {
+    let _turn = shared_turn();
+    stack::test("healthy", |dir| {
+        let mut road = Road::start(dir)?;
+        // With the thresholds themselves.
+        let models = [
+            model("asli", "credit", "1.0.6", 0.7, 1000.0),
+            model("asli", "credit", "1.0.7", 0.2, 20.0),
+            model("emma", "fraud", "2.0.0", 0.01, 999.0),
+        ];
+        let long = std::env::var("ALGORITHMIA_LONG_TESTS").is_ok_and(|value| value == "1");
+        let minutes = if long { 10 } else { 3 };
+        let first = first_tick_after(now() + 20 * SECOND);
+        let last = first + minutes * MINUTE;
+
+        // How long each call takes until InfluxDB has it is measured on the way. Not one call a second: Telegraf writes every
+        // second, and each would wait as long for that as the one before.
+        let mut under_way: BTreeMap<String, Instant> = BTreeMap::new();
+        let mut delays = Vec::new();
+        let mut next = now();
+        while now() < last {
+            road.telegraf.ensure_running()?;
+            if now() >= next {
+                next += 937;
+                let number = road.calls.len();
+                under_way.insert(format!("req-{number}"), Instant::now());
+                road.call([Call::made(&models[number % models.len()], now())])?;
+            }
+            for row in road.influxdb.query(
+                r#"from(bucket: "insights")
+                    |> range(start: -30s)
+                    |> filter(fn: (r) => r._measurement == "algorithmia" and r._field == "request_id")"#,
+            )? {
+                if let Some(Value::String(id)) = row.get("_value")
+                    && let Some(start) = under_way.remove(id)
+                {
+                    delays.push(start.elapsed());
+                }
+            }
+            thread::sleep(Duration::from_millis(100));
+        }
+        delays.sort();
+        let percentile = |percent: usize| delays[(delays.len() - 1) * percent / 100];
+        eprintln!(
+            "[alerts] from Kafka into InfluxDB, of {} calls, about one a second: half of them within {:?}, 99 % within {:?}, \
+             all within {:?}",
+            delays.len(),
+            percentile(50),
+            percentile(99),
+            percentile(100),
+        );
+
+        for tick in (first..=last).step_by(MINUTE as usize) {
+            road.ensure_statuses_follow_from_calls(tick)?;
+        }
+        let mut ticks: BTreeMap<String, BTreeSet<i64>> = BTreeMap::new();
+        for status in road.statuses()? {
+            assert_eq!(status.level, "ok", "{status:?}");
+            ticks.entry(status.check).or_default().insert(status.tick);
+        }
+        let count = |check: &str| ticks.get(check).map_or(0, BTreeSet::len) as i64;
+        // One report a minute makes these, the first of them after a minute.
+        for check in ["Rejected Messages", "Late Messages"] {
+            ensure!(count(check) >= minutes - 1, "{check} has looked only {} times", count(check));
+        }
+        for receiver in [&road.slack, &road.http, &road.email] {
+            assert_eq!(receiver.requests(), []);
+        }
+        assert_eq!(road.pagerduty.requests(), []);
+        assert_eq!(road.pagerduty.refused(), Vec::<String>::new());
+        assert_eq!(road.sent()?, []);
+        road.ensure_logs_keep_secrets()
+    });
+}
+
+#[test]
+fn secrets_last_unless_a_template_brings_some() {
+    let _turn = shared_turn();
+    stack::test("secrets", |dir| {
+        let influxdb = Influxdb::start_empty(dir)?;
+        let secrets = || -> Result<BTreeSet<String>> {
+            let secrets = influxdb.get(&format!("/api/v2/orgs/{}/secrets", influxdb.org_id()))?;
+            let keys = secrets["secrets"].as_array().into_iter().flatten();
+            Ok(keys.filter_map(|key| key.as_str()).map(str::to_owned).collect())
+        };
+        keep_secret(&influxdb, "pagerduty-routing-key", PAGERDUTY_KEY)?;
+        keep_secret(&influxdb, "email-api-token", EMAIL_TOKEN)?;
+        let template = generate(dir, "pagerduty-template", &[])?;
+        let result = influxdb.apply(&template, &[])?;
+        let both = ["email-api-token", "pagerduty-routing-key"].map(str::to_owned);
+        assert_eq!(secrets()?, both.into());
+
+        // Applied again as the templates tell, it is still there once.
+        let stack = format!("--stack-id={}", result["stackID"].as_str().context("no stack")?);
+        influxdb.apply(&template, &[&stack])?;
+        assert_eq!(influxdb.list("notificationRules")?.len(), 1);
+        assert_eq!(influxdb.list("notificationEndpoints")?.len(), 1);
+
+        // Why they warn of the other ways. Should InfluxDB mend that, they need not any more.
+        influxdb.apply(&template, &[])?;
+        assert_eq!(influxdb.list("notificationRules")?.len(), 2);
+        influxdb.apply(&template, &[&stack, &format!("--secret=pagerduty-routing-key={PAGERDUTY_KEY}")])?;
+        assert_eq!(secrets()?, ["pagerduty-routing-key".to_owned()].into());
+        Ok(())
+    });
+}

@@ -1,0 +1,20 @@
+//! telegraf-algorithmia on real servers.
+
+mod alerts;
+mod certificates;
+mod dashboards;
+mod demo;
+mod drift;
+mod generate;
+mod hardening;
+mod package;
+mod pagerduty;
+mod pipeline;
+mod readme;
+mod recipes;
+mod reliability;
+mod secured;
+mod shell;
+mod stack_itself;
+mod support;
+mod template;

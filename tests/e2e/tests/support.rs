@@ -1,0 +1,121 @@
+//! What the tests of the whole road share: Kafka, a Telegraf that runs the shipped telegraf.conf and our binary, InfluxDB.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use fixtures::{program, repository};
+use stack::{BUCKET, Dashboard, Dir, Influxdb, ORG, TOKEN, Value};
+
+pub const TOPIC: &str = "insights";
+pub const GROUP: &str = "telegraf";
+
+/// How long a condition may take on the slowest machine.
+pub const LONG: Duration = Duration::from_secs(300);
+
+/// How many tests run at a time that can run beside others.
+const PLACES: usize = 2;
+
+/// Who runs, and who is next.
+struct Turns {
+    /// The places that are taken.
+    taken: usize,
+    /// How many have come, and how many of them have had their turn: nobody is overtaken.
+    come: u64,
+    served: u64,
+}
+
+static TURNS: Mutex<Turns> = Mutex::new(Turns { taken: 0, come: 0, served: 0 });
+static CHANGE: Condvar = Condvar::new();
+
+/// A test's right to run, until it is dropped.
+pub struct Turn(usize);
+
+impl Turn {
+    fn take(places: usize) -> Turn {
+        let mut turns = TURNS.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = turns.come;
+        turns.come += 1;
+        let not_yet = |turns: &mut Turns| turns.served != number || turns.taken + places > PLACES;
+        turns = CHANGE.wait_while(turns, not_yet).unwrap_or_else(PoisonError::into_inner);
+        turns.served += 1;
+        turns.taken += places;
+        CHANGE.notify_all();
+        Turn(places)
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        TURNS.lock().unwrap_or_else(PoisonError::into_inner).taken -= self.0;
+        CHANGE.notify_all();
+    }
+}
+
+/// Waits until no other test runs: side by side the servers of several tests slow each other down.
+pub fn turn() -> Turn {
+    Turn::take(PLACES)
+}
+
+/// For a test that spends most of its time waiting, and does not measure how fast something is.
+pub fn shared_turn() -> Turn {
+    Turn::take(1)
+}
+
+pub fn shipped_configuration() -> PathBuf {
+    repository("telegraf/telegraf.conf")
+}
+
+/// What the shipped telegraf.conf wants to know.
+pub fn environment(dir: &Dir, kafka: &str, influxdb: &str) -> Vec<(&'static str, String)> {
+    vec![
+        ("KAFKA_BROKER", kafka.to_owned()),
+        ("KAFKA_TOPIC", TOPIC.to_owned()),
+        ("KAFKA_CONSUMER_GROUP", GROUP.to_owned()),
+        ("INFLUX_HOST", influxdb.to_owned()),
+        ("INFLUX_TOKEN", TOKEN.to_owned()),
+        ("INFLUX_ORG", ORG.to_owned()),
+        ("INFLUX_BUCKET", BUCKET.to_owned()),
+        ("TELEGRAF_ALGORITHMIA", program().to_owned()),
+        ("ALGORITHMIA_JOURNAL", dir.path().join("journal").display().to_string()),
+    ]
+}
+
+/// A copy of one of the templates in `telegraf` with some of its text replaced, as a user would: what by what, and how
+/// often it is there.
+pub fn edited(dir: &Dir, name: &str, edits: &[(&str, &str, usize)]) -> Result<PathBuf> {
+    let mut text = fs::read_to_string(repository("telegraf").join(name))?;
+    for (from, to, times) in edits {
+        ensure!(text.matches(from).count() == *times, "{from:?} is not {times} times in {name}");
+        text = text.replace(from, to);
+    }
+    dir.write(name, text)
+}
+
+/// No cell lies on another, or is cut off.
+pub fn ensure_apart(dashboards: &[Dashboard]) -> Result<()> {
+    for dashboard in dashboards {
+        let mut taken = BTreeSet::new();
+        for cell in &dashboard.cells {
+            ensure!(cell.x >= 0 && cell.x + cell.w <= 12, "{} is not within the 12 columns", cell.name);
+            for place in (cell.x..cell.x + cell.w).flat_map(|x| (cell.y..cell.y + cell.h).map(move |y| (x, y))) {
+                ensure!(taken.insert(place), "{}: {} lies on another cell", dashboard.name, cell.name);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The names of all measurements in the bucket, but for the processor's reports of itself, which come when they come.
+pub fn measurements(influxdb: &Influxdb) -> Result<BTreeSet<String>> {
+    let flux = format!("import \"influxdata/influxdb/schema\" schema.measurements(bucket: \"{BUCKET}\", start: 0)");
+    let rows = influxdb.query(&flux)?;
+    let names = rows.iter().filter_map(|row| match row.get("_value") {
+        Some(Value::String(name)) if name != "algorithmia_processor" => Some(name.clone()),
+        _ => None,
+    });
+    Ok(names.collect())
+}

@@ -1,0 +1,249 @@
+//! The InfluxDB template on a real server: what it brings, applied to an empty organization, again, over what people have,
+//! and removed; and Telegraf run from the configuration that it brings.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+
+use crate::support::{LONG, TOPIC, ensure_apart, environment, shared_turn, shipped_configuration};
+use anyhow::{Context, Result, ensure};
+use fixtures::repository;
+use serde_json::{Value, json};
+use stack::{BUCKET, Influxdb, Kafka, ORG, TOKEN, Telegraf, wait_for};
+
+/// The kinds of which a template brings some, as the API calls them.
+const KINDS: [&str; 7] = ["labels", "buckets", "variables", "dashboards", "checks", "telegrafs", "tasks"];
+
+fn template() -> PathBuf {
+    repository("telegraf/influxdb-template.yml")
+}
+
+/// All that the organization has, by kind and name, without InfluxDB's own. Dashboards are there with their cells.
+fn resources(influxdb: &Influxdb) -> Result<BTreeMap<String, Vec<Value>>> {
+    let mut all = BTreeMap::new();
+    for kind in KINDS {
+        let mut list = influxdb.list(kind)?;
+        list.retain(|resource| resource["type"] != "system");
+        for resource in &mut list {
+            // Not a change: applying writes everything again.
+            if let Some(fields) = resource.as_object_mut() {
+                fields.remove("updatedAt");
+                fields.remove("latestCompleted");
+            }
+            if let Some(meta) = resource["meta"].as_object_mut() {
+                meta.remove("updatedAt");
+            }
+            // Its cells have new ids each time.
+            if kind == "dashboards" {
+                resource["cells"] = Value::Null;
+            }
+        }
+        list.sort_by_key(name);
+        all.insert(kind.to_owned(), list);
+    }
+    let dashboards = influxdb.dashboards()?;
+    let cells = dashboards.iter().flat_map(|dashboard| {
+        dashboard.cells.iter().map(|cell| json!([dashboard.name, cell.name, cell.x, cell.y, cell.w, cell.h, cell.view]))
+    });
+    all.insert("cells".to_owned(), cells.collect());
+    Ok(all)
+}
+
+fn name(resource: &Value) -> String {
+    resource["name"].as_str().unwrap_or_default().to_owned()
+}
+
+fn names(resources: &[Value]) -> Vec<String> {
+    resources.iter().map(name).collect()
+}
+
+/// `influx stacks remove`.
+fn remove(influxdb: &Influxdb, stack: &Value) -> Result<()> {
+    let id = stack.as_str().context("the stack has no id")?;
+    let output = influxdb.cli(["stacks", "remove", "--force", "--stack-id", id])?.output()?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
+}
+
+#[test]
+fn one_apply_brings_everything_the_next_changes_nothing_and_remove_takes_it_away() {
+    let _turn = shared_turn();
+    stack::test("template", |dir| {
+        let influxdb = Influxdb::start_empty(dir)?;
+        let before = resources(&influxdb)?;
+        let applied = influxdb.apply(&template(), &[])?;
+        let there = resources(&influxdb)?;
+        assert_eq!(names(&there["labels"]), ["algorithmia"]);
+        assert_eq!(names(&there["buckets"]), ["initial", "insights"]);
+        assert_eq!(names(&there["variables"]), ["algorithm", "metric", "owner", "version"]);
+        assert_eq!(
+            names(&there["dashboards"]),
+            ["Algorithmia - ML Model Performance Metrics", "Algorithmia - Pipeline Health"]
+        );
+        assert_eq!(
+            names(&there["checks"]),
+            ["Duration Alert", "Late Messages", "Rejected Messages", "Risk Score Alert", "Silent Algorithm"]
+        );
+        assert!(there["checks"].iter().all(|check| check["status"] == "active"));
+        assert_eq!(names(&there["telegrafs"]), ["Algorithmia"]);
+        // One label is on all of them.
+        let bucket = there["buckets"].iter().filter(|bucket| name(bucket) == BUCKET);
+        let others = ["variables", "dashboards", "checks", "telegrafs"].map(|kind| &there[kind]).into_iter().flatten();
+        for resource in bucket.chain(others) {
+            assert_eq!(resource["labels"][0]["name"], "algorithmia", "{resource}");
+        }
+        // Points stay for ever, unless the user says something else.
+        let bucket = there["buckets"].iter().find(|bucket| name(bucket) == BUCKET).context("no bucket")?;
+        assert_eq!(bucket["retentionRules"][0]["everySeconds"], 0, "{bucket}");
+
+        let stack = applied["stackID"].as_str().context("no stack")?;
+        let again = influxdb.apply(&template(), &["--stack-id", stack])?;
+        assert_eq!(again["stackID"], applied["stackID"]);
+        let there_again = resources(&influxdb)?;
+        for (kind, list) in &there {
+            assert_eq!(list, &there_again[kind], "{kind}");
+        }
+
+        remove(&influxdb, &applied["stackID"])?;
+        assert_eq!(resources(&influxdb)?, before);
+        Ok(())
+    });
+}
+
+/// What people have who used the template of 2020: a bucket, a dashboard and a Telegraf of the same names.
+const COMMUNITY: &str = r#"
+apiVersion: influxdata.com/v2alpha1
+kind: Bucket
+metadata:
+  name: unruffled-almeida-c0c001
+spec:
+  name: insights
+---
+apiVersion: influxdata.com/v2alpha1
+kind: Dashboard
+metadata:
+  name: mystifying-booth-40c001
+spec:
+  name: Algorithmia - ML Model Performance Metrics
+---
+apiVersion: influxdata.com/v2alpha1
+kind: Telegraf
+metadata:
+  name: algorithmia-telegraf
+spec:
+  name: Algorithmia
+  config: |
+    [agent]
+      interval = "10s"
+"#;
+
+#[test]
+fn it_is_applied_over_the_bucket_of_the_community_template_and_leaves_points_where_asked_to() {
+    let _turn = shared_turn();
+    stack::test("community", |dir| {
+        let influxdb = Influxdb::start_empty(dir)?;
+        let community = dir.write("community.yml", COMMUNITY)?;
+        influxdb.apply(&community, &[])?;
+        // As its Telegraf wrote them.
+        influxdb.write("algorithmia,algorithm_name=a,algorithm_owner=o,algorithm_version=1 risk_score=0.5 1\n")?;
+        let bucket = |influxdb: &Influxdb| -> Result<Value> {
+            let buckets = influxdb.list("buckets")?;
+            Ok(buckets.into_iter().find(|bucket| name(bucket) == BUCKET).unwrap_or_default()["id"].take())
+        };
+        let old = bucket(&influxdb)?;
+        let points = influxdb.points(BUCKET, "algorithmia")?;
+        assert_eq!(points.len(), 1);
+
+        // The bucket is taken as it is, and so are the points in it.
+        influxdb.apply(&template(), &[])?;
+        assert_eq!(bucket(&influxdb)?, old);
+        assert_eq!(influxdb.points(BUCKET, "algorithmia")?, points);
+        // Beside the old dashboard there is one that has something to show.
+        let dashboards = influxdb.dashboards()?;
+        let models = dashboards.iter().filter(|dashboard| dashboard.name.ends_with("ML Model Performance Metrics"));
+        assert_eq!(models.map(|dashboard| dashboard.cells.is_empty()).filter(|empty| *empty).count(), 1);
+
+        // Without the bucket, as README says for those who want to keep it whatever comes.
+        let applied = influxdb.apply(&template(), &["--filter", "kind=Bucket"])?;
+        remove(&influxdb, &applied["stackID"])?;
+        assert_eq!(bucket(&influxdb)?, old);
+        assert_eq!(influxdb.points(BUCKET, "algorithmia")?, points);
+        Ok(())
+    });
+}
+
+#[test]
+fn names_that_people_know_are_there() {
+    let _turn = shared_turn();
+    stack::test("names", |dir| {
+        let influxdb = Influxdb::start_empty(dir)?;
+        influxdb.apply(&template(), &[])?;
+        let dashboards = influxdb.dashboards()?;
+        let models = dashboards.iter().find(|dashboard| dashboard.name == "Algorithmia - ML Model Performance Metrics");
+        let models = models.context("no dashboard of the models")?;
+        for (cell, kind) in [
+            ("Risk Score", "line-plus-single-stat"),
+            ("Approvals", "line-plus-single-stat"),
+            ("Algorithm Duration", "line-plus-single-stat"),
+            ("Approved", "heatmap"),
+        ] {
+            assert!(models.cells.iter().any(|other| other.name == cell && other.kind == kind), "{cell}");
+        }
+        for field in ["risk_score", "duration_milliseconds"] {
+            let gauges = models.cells.iter().filter(|cell| cell.kind == "gauge");
+            let mut queries = gauges.flat_map(|cell| &cell.queries);
+            assert!(queries.any(|query| query.contains(&format!("\"{field}\""))), "no gauge of {field}");
+        }
+        ensure_apart(&dashboards)
+    });
+}
+
+/// InfluxDB's UI reads off a query's ranges how wide its windows should be. It understands times, durations and now(); with
+/// anything else the windows are of 15 s, whatever the range.
+#[test]
+fn the_ui_can_tell_how_wide_windows_should_be() {
+    let template = fs::read_to_string(template()).unwrap();
+    let ranges = template.lines().filter(|line| line.contains("range(")).map(str::trim);
+    let understood =
+        ["|> range(start: v.timeRangeStart, stop: v.timeRangeStop)", "|> range(start: -30d)", "|> range(start: -7d)"];
+    let others: Vec<_> = ranges.clone().filter(|range| !understood.contains(range)).collect();
+    assert_eq!(others, [""; 0]);
+    assert!(ranges.count() > 30);
+}
+
+#[test]
+fn telegraf_runs_on_the_configuration_that_influxdb_has() {
+    let _turn = shared_turn();
+    stack::test("from-influxdb", |dir| {
+        let influxdb = Influxdb::start_empty(dir)?;
+        influxdb.apply(&template(), &[])?;
+        let telegrafs = influxdb.list("telegrafs")?;
+        let ours = telegrafs.first().context("the template brings no Telegraf")?;
+        // One text, in two files.
+        assert_eq!(
+            ours["config"],
+            fs::read_to_string(shipped_configuration())?,
+            "copy telegraf.conf into the template"
+        );
+
+        let kafka = Kafka::start(dir)?;
+        kafka.create_topic(TOPIC, 1)?;
+        kafka.produce(TOPIC, [r#"{"algorithm_name":"a","risk_score":0.5,"time":"2021-02-20T00:21:54.867231"}"#])?;
+        let id = ours["id"].as_str().context("the Telegraf has no id")?;
+        let url = format!("{}/api/v2/telegrafs/{id}", influxdb.url());
+        let mut variables = environment(dir, kafka.broker(), influxdb.url());
+        // Bucket and organization as a user has them who has set only what has to be set.
+        variables.retain(|(name, _)| *name != "INFLUX_BUCKET");
+        assert!(
+            variables.contains(&("INFLUX_TOKEN", TOKEN.to_owned()))
+                && variables.contains(&("INFLUX_ORG", ORG.to_owned()))
+        );
+        let telegraf = Telegraf::start(dir, url, variables)?;
+        wait_for("the point", LONG, || {
+            telegraf.ensure_running()?;
+            Ok((influxdb.points(BUCKET, "algorithmia")?.len() == 1).then_some(()))
+        })?;
+        telegraf.terminate()?;
+        Ok(())
+    });
+}
