@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Output, Stdio};
 use std::time::Duration;
 
+use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, recv, socketpair};
 use rustix::process::Signal;
 
@@ -264,7 +265,10 @@ fn a_lone_message_leaves_at_once() {
 #[test]
 fn a_flood_leaves_in_large_writes() {
     // A socket that keeps the limits of each write shows how many there were.
-    let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+    let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::empty(), None).unwrap();
+    // As long as a child has it, the end of the output would not be seen.
+    fcntl_setfd(&theirs, FdFlags::CLOEXEC).unwrap();
+    fcntl_setfd(&ours, FdFlags::CLOEXEC).unwrap();
     let messages = 20_000;
     let file = TempFile::new(&format!("{MESSAGE}\n").repeat(messages));
     let mut child = command().arg(file.path()).stdin(Stdio::null()).stdout(Stdio::from(theirs)).spawn().unwrap();

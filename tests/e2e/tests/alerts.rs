@@ -15,7 +15,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::pagerduty::PagerDuty;
-use crate::support::{LONG, TOPIC, environment, shared_turn, shipped_configuration};
+use crate::support::{LONG, TOPIC, environment, shipped_configuration, turn};
 use anyhow::{Context, Result, bail, ensure};
 use fixtures::{program, repository};
 use serde_json::json;
@@ -501,7 +501,6 @@ fn play(road: &mut Road, ticks: [i64; 4]) -> Result<usize> {
 
 #[test]
 fn what_goes_wrong_is_told_to_everybody_and_so_is_its_end() {
-    let _turn = shared_turn();
     stack::test("alerts", |dir| {
         let mut road = Road::start(dir)?;
         let first = first_tick_after(now() + 20 * SECOND);
@@ -683,7 +682,6 @@ fn ensure_pagerduty_was_told(road: &Road, told: &[Status]) -> Result<()> {
 
 #[test]
 fn healthy_models_are_left_in_peace() {
-    let _turn = shared_turn();
     stack::test("healthy", |dir| {
         let mut road = Road::start(dir)?;
         // With the thresholds themselves.
@@ -759,7 +757,7 @@ fn healthy_models_are_left_in_peace() {
 
 #[test]
 fn secrets_last_unless_a_template_brings_some() {
-    let _turn = shared_turn();
+    let _turn = turn();
     stack::test("secrets", |dir| {
         let influxdb = Influxdb::start_empty(dir)?;
         let secrets = || -> Result<BTreeSet<String>> {

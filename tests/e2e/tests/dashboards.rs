@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::support::{GROUP, LONG, TOPIC, edited, ensure_apart, environment, shared_turn, shipped_configuration};
+use crate::support::{GROUP, LONG, TOPIC, edited, ensure_apart, environment, shipped_configuration, turn};
 use anyhow::{Context, Result, ensure};
 use calls::{
     Bad, Call, DAY, HOUR, MINUTE, Metric, ODD_METRIC, ODD_NAME, ODD_OWNER, ODD_VERSION, Producer, SECOND, TOPIC_TAG,
@@ -355,7 +355,7 @@ fn fleet() -> Result<Fleet> {
 
 #[test]
 fn cells_show_what_was_produced() {
-    let _turn = shared_turn();
+    let _turn = turn();
     stack::test("dashboards", |dir| {
         let begin = now();
         let Fleet { producer: Producer { calls, .. }, start, stop, ticks } = fleet()?;
@@ -481,7 +481,7 @@ fn metric_of(call: &Call) -> String {
 
 #[test]
 fn where_there_is_nothing_nothing_is_shown() {
-    let _turn = shared_turn();
+    let _turn = turn();
     stack::test("no-calls", |dir| {
         let influxdb = influxdb_with_template(dir)?;
         let end = now();
@@ -521,7 +521,7 @@ fn where_there_is_nothing_nothing_is_shown() {
 /// many models.
 #[test]
 fn cells_bear_further_tags_other_types_and_many_models() {
-    let _turn = shared_turn();
+    let _turn = turn();
     stack::test("unusual-calls", |dir| {
         let influxdb = influxdb_with_template(dir)?;
         let end = now() / MINUTE * MINUTE;
@@ -642,7 +642,7 @@ fn drift_cells_show(influxdb: &Influxdb, dashboard: &Dashboard, drift: &Drift, c
 
 #[test]
 fn drift_cells_show_what_was_measured() {
-    let _turn = shared_turn();
+    let _turn = turn();
     stack::test("drift-cells", |dir| {
         let (influxdb, dashboard) = influxdb_with_drift(dir, &[])?;
         ensure_apart(&influxdb.dashboards()?)?;
@@ -704,7 +704,7 @@ fn drift_cells_show_what_was_measured() {
 
 #[test]
 fn drift_cells_fit_what_the_tasks_write() {
-    let _turn = shared_turn();
+    let _turn = turn();
     stack::test("drift-tasks", |dir| {
         let (influxdb, dashboard) = influxdb_with_drift(dir, &[("groupKey = \"\"", "groupKey = \"gender\"", 1)])?;
         let start = now() / HOUR * HOUR - 3 * HOUR;

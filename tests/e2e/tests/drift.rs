@@ -11,7 +11,7 @@ mod tasks;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use crate::support::{LONG, edited, shared_turn};
+use crate::support::{LONG, edited, turn};
 use anyhow::{Context, Result, ensure};
 use jiff::Timestamp;
 use judge::{Fields, Key, MEASUREMENTS, Options, ensure_all_stored, ensure_stored, judge, stored};
@@ -98,7 +98,7 @@ fn two_hundred_hours_without_drift_give_no_alarm() {
     const FIRST: i64 = 48;
     const END: i64 = FIRST + 200;
 
-    let _turn = shared_turn();
+    let _turn = turn();
     stack::test("drift-quiet", |dir| {
         let influxdb = Influxdb::start_empty(dir)?;
         let tasks = Tasks::apply(dir, &influxdb, &[])?;
@@ -138,7 +138,7 @@ fn two_hundred_hours_without_drift_give_no_alarm() {
 
 #[test]
 fn figures_are_numpys_and_scipys_and_what_shifts_is_found() {
-    let _turn = shared_turn();
+    let _turn = turn();
     stack::test("drift-figures", |dir| {
         let influxdb = Influxdb::start_empty(dir)?;
         let tasks = Tasks::apply(dir, &influxdb, &[])?;
@@ -287,7 +287,7 @@ fn ensure_edges_serve(points: &BTreeMap<Key, Fields>, counted: &[i64]) -> Result
 
 #[test]
 fn late_calls_are_counted_a_day_later_and_a_task_that_runs_again_changes_nothing() {
-    let _turn = shared_turn();
+    let _turn = turn();
     stack::test("drift-late", |dir| {
         let influxdb = Influxdb::start_empty(dir)?;
         let tasks = Tasks::apply(dir, &influxdb, &[])?;
@@ -373,7 +373,7 @@ fn drift_of<'a>(points: &'a BTreeMap<Key, Fields>, model: &Version, metric: &str
 
 #[test]
 fn of_too_few_calls_and_of_none_nothing_is_said() {
-    let _turn = shared_turn();
+    let _turn = turn();
     stack::test("drift-few", |dir| {
         let influxdb = Influxdb::start_empty(dir)?;
         let tasks = Tasks::apply(dir, &influxdb, &[])?;
@@ -477,7 +477,7 @@ fn of_too_few_calls_and_of_none_nothing_is_said() {
 
 #[test]
 fn names_may_be_anything_and_texts_may_become_numbers() {
-    let _turn = shared_turn();
+    let _turn = turn();
     stack::test("drift-names", |dir| {
         let influxdb = Influxdb::start_empty(dir)?;
         let tasks = Tasks::apply(dir, &influxdb, &[])?;
@@ -547,7 +547,7 @@ fn names_may_be_anything_and_texts_may_become_numbers() {
 
 #[test]
 fn a_version_can_be_pinned_and_approvals_told_by_group() {
-    let _turn = shared_turn();
+    let _turn = turn();
     stack::test("drift-options", |dir| {
         let influxdb = Influxdb::start_empty(dir)?;
         let none = r#"baseline = [{owner: "", name: "", version: ""}]"#;
@@ -661,7 +661,7 @@ fn a_version_can_be_pinned_and_approvals_told_by_group() {
 
 #[test]
 fn another_interval_is_measured_as_well() {
-    let _turn = shared_turn();
+    let _turn = turn();
     stack::test("drift-interval", |dir| {
         for (every, interval) in [("10m", HOUR / 6), ("1d", DAY)] {
             let influxdb = Influxdb::start_empty(dir)?;
@@ -699,7 +699,6 @@ fn another_interval_is_measured_as_well() {
 fn what_drifts_is_told_to_slack() {
     const MINUTE: i64 = 60;
 
-    let _turn = shared_turn();
     stack::test("drift-slack", |dir| {
         let influxdb = Influxdb::start_empty(dir)?;
         let slack = Receiver::start()?;

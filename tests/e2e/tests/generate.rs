@@ -8,6 +8,8 @@ use fixtures::command::{command, text};
 use fixtures::generate::{HTTP_EXAMPLE, KINDS, SLACK_EXAMPLE, file, generated};
 use stack::{Influxdb, Value};
 
+use crate::support::turn;
+
 /// URLs that are good, however they look.
 fn good_urls() -> Vec<String> {
     let without = |not: &str| -> String {
@@ -56,6 +58,7 @@ fn kinds_in(template: &str) -> BTreeSet<String> {
 
 #[test]
 fn influx_applies_what_is_piped_into_it() {
+    let _turn = turn();
     stack::test("generate", |dir| {
         for (kind, _, args) in KINDS.into_iter().filter(|(kind, ..)| kind.ends_with("-template")) {
             let influxdb = Influxdb::start_empty(dir)?;

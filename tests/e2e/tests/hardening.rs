@@ -233,7 +233,7 @@ fn the_drop_in_is_one() {
             return;
         }
     };
-    fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/telegraf-algorithmia.conf"), &drop_in).unwrap();
+    fs::copy(fixtures::repository("packaging/telegraf-algorithmia.conf"), &drop_in).unwrap();
     let complaints = analyze(&["verify"]).unwrap();
     assert!(!complaints.contains("algorithmia.conf"), "{complaints}");
     let after = exposure().unwrap();

@@ -259,6 +259,7 @@ fn beside_a_telegraf_it_is_inactive_until_its_variables_are_set() {
 
 #[test]
 fn it_installs_works_upgrades_and_goes() {
+    let _turn = turn();
     stack::test("package", |dir| {
         let root = Root::new(dir, &stack::debian_root()?)?;
         let clean = root.run("find / -xdev -path /proc -prune -o -path /tmp -prune -o -print | sort")?;
@@ -382,6 +383,7 @@ fn follow_readme(root: &Root, start: &str) -> Result<()> {
 
 #[test]
 fn readme_says_how_to_install_it() {
+    let _turn = turn();
     stack::test("package-readme", |dir| {
         let root = Root::new(dir, &stack::debian_root()?)?;
         let dist = root.path("/srv/dist");
@@ -420,6 +422,7 @@ fn check_glibc(root: &Root) -> Result<()> {
 
 #[test]
 fn people_who_check_packages_find_nothing_wrong() {
+    let _turn = turn();
     stack::test("package-checks", |dir| {
         let root = Root::new(dir, &stack::debian_tools_root()?)?;
         root.dpkg("--install", package()?)?;
@@ -481,6 +484,7 @@ fn static_program() -> Result<PathBuf> {
 
 #[test]
 fn the_static_build_needs_nothing_and_converts_the_same() {
+    let _turn = turn();
     stack::test("static", |dir| {
         let program = static_program()?;
         // A root with it, its input and the nothing that every system has: what it does not bring, it does not have.

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::support::{GROUP, LONG, TOPIC, environment, measurements, shared_turn, shipped_configuration, turn};
+use crate::support::{GROUP, LONG, TOPIC, alone, environment, measurements, shipped_configuration, turn};
 use anyhow::{Context, Result, ensure};
 use stack::{BUCKET, Descendant, Dir, Influxdb, Kafka, Proxy, Telegraf, wait_for};
 
@@ -285,7 +285,7 @@ fn stop_service(telegraf: &Telegraf) -> Result<()> {
 
 #[test]
 fn three_restarts_amid_200000_messages_lose_none_and_none_overwrites_another() {
-    let _turn = shared_turn();
+    let _turn = turn();
     stack::test("restarts", |dir| {
         let start = Instant::now();
         let count = 200_000;
@@ -308,7 +308,7 @@ fn three_restarts_amid_200000_messages_lose_none_and_none_overwrites_another() {
 
 #[test]
 fn telegraf_killed_five_times_at_random_moments_loses_none() {
-    let _turn = shared_turn();
+    let _turn = turn();
     stack::test("telegraf-killed", |dir| {
         let start = Instant::now();
         let road = Road::start(dir, 1)?;
@@ -336,7 +336,7 @@ fn telegraf_killed_five_times_at_random_moments_loses_none() {
 
 #[test]
 fn the_worker_killed_five_times_loses_none() {
-    let _turn = shared_turn();
+    let _turn = turn();
     stack::test("worker-killed", |dir| {
         let start = Instant::now();
         let road = Road::start(dir, 1)?;
@@ -375,7 +375,7 @@ fn the_worker_killed_five_times_loses_none() {
 /// runs, and what comes in that time, is measured here.
 #[test]
 fn the_supervisor_killed_five_times_costs_what_telegraf_reads_meanwhile() {
-    let _turn = shared_turn();
+    let _turn = turn();
     stack::test("supervisor-killed", |dir| {
         const RATE: usize = 500;
         let start = Instant::now();
@@ -413,7 +413,7 @@ fn the_supervisor_killed_five_times_costs_what_telegraf_reads_meanwhile() {
 
 #[test]
 fn an_outage_of_influxdb_in_which_telegraf_is_killed_loses_none() {
-    let _turn = shared_turn();
+    let _turn = turn();
     stack::test("outage", |dir| {
         const RATE: usize = 2_000;
         let start = Instant::now();
@@ -485,7 +485,7 @@ fn catch_up(kafka: &Kafka, dir: &Dir, configuration: &Path, name: &str, count: u
 const LEAST_RATIO: f64 = 0.8;
 
 fn backlog_is_caught_up(limit: usize) {
-    let _turn = turn();
+    let _turn = alone();
     stack::test("backlog", |dir| {
         let start = Instant::now();
         let count = scale(200_000, 1_000_000);
@@ -543,7 +543,7 @@ fn a_backlog_with_a_buffer_of_100000_loses_none_at_full_speed() {
 
 #[test]
 fn an_influxdb_slower_than_kafka_loses_none() {
-    let _turn = shared_turn();
+    let _turn = turn();
     stack::test("slow", |dir| {
         let start = Instant::now();
         let road = Road::start(dir, 1)?;
@@ -635,7 +635,7 @@ fn goes_on_without_journal(
 
 #[test]
 fn a_full_disk_under_the_journal_loses_none() {
-    let _turn = shared_turn();
+    let _turn = turn();
     stack::test("full-disk", |dir| {
         let road = Road::start(dir, 1)?;
         // 64 KiB for each file, in blocks of 512 bytes: beyond them a write fails as on a full disk, with another error.
@@ -661,7 +661,7 @@ fn a_full_disk_under_the_journal_loses_none() {
 
 #[test]
 fn a_journal_folder_that_cannot_be_written_loses_none() {
-    let _turn = shared_turn();
+    let _turn = turn();
     stack::test("no-folder", |dir| {
         let road = Road::start(dir, 1)?;
         // Not even root can make a folder below a file.
@@ -696,7 +696,7 @@ fn cut_last_batch(segment: &Path) -> Result<BTreeSet<usize>> {
 
 #[test]
 fn a_journal_cut_in_its_last_batch_gives_back_all_others() {
-    let _turn = shared_turn();
+    let _turn = turn();
     stack::test("cut-journal", |dir| {
         let start = Instant::now();
         let road = Road::start(dir, 1)?;
@@ -733,7 +733,7 @@ fn a_journal_cut_in_its_last_batch_gives_back_all_others() {
 
 #[test]
 fn restarts_of_kafka_lose_none() {
-    let _turn = shared_turn();
+    let _turn = turn();
     stack::test("kafka-restarts", |dir| {
         let start = Instant::now();
         let road = Road::start(dir, 1)?;
@@ -767,7 +767,7 @@ fn restarts_of_kafka_lose_none() {
 
 #[test]
 fn a_second_telegraf_that_joins_and_leaves_loses_none() {
-    let _turn = shared_turn();
+    let _turn = turn();
     stack::test("rebalance", |dir| {
         let start = Instant::now();
         let road = Road::start(dir, 4)?;
@@ -812,7 +812,7 @@ fn a_second_telegraf_that_joins_and_leaves_loses_none() {
 
 #[test]
 fn calls_of_all_times_delivered_three_times_by_two_hosts_are_stored_once() {
-    let _turn = shared_turn();
+    let _turn = turn();
     stack::test("deliveries", |dir| {
         // From the first to the last day that InfluxDB has whole.
         const DAYS: [&str; 9] = [

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::certificates::Authority;
-use crate::support::{LONG, environment, shared_turn, shipped_configuration};
+use crate::support::{LONG, environment, shipped_configuration, turn};
 use anyhow::{Context, Result, ensure};
 use fixtures::repository;
 use jiff::Timestamp;
@@ -99,7 +99,7 @@ fn listener(name: &'static str, certificate: &Path, login: Option<&Login>) -> Li
 
 #[test]
 fn every_secured_road_leads_to_influxdb() {
-    let _turn = shared_turn();
+    let _turn = turn();
     stack::test("secured", |dir| {
         let documented = |heading| documented_variables(dir, heading);
         let login = |variables: &BTreeMap<String, String>, mechanism| Login {
@@ -227,7 +227,6 @@ fn refusals(log: &str) -> Vec<(Timestamp, String)> {
 
 #[test]
 fn what_kafka_refuses_is_said_and_forgotten_once_the_cause_is_gone() {
-    let _turn = shared_turn();
     stack::test("refused", |dir| {
         let ca = Authority::new(dir, "ca")?;
         let other = Authority::new(dir, "other")?;
@@ -475,7 +474,7 @@ fn holds(bytes: &[u8], text: &str) -> bool {
 
 #[test]
 fn a_token_for_one_bucket_is_enough_and_no_secret_is_shown() {
-    let _turn = shared_turn();
+    let _turn = turn();
     stack::test("secrets", |dir| {
         let ca = Authority::new(dir, "ca")?;
         let certificate = ca.issue("localhost")?;
@@ -616,7 +615,7 @@ fn a_token_for_one_bucket_is_enough_and_no_secret_is_shown() {
 
 #[test]
 fn what_influxdb_refuses_is_said_and_comes_back() {
-    let _turn = shared_turn();
+    let _turn = turn();
     stack::test("influxdb-refuses", |dir| {
         let kafka = Kafka::start(dir)?;
         let influxdb = Influxdb::start(dir)?;

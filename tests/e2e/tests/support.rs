@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::{Condvar, Mutex, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -16,10 +17,7 @@ pub const GROUP: &str = "telegraf";
 /// How long a condition may take on the slowest machine.
 pub const LONG: Duration = Duration::from_secs(300);
 
-/// How many tests run at a time that can run beside others.
-const PLACES: usize = 2;
-
-/// Who runs, and who is next.
+/// Who works, and who is next.
 struct Turns {
     /// The places that are taken.
     taken: usize,
@@ -31,15 +29,15 @@ struct Turns {
 static TURNS: Mutex<Turns> = Mutex::new(Turns { taken: 0, come: 0, served: 0 });
 static CHANGE: Condvar = Condvar::new();
 
-/// A test's right to run, until it is dropped.
+/// A test's right to work, until it is dropped.
 pub struct Turn(usize);
 
 impl Turn {
-    fn take(places: usize) -> Turn {
+    fn take(places: usize, of: usize) -> Turn {
         let mut turns = TURNS.lock().unwrap_or_else(PoisonError::into_inner);
         let number = turns.come;
         turns.come += 1;
-        let not_yet = |turns: &mut Turns| turns.served != number || turns.taken + places > PLACES;
+        let not_yet = |turns: &mut Turns| turns.served != number || turns.taken + places > of;
         turns = CHANGE.wait_while(turns, not_yet).unwrap_or_else(PoisonError::into_inner);
         turns.served += 1;
         turns.taken += places;
@@ -55,14 +53,19 @@ impl Drop for Turn {
     }
 }
 
-/// Waits until no other test runs: side by side the servers of several tests slow each other down.
-pub fn turn() -> Turn {
-    Turn::take(PLACES)
+/// One test for each core, and one that waits meanwhile.
+fn places() -> usize {
+    1 + thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// For a test that spends most of its time waiting, and does not measure how fast something is.
-pub fn shared_turn() -> Turn {
-    Turn::take(1)
+/// Waits until there is a core for this test. A test that mostly waits itself, for clocks or for time limits, takes no turn.
+pub fn turn() -> Turn {
+    Turn::take(1, places())
+}
+
+/// Waits until no other test works, for one that measures how fast something is.
+pub fn alone() -> Turn {
+    Turn::take(places(), places())
 }
 
 pub fn shipped_configuration() -> PathBuf {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
-use crate::support::{LONG, TOPIC, ensure_apart, environment, shared_turn, shipped_configuration};
+use crate::support::{LONG, TOPIC, ensure_apart, environment, shipped_configuration, turn};
 use anyhow::{Context, Result, ensure};
 use fixtures::repository;
 use serde_json::{Value, json};
@@ -67,7 +67,7 @@ fn remove(influxdb: &Influxdb, stack: &Value) -> Result<()> {
 
 #[test]
 fn one_apply_brings_everything_the_next_changes_nothing_and_remove_takes_it_away() {
-    let _turn = shared_turn();
+    let _turn = turn();
     stack::test("template", |dir| {
         let influxdb = Influxdb::start_empty(dir)?;
         let before = resources(&influxdb)?;
@@ -139,7 +139,7 @@ spec:
 
 #[test]
 fn it_is_applied_over_the_bucket_of_the_community_template_and_leaves_points_where_asked_to() {
-    let _turn = shared_turn();
+    let _turn = turn();
     stack::test("community", |dir| {
         let influxdb = Influxdb::start_empty(dir)?;
         let community = dir.write("community.yml", COMMUNITY)?;
@@ -174,7 +174,7 @@ fn it_is_applied_over_the_bucket_of_the_community_template_and_leaves_points_whe
 
 #[test]
 fn names_that_people_know_are_there() {
-    let _turn = shared_turn();
+    let _turn = turn();
     stack::test("names", |dir| {
         let influxdb = Influxdb::start_empty(dir)?;
         influxdb.apply(&template(), &[])?;
@@ -213,7 +213,7 @@ fn the_ui_can_tell_how_wide_windows_should_be() {
 
 #[test]
 fn telegraf_runs_on_the_configuration_that_influxdb_has() {
-    let _turn = shared_turn();
+    let _turn = turn();
     stack::test("from-influxdb", |dir| {
         let influxdb = Influxdb::start_empty(dir)?;
         influxdb.apply(&template(), &[])?;

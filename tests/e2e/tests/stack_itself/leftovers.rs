@@ -57,7 +57,10 @@ fn helper() {
 /// Runs [`helper`]; gives the helper's process, the server's number, its child's
 /// and the folder.
 fn run_helper(end: &str) -> (Child, i32, i32, String) {
-    let mut helper = Command::new(std::env::current_exe().unwrap())
+    // Where these tests run in a script's background, SIGINT is ignored, and the helper would inherit that.
+    let mut helper = Command::new("env")
+        .arg("--default-signal=INT")
+        .arg(std::env::current_exe().unwrap())
         .args(["--exact", "stack_itself::leftovers::helper", "--nocapture"])
         .env(HELPER, end)
         .stdout(Stdio::piped())
