@@ -22,6 +22,7 @@ use anyhow::{Context, Result, ensure};
 use benches::table::Table;
 use benches::{Shape, Spread, figure, machine, plot, spread};
 use clap::Parser;
+use fixtures::telegraf::tagged;
 use influxdb_line_protocol::{FieldValue, LineProtocolBuilder, parse_lines};
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::Value;
@@ -86,10 +87,7 @@ impl Texts {
             bytes <= BYTES
         };
         let messages: Vec<String> = shape.messages(u64::MAX).take_while(enough).collect();
-        let metric = |message: &String| {
-            let text = message.replace('\\', "\\\\").replace('"', "\\\"");
-            format!("kafka_consumer,topic=insights value=\"{text}\" 1613780514867231999\n")
-        };
+        let metric = |message: &String| tagged([("topic", "insights")], message, 1_613_780_514_867_231_999);
         let metrics: Vec<String> = messages.iter().map(metric).collect();
         let lines = messages.iter().flat_map(|message| [message.as_bytes(), b"\n"]).flatten().copied().collect();
         Texts { telegraf: metrics.concat().into_bytes(), lines, metrics, messages }

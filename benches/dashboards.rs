@@ -24,11 +24,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use benches::{Random, machine, run_seconds, usage, write_all};
+use benches::{machine, run_seconds, usage, write_all};
 use bytesize::ByteSize;
 use clap::Parser;
-use fixtures::repository;
+use fixtures::telegraf::{line, quoted};
+use fixtures::{Random, id, repository};
 use jiff::Timestamp;
+use rand::{RngExt, SeedableRng};
+use rand_distr::{Exp1, StandardNormal};
 use stack::{Arguments, Dir, Influxdb, PASSWORD, USER, Variables, wait_for};
 
 /// How long a condition may take on the slowest machine.
@@ -191,7 +194,7 @@ impl Traffic {
             Some(*sum)
         });
         let mut traffic = Traffic {
-            random: Random::new(20_210_220),
+            random: Random::seed_from_u64(20_210_220),
             end,
             rate: f64::from(points) / (DAYS * DAY) as f64,
             next_call: start,
@@ -227,9 +230,9 @@ impl Traffic {
     fn go_on(&mut self) {
         let highest = 1.0 + SWING;
         loop {
-            self.next_call += 1 + (-self.random.unit().ln() / (self.rate * highest)) as i64;
+            self.next_call += 1 + (self.random.sample::<f64, _>(Exp1) / (self.rate * highest)) as i64;
             let day = (self.next_call - self.end) as f64 / DAY as f64;
-            if self.random.unit() * highest < 1.0 + SWING * (std::f64::consts::TAU * day).cos() {
+            if self.random.random::<f64>() * highest < 1.0 + SWING * (std::f64::consts::TAU * day).cos() {
                 return;
             }
         }
@@ -237,30 +240,31 @@ impl Traffic {
 
     fn call(&mut self, lines: &mut String) {
         let (time, random) = (self.next_call, &mut self.random);
-        if random.unit() < REJECTED / (self.rate * (DAYS * DAY) as f64) {
-            let (reason, error) = REASONS[random.below(REASONS.len())];
-            let payload = format!(r#"{{\"algorithm_owner\":\"asli\",\"risk_score\":{}"#, random.unit());
-            let _ =
-                writeln!(lines, "algorithmia_rejected,reason={reason} error=\"{error}\",payload=\"{payload}\" {time}");
+        if random.random::<f64>() < REJECTED / (self.rate * (DAYS * DAY) as f64) {
+            let (reason, error) = REASONS[random.random_range(0..REASONS.len())];
+            let payload = format!(r#"{{"algorithm_owner":"asli","risk_score":{}"#, random.random::<f64>());
+            let fields = [("error", quoted(error)), ("payload", quoted(&payload))];
+            *lines += &line("algorithmia_rejected", [("reason", reason)], fields, time);
             self.rejected += 1;
             return;
         }
-        let place = random.unit();
+        let place: f64 = random.random();
         let algorithm = self.shares.iter().position(|share| place < *share).unwrap_or(ALGORITHMS.len() - 1);
         let rollout = self.end - DAYS * DAY * (ALGORITHMS.len() - algorithm) as i64 / ALGORITHMS.len() as i64;
         let new = ((time - rollout) as f64 / ROLLOUT as f64).clamp(0.0, 1.0 - LAGGARDS);
-        let (version, speed) = if random.unit() < new { ("1.1.0", 0.8) } else { ("1.0.6", 1.0) };
+        let (version, speed) = if random.random_bool(new) { ("1.1.0", 0.8) } else { ("1.0.6", 1.0) };
         // None over 0.7, so that nothing is wrong.
-        let risk = 0.69 * random.unit().powi(3);
+        let risk = 0.69 * random.random::<f64>().powi(3);
         let approved = u8::from(risk < 0.3);
-        let duration = (speed * 30.0 * (0.8 * random.normal()).exp()).ceil();
-        let (confidence, amount) = (1.0 - 0.5 * random.unit().powi(2), 100.0 * random.normal().exp());
-        let [session, request] = [random.uuid(), random.uuid()];
+        let duration = (speed * 30.0 * (0.8 * random.sample::<f64, _>(StandardNormal)).exp()).ceil();
+        let confidence = 1.0 - 0.5 * random.random::<f64>().powi(2);
+        let amount = 100.0 * random.sample::<f64, _>(StandardNormal).exp();
+        let [session, request] = ["rses", "req"].map(|prefix| id(prefix, random));
         let _ = writeln!(
             lines,
             "algorithmia,algorithm_name={},algorithm_owner={},algorithm_version={version} risk_score={risk:.4},\
              approved={approved},duration_milliseconds={duration},confidence={confidence:.4},amount={amount:.2},\
-             session_id=\"rses-{session}\",request_id=\"req-{request}\" {time}",
+             session_id=\"{session}\",request_id=\"{request}\" {time}",
             ALGORITHMS[algorithm],
             OWNERS[algorithm % OWNERS.len()],
         );
@@ -273,7 +277,7 @@ impl Traffic {
             let count = TELEGRAFS.len() as u64;
             let (converted, rejected) = (self.calls / count, self.rejected / count);
             let (received, bytes) = (converted + rejected, converted * 400);
-            let [size, lag] = [self.random.below(2_000), 300 + self.random.below(900)];
+            let [size, lag] = [self.random.random_range(0..2_000), self.random.random_range(300..1_200)];
             let _ = writeln!(
                 lines,
                 "algorithmia_processor,host={host},instance=1 received={received}i,received_bytes={bytes}i,\

@@ -16,11 +16,14 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 use benches::table::Table;
-use benches::{Random, figure, machine, run_seconds, spread, usage, write_all};
+use benches::{figure, machine, run_seconds, spread, usage, write_all};
 use bytesize::ByteSize;
 use clap::Parser;
-use fixtures::repository;
+use fixtures::telegraf::line;
+use fixtures::{Random, id, repository};
 use jiff::{SignedDuration, Timestamp};
+use rand::{RngExt, SeedableRng};
+use rand_distr::{Exp1, StandardNormal};
 use stack::{BUCKET, Dir, Influxdb, Value};
 
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
@@ -107,7 +110,7 @@ fn measure(dir: &Dir, options: &Options) -> Result<()> {
     // One more call of each.
     let late = (0..options.algorithms).map(|algorithm| {
         let mut line = String::new();
-        call(&mut line, &mut Random::new(0), algorithm, (day_before - HOUR).as_nanosecond() as i64 + 1);
+        call(&mut line, &mut Random::seed_from_u64(0), algorithm, (day_before - HOUR).as_nanosecond() as i64 + 1);
         line
     });
     influxdb.write(late.collect::<String>())?;
@@ -124,24 +127,28 @@ type Draw = fn(&mut Random) -> f64;
 
 /// The metrics, and how their values are distributed.
 const METRICS: [(&str, Draw); 10] = [
-    ("risk_score", Random::unit),
-    ("approved", |random| random.below(2) as f64),
-    ("margin", Random::normal),
-    ("confidence", |random| 1.0 - random.unit() * random.unit()),
-    ("amount", |random| (3.0 + random.normal()).exp()),
-    ("temperature", |random| 1000.0 + random.normal()),
-    ("n_features", |random| random.below(40) as f64),
-    ("stars", |random| 1.0 + random.below(5) as f64),
-    ("waited", |random| -5.0 * random.unit().ln()),
-    ("duration_milliseconds", |random| (2.0 + random.normal() / 2.0).exp()),
+    ("risk_score", Random::random),
+    ("approved", |random| f64::from(random.random_range(0..2))),
+    ("margin", normal),
+    ("confidence", |random| 1.0 - random.random::<f64>() * random.random::<f64>()),
+    ("amount", |random| (3.0 + normal(random)).exp()),
+    ("temperature", |random| 1000.0 + normal(random)),
+    ("n_features", |random| f64::from(random.random_range(0..40))),
+    ("stars", |random| f64::from(random.random_range(1..=5))),
+    ("waited", |random| 5.0 * random.sample::<f64, _>(Exp1)),
+    ("duration_milliseconds", |random| (2.0 + normal(random) / 2.0).exp()),
 ];
+
+fn normal(random: &mut Random) -> f64 {
+    random.sample(StandardNormal)
+}
 
 fn call(lines: &mut String, random: &mut Random, algorithm: usize, time: i64) {
     let _ = write!(lines, "algorithmia,algorithm_name=model_{algorithm},algorithm_owner=acme,algorithm_version=1.0.0 ");
     for (metric, value) in METRICS {
         let _ = write!(lines, "{metric}={},", value(random));
     }
-    let _ = writeln!(lines, "request_id=\"req-{}\" {time}", random.uuid());
+    let _ = writeln!(lines, "request_id=\"{}\" {time}", id("req", random));
 }
 
 /// Writes the calls of one hour.
@@ -155,7 +162,7 @@ fn fill(influxdb: &Influxdb, options: &Options, start: Timestamp) -> Result<()> 
         let batch = next.lock().unwrap_or_else(PoisonError::into_inner).next()?;
         let (algorithm, part) = (batch % options.algorithms, batch / options.algorithms);
         let start = start.as_nanosecond() as i64;
-        let mut random = Random::new(start as u64 + batch as u64);
+        let mut random = Random::seed_from_u64(start as u64 + batch as u64);
         let mut lines = String::new();
         for index in part * BATCH..each.min((part + 1) * BATCH) {
             let time = start + (HOUR.as_nanos() as usize / each * index) as i64;
@@ -176,16 +183,13 @@ fn copy_counts(influxdb: &Influxdb) -> Result<()> {
         for points in points.chunks(BATCH) {
             let mut lines = String::new();
             for point in points {
-                // No character in them has to be escaped.
-                let tags = point.tags.iter().map(|(key, value)| format!(",{key}={value}")).collect::<String>();
                 let fields = point.fields.iter().map(|(key, value)| match value {
-                    Value::Integer(value) => Ok(format!("{key}={value}i")),
-                    Value::Float(value) => Ok(format!("{key}={value}")),
+                    Value::Integer(value) => Ok((key, format!("{value}i"))),
+                    Value::Float(value) => Ok((key, value.to_string())),
                     other => bail!("{key} is {other:?}"),
                 });
-                let fields = fields.collect::<Result<Vec<_>>>()?.join(",");
-                let time = i128::from(point.time_ns) - (HOUR * hours).as_nanos();
-                let _ = writeln!(lines, "{}{tags} {fields} {time}", point.measurement);
+                let time = point.time_ns - (HOUR * hours).as_nanos() as i64;
+                lines += &line(&point.measurement, &point.tags, fields.collect::<Result<Vec<_>>>()?, time);
             }
             influxdb.write(lines)?;
         }

@@ -876,8 +876,7 @@ mod tests {
                 r#""x":2"#,
             ] {
                 let message = format!(r#"{{"algorithm_name":"a","x":1,"request_id":"{id}",{time}}}"#);
-                let escaped = message.replace('"', "\\\"");
-                let metric = format!("kafka_consumer value=\"{escaped}\" 1613780514867231999\n");
+                let metric = fixtures::telegraf::metric(&message, 1_613_780_514_867_231_999);
                 converter.push(metric.as_bytes(), &mut out, &mut times);
             }
             assert_eq!(times.0, [Some(filled), Some(filled), Some(filled), None, None, None]);

@@ -639,8 +639,7 @@ mod tests {
     }
 
     fn metric(message: &str, tags: &str) -> String {
-        let text = message.replace('\\', "\\\\").replace('"', "\\\"");
-        format!("kafka_consumer{tags} value=\"{text}\" 1613780514867231999\n")
+        format!("kafka_consumer{tags} value={} 1613780514867231999\n", fixtures::telegraf::quoted(message))
     }
 
     /// What each input gives, what became of all, and how many lines were written on this road.

@@ -3,7 +3,8 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use fixtures::Shape;
+use fixtures::telegraf::tagged;
+use fixtures::{Call, Shape};
 use telegraf_algorithmia::{Converter, Counts, Settings};
 
 struct Counting;
@@ -38,18 +39,16 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 
 fn telegraf(message: &str) -> String {
-    let text = message.replace('\\', "\\\\").replace('"', "\\\"");
-    format!("kafka_consumer,topic=insights value=\"{text}\" 1613780514867231999\n")
+    tagged([("topic", "insights")], message, 1_613_780_514_867_231_999)
 }
 
 fn messages() -> Vec<String> {
-    let sample = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/insights.jsonl")).unwrap();
-    let tutorial = sample.lines().next().unwrap().to_owned();
-    let metrics: Vec<String> = (0..25).map(|index| format!("\"metric_{index}\":{index}.12345678901234567")).collect();
+    let numbers: Vec<String> = (0..25).map(|index| format!("\"metric_{index}\":{index}.12345678901234567")).collect();
     let texts: Vec<String> = (0..25).map(|index| format!("\"text_{index}\":\"{}\"", "é".repeat(490))).collect();
-    let with = |rest: &[String]| format!("{},{}}}", tutorial.trim_end_matches('}'), rest.join(","));
-    let nested = with(&["\"a\":{\"b\":[1,true,null,{\"c\":\"d\"}]},\"text\":\"\\u00e9\\n\\\"\"".to_owned()]);
-    vec![with(&metrics), with(&texts), nested, tutorial]
+    let nested = r#""a":{"b":[1,true,null,{"c":"d"}]},"text":"\u00e9\n\"""#.to_owned();
+    let tutorial = Call::numbered(0, "2021-02-20");
+    let with = |metrics: String| Call { metrics, ..tutorial.clone() }.to_string();
+    vec![with(numbers.join(",")), with(texts.join(",")), with(nested), tutorial.to_string()]
 }
 
 #[test]

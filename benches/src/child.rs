@@ -4,9 +4,11 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use fixtures::telegraf;
+use jiff::Timestamp;
 use memchr::memmem;
 
 /// How often the shipped telegraf.conf has a gauge made.
@@ -20,7 +22,7 @@ pub fn shipped(journal: &Path) -> Vec<String> {
 
 /// A message as Telegraf hands it over.
 pub fn metric(message: &str) -> String {
-    format!("kafka_consumer value=\"{}\" {}\n", message.replace('\\', "\\\\").replace('"', "\\\""), now())
+    telegraf::metric(message, now())
 }
 
 /// What Telegraf says of an empty buffer.
@@ -33,8 +35,8 @@ pub fn gauge() -> String {
     )
 }
 
-fn now() -> u128 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos()
+fn now() -> i64 {
+    Timestamp::now().as_nanosecond() as i64
 }
 
 /// A processor that runs, with a pipe at each of its three ends.

@@ -16,7 +16,7 @@ use bytesize::ByteSize;
 use jiff::Timestamp;
 use stack::Influxdb;
 
-pub use fixtures::{Random, Shape};
+pub use fixtures::Shape;
 pub use spread::{Spread, spread};
 
 /// What the figures depend on.

@@ -15,7 +15,8 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 use unicode_width::UnicodeWidthStr;
 
-use fixtures::command::{LONG, command, exit_code, metric, run, spawn, text, wait_until};
+use fixtures::command::{LONG, command, exit_code, run, spawn, text, wait_until};
+use fixtures::telegraf::metric;
 
 /// An escape that would set a terminal's title, and one that would make all red.
 const HOSTILE: &str = "\u{1b}]0;owned\u{7}\u{1b}[31m\u{9b}31m\u{202e}";

@@ -5,7 +5,6 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
-use std::hash::{BuildHasher, RandomState};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
@@ -16,19 +15,15 @@ use std::time::{Duration, Instant};
 use influxdb_line_protocol::{FieldValue, parse_lines};
 use rustix::process::{Pid, Signal, kill_process};
 
-use fixtures::command::{command, exit_code, metric, run, signal, spawn, text, wait_until};
+use fixtures::command::{command, exit_code, run, signal, spawn, text, wait_until};
 use fixtures::service::{
     Folder, Service, at_once, converted, gauge, gauge_of, long_message, message, messages, no_room, now, pieces,
     points, settle, without_blank_lines,
 };
+use fixtures::telegraf::metric;
 
 /// A pipe that is written to in small pieces may hold no more than this.
 const FULL: u64 = 30_000;
-
-/// A number below `end`, another one each time.
-fn random(end: u64) -> u64 {
-    RandomState::new().hash_one(()) % end
-}
 
 /// Asserts that readers take from an output all that is expected and nothing else, and says how much of it they cannot read:
 /// what is left of a line in which a worker was killed.
@@ -67,7 +62,7 @@ fn workers_that_are_killed_again_and_again_lose_nothing() {
             0..3 => Duration::ZERO,
             // One that has lived is none of those that die at once.
             3 => Duration::from_millis(1200),
-            _ => Duration::from_millis(random(300)),
+            _ => Duration::from_millis(rand::random_range(0..300)),
         };
         let born = Instant::now();
         while born.elapsed() < life && left.peek().is_some() {
@@ -426,7 +421,7 @@ fn no_more_comes_out_than_there_is_room_for_and_all_of_it_in_the_end() {
                 let size = service.count() - buffer.stored;
                 buffer.stored += match (rounds / 10) % 4 {
                     0 => size,
-                    1 => size.min(1 + random(2000) as usize),
+                    1 => size.min(rand::random_range(1..=2000)),
                     2 => 0,
                     _ => size / 2,
                 };

@@ -11,7 +11,8 @@ use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, recv, socketpair};
 use rustix::process::Signal;
 
-use fixtures::command::{command, exit_code, metric, run, signal, spawn, text, wait_until};
+use fixtures::command::{command, exit_code, run, signal, spawn, text, wait_until};
+use fixtures::telegraf::metric;
 
 const MESSAGE: &str = r#"{"algorithm_name":"a","x":1,"time":"2021-02-20T00:21:54.867231","request_id":"r"}"#;
 const POINT: &str = "algorithmia,algorithm_name=a x=1,request_id=\"r\" 1613780514867231";

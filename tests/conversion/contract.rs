@@ -8,10 +8,13 @@
 
 use std::collections::HashSet;
 
+use fixtures::Random;
+use fixtures::telegraf::{metric, metric_bytes, quoted, tagged};
+use rand::{RngExt, SeedableRng};
 use telegraf_algorithmia::Kinds;
 
-use reference::case::{bytes_input, input, message, telegraf};
-use reference::lines::{self, decode, quoted};
+use reference::case::{bytes_input, input, message};
+use reference::lines::{self, decode};
 use reference::product::{check_output, convert, convert_chunks, converter, count_events};
 use reference::{Format, Options};
 
@@ -437,7 +440,7 @@ fn kinds() {
                 let events = |value: &str| {
                     let options = Options { kinds: vec![format!("x={kind}")], ..Options::default() };
                     count_events(
-                        telegraf(&format!(r#"{{"algorithm_name":"a","x":{value},"y":1}}"#)).as_bytes(),
+                        metric(&format!(r#"{{"algorithm_name":"a","x":{value},"y":1}}"#), 7).as_bytes(),
                         &options,
                     )
                 };
@@ -550,7 +553,7 @@ fn kinds() {
             .with(|o| o.kinds = vec!["x=drop".into()])
             .gives("algorithmia,algorithm_name=a y=1 7");
         let options = Options { kinds: vec!["x=drop".into()], ..Options::default() };
-        let events = |value| count_events(telegraf(&payload.replace("VALUE", value)).as_bytes(), &options);
+        let events = |value| count_events(metric(&payload.replace("VALUE", value), 7).as_bytes(), &options);
         assert_eq!(events(value), events("null"), "what was dropped on purpose is not counted");
     }
 
@@ -640,7 +643,7 @@ fn the_last_of_a_repeated_key_wins() {
 /// "A field whose key is also one of the point's tag keys gets the suffix `_field`."
 #[test]
 fn a_field_beside_a_tag_of_its_name() {
-    let metric = |payload: &str| format!("kafka_consumer,host=h,topic=t value={} 7\n", quoted(payload));
+    let metric = |payload: &str| tagged([("host", "h"), ("topic", "t")], payload, 7);
     input("an incoming tag's", &metric(r#"{"algorithm_name":"a","topic":"cats","host":1}"#))
         .gives(r#"algorithmia,algorithm_name=a,host=h,topic=t topic_field="cats",host_field=1 7"#);
     input(
@@ -700,7 +703,7 @@ fn long_strings_are_cut() {
     )
     .gives(&line(&full));
 
-    let events = |text: &str| count_events(telegraf(&long(text)).as_bytes(), &Options::default());
+    let events = |text: &str| count_events(metric(&long(text), 7).as_bytes(), &Options::default());
     assert!(events(&format!("{full}y")) > events(&full), "counted");
 }
 
@@ -791,12 +794,9 @@ fn accepted_times() {
 /// "The metric's own timestamp is taken as it is."
 #[test]
 fn the_metrics_time_is_taken_as_it_is() {
-    for time in ["1613780514000000000", "0", "-1", "1613780514867231000", "1"] {
-        input(
-            time,
-            &format!("kafka_consumer value={} {time}\n", quoted(r#"{"algorithm_name":"a","x":1,"request_id":"r"}"#)),
-        )
-        .gives(&format!("algorithmia,algorithm_name=a x=1,request_id=\"r\" {time}"));
+    for time in [1_613_780_514_000_000_000, 0, -1, 1_613_780_514_867_231_000, 1] {
+        input(&time.to_string(), &metric(r#"{"algorithm_name":"a","x":1,"request_id":"r"}"#, time))
+            .gives(&format!("algorithmia,algorithm_name=a x=1,request_id=\"r\" {time}"));
     }
 }
 
@@ -839,11 +839,11 @@ fn unreadable_times() {
         "9223372037",
         "99999999999",
     ];
-    let clean = count_events(telegraf(r#"{"algorithm_name":"a","x":1}"#).as_bytes(), &Options::default());
+    let clean = count_events(metric(r#"{"algorithm_name":"a","x":1}"#, 7).as_bytes(), &Options::default());
     for time in rows {
         let payload = format!(r#"{{"time":{time},"algorithm_name":"a","x":1}}"#);
         message(time, &payload).gives("algorithmia,algorithm_name=a x=1 7");
-        assert!(count_events(telegraf(&payload).as_bytes(), &Options::default()) > clean, "time {time}: not counted");
+        assert!(count_events(metric(&payload, 7).as_bytes(), &Options::default()) > clean, "time {time}: not counted");
         message(
             time,
             &format!(r#"{{"time":{time},"algorithm_name":"a","x":1,"timestamp":"2021-02-20T00:21:54.867231123Z"}}"#),
@@ -856,7 +856,7 @@ fn unreadable_times() {
     {
         for request_id in 0..50 {
             let payload = format!(r#"{{"time":{time},"algorithm_name":"a","x":1,"request_id":"{request_id}"}}"#);
-            check_output(&convert(telegraf(&payload).as_bytes(), &Options::default()), &Options::default());
+            check_output(&convert(metric(&payload, 7).as_bytes(), &Options::default()), &Options::default());
         }
     }
 }
@@ -929,7 +929,7 @@ fn missing_digits_are_filled() {
 #[test]
 fn a_replay_overwrites_itself() {
     let payload = r#"{"time":"2021-02-20T00:21:54","algorithm_name":"a","x":1}"#;
-    let line = telegraf(payload);
+    let line = metric(payload, 7);
     // The same message, read again later and by another host, whose own tag is kept off.
     let later = line.replace(" 7\n", " 8\n");
     let out = convert(format!("{line}{line}{later}").as_bytes(), &Options::default());
@@ -937,7 +937,7 @@ fn a_replay_overwrites_itself() {
     let lines: HashSet<&str> = out.lines().collect();
     assert_eq!((out.lines().count(), lines.len()), (3, 1), "{out}");
 
-    let rejected = telegraf("hello");
+    let rejected = metric("hello", 7);
     let out = convert(format!("{rejected}{rejected}").as_bytes(), &Options::default());
     let out = String::from_utf8(out).unwrap();
     assert_eq!(out.lines().collect::<HashSet<_>>().len(), 1, "a rejection too: {out}");
@@ -1129,15 +1129,7 @@ fn invalid_utf8() {
         (b"\x01\x00\x02\xFE\xFF", "\u{1}\0\u{2}\u{fffd}\u{fffd}"),
     ];
     for (bytes, kept) in rows {
-        let mut line = b"kafka_consumer value=\"".to_vec();
-        for byte in bytes {
-            if b"\"\\".contains(byte) {
-                line.push(b'\\');
-            }
-            line.push(*byte);
-        }
-        line.extend(b"\" 7\n");
-        bytes_input("in a message", &line)
+        bytes_input("in a message", &metric_bytes(bytes, 7))
             .gives(&format!("algorithmia_rejected,reason=invalid_json error=\"*\",payload={} 7", quoted(kept)));
     }
     bytes_input("in a line of JSON", b"{\"a\":\"\xFF\"}\n{\"algorithm_name\":\"a\",\"x\":1}\n").gives(concat!(
@@ -1177,9 +1169,8 @@ fn rejections_do_not_overwrite_each_other() {
     ));
 
     let different = |name: &str, texts: Vec<String>| {
-        for time in ["7", "1613780514867231123", "1613780514867231000", "1613780514000000000"] {
-            let input: String =
-                texts.iter().map(|text| telegraf(text).replace(" 7\n", &format!(" {time}\n"))).collect();
+        for time in [7, 1_613_780_514_867_231_123, 1_613_780_514_867_231_000, 1_613_780_514_000_000_000] {
+            let input: String = texts.iter().map(|text| metric(text, time)).collect();
             let out = convert(input.as_bytes(), &Options::default());
             let times: HashSet<i64> = lines::split(&out)
                 .unwrap()
@@ -1323,13 +1314,8 @@ fn no_input_harms() {
             assert!(cut == out, "{name}: other chunks, other output");
         }
     };
-    let mut state = 1_u32;
-    let garbage: Vec<u8> = std::iter::repeat_with(|| {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 24) as u8
-    })
-    .take(200_000)
-    .collect();
+    let mut garbage = vec![0; 200_000];
+    Random::seed_from_u64(1).fill(&mut garbage[..]);
     survives("binary garbage", &garbage);
     survives("every byte", &(0..=255).collect::<Vec<u8>>());
     survives("only NULs", &[0; 1000]);
@@ -1352,7 +1338,7 @@ fn no_input_harms() {
         check_output(&out, &Options::default());
     }
 
-    let neighbours = format!("cpu x=1 1\nkafka_consumer value={} 7\ncpu x=2 2\n", quoted(&"y".repeat(ten_megabytes)));
+    let neighbours = format!("cpu x=1 1\n{}cpu x=2 2\n", metric(&"y".repeat(ten_megabytes), 7));
     let out = String::from_utf8(convert(neighbours.as_bytes(), &Options::default())).unwrap();
     assert!(
         out.starts_with("cpu x=1 1\nalgorithmia_rejected,reason=too_large error=\"")
@@ -1369,7 +1355,7 @@ fn no_input_harms() {
 fn byte_by_byte_takes_no_longer() {
     let payload = format!(r#"{{"algorithm_name":"a","x":"{}","y":1}}"#, "y".repeat(1_000_000));
     let expected = format!("algorithmia,algorithm_name=a x=\"{}\",y=1 ", "y".repeat(65_536));
-    for (text, time) in [(telegraf(&payload), "7"), (payload, "1600000000123456789")] {
+    for (text, time) in [(metric(&payload, 7), "7"), (payload, "1600000000123456789")] {
         let bytes: Vec<&[u8]> = text.as_bytes().chunks(1).collect();
         let out = convert_chunks(&bytes, &Options::default());
         assert!(String::from_utf8_lossy(&out) == format!("{expected}{time}\n"));
@@ -1475,7 +1461,7 @@ fn floats_are_short() {
 /// settings the second time.
 #[test]
 fn the_output_comes_out_unchanged() {
-    let out = convert(telegraf(r#"{"algorithm_name":"a","x":1,"time":1}"#).as_bytes(), &Options::default());
+    let out = convert(metric(r#"{"algorithm_name":"a","x":1,"time":1}"#, 7).as_bytes(), &Options::default());
     let options =
         Options { kinds: vec!["x=tag".into()], exact_time: true, fields: 1, message: 10, ..Options::default() };
     assert_eq!(convert(&out, &options), out);

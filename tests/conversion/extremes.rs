@@ -1,8 +1,9 @@
 //! JSON at its extremes, each by its name, as JSONTestSuite has them for parsers: what is promised for it comes out, within
 //! Telegraf's line protocol and as plain JSON, however the input is cut.
 
+use fixtures::telegraf::{metric_bytes, quoted};
 use reference::case::{Case, bytes_input, input, message};
-use reference::lines::{decode, quoted, quoted_bytes};
+use reference::lines::decode;
 use reference::product::{check_output, convert, convert_chunks, converter};
 use reference::{Format, Line, NOW, Options, Value};
 
@@ -41,7 +42,7 @@ fn nesting_that_never_ends_is_no_json_or_too_large() {
     }
     // Both are wrong with it; the levels come first.
     let open = format!(r#"{{"algorithm_name":"a","x":{}"#, "[".repeat(1000));
-    bytes_input("open and too deep", &in_a_metric(open.as_bytes())).gives(&rejection("too_large", &open, 7));
+    bytes_input("open and too deep", &metric_bytes(open.as_bytes(), 7)).gives(&rejection("too_large", &open, 7));
 }
 
 /// A parser that calls itself for each level overflows its stack here, and takes the process with it.
@@ -58,7 +59,7 @@ fn nesting_of_a_million_levels_takes_no_stack() {
         "[".repeat(depth) + &"]".repeat(depth),
     ];
     for text in texts {
-        for (format, input) in [(Format::Influx, in_a_metric(text.as_bytes())), (Format::Json, text.into_bytes())] {
+        for (format, input) in [(Format::Influx, metric_bytes(text.as_bytes(), 7)), (Format::Json, text.into_bytes())] {
             // With the limits as they are, without one to the size, and with as many levels as can be asked for.
             for (message, nesting) in [(1 << 20, 64), (16 << 20, 64), (16 << 20, 1000)] {
                 let options = Options { input: format, message, nesting, ..Options::default() };
@@ -284,7 +285,7 @@ fn invalid_utf8_anywhere_in_a_message() {
             let text = [before, bytes, behind].concat();
             let kept = String::from_utf8_lossy(&text).into_owned();
             let line = |time: i64| rejection("invalid_json", &kept, time);
-            bytes_input(name, &in_a_metric(&text)).gives(&line(7));
+            bytes_input(name, &metric_bytes(&text, 7)).gives(&line(7));
             bytes_input(name, &text).with(|o| o.input = Format::Json).gives(&line(NOW));
         }
     }
@@ -415,7 +416,11 @@ fn byte_order_marks() {
     point("in a key", "{\"algorithm_name\":\"a\",\"\u{feff}x\":1}", "\u{feff}x=1");
     for bytes in [b"\xff\xfe{\0}\0".as_slice(), b"\xfe\xff\0{\0}"] {
         let kept = String::from_utf8_lossy(bytes).into_owned();
-        bytes_input("UTF-16", &in_a_metric(bytes)).gives(&rejection("invalid_json", kept.trim_end_matches('\0'), 7));
+        bytes_input("UTF-16", &metric_bytes(bytes, 7)).gives(&rejection(
+            "invalid_json",
+            kept.trim_end_matches('\0'),
+            7,
+        ));
     }
 }
 
@@ -569,7 +574,7 @@ fn brackets_that_do_not_match() {
     ] {
         if text.starts_with('[') {
             // An array's items are converted as they are read, and what is wrong with it makes rejections beside theirs.
-            for input in [in_a_metric(text.as_bytes()), text.as_bytes().to_vec()] {
+            for input in [metric_bytes(text.as_bytes(), 7), text.as_bytes().to_vec()] {
                 let out = convert(&input, &Options::default());
                 check_output(&out, &Options::default());
                 let out = String::from_utf8_lossy(&out);
@@ -584,7 +589,7 @@ fn brackets_that_do_not_match() {
             plain_goes_on("invalid_json", text);
         }
     }
-    bytes_input("an array closed twice", &in_a_metric(b"[]]")).gives(&format!(
+    bytes_input("an array closed twice", &metric_bytes(b"[]]", 7)).gives(&format!(
         "{}\n{}",
         rejection("not_an_object", "[]", 7),
         rejection("invalid_json", "]", 8)
@@ -703,9 +708,4 @@ fn plain_goes_on(reason: &str, text: &str) {
 fn rejection(reason: &str, payload: &str, time: i64) -> String {
     let most = payload.floor_char_boundary(60 * 1024);
     format!("algorithmia_rejected,reason={reason} error=\"*\",payload={} {time}", quoted(&payload[..most]))
-}
-
-/// The message as Telegraf hands it over, even if it is no UTF-8.
-fn in_a_metric(message: &[u8]) -> Vec<u8> {
-    [b"kafka_consumer value=", quoted_bytes(message).as_slice(), b" 7\n"].concat()
 }

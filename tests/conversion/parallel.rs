@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use fixtures::telegraf::tagged;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use telegraf_algorithmia::{Converter, Counts, Event, Observer, Parallel};
@@ -150,9 +151,7 @@ fn threads_convert_nearly_all_messages_in_every_arrangement() {
     let flat = messages(|message| message.replace(r#"[{"w":1},{"w":2}]"#, "2"));
     let pretty =
         |message: String| message.replace("[{", "[\n    {").replace(",\"", ",\n  \"").replace('}', "\n}") + "\n";
-    let metric = |message: String| {
-        format!("kafka_consumer,topic=t value=\"{}\" 1613780514867231999\n", message.replace('"', "\\\""))
-    };
+    let metric = |message: String| tagged([("topic", "t")], &message, 1_613_780_514_867_231_999);
     for (what, text) in [
         ("lines", lines.concat()),
         ("lines behind a byte order mark", format!("\u{feff}{}", lines.concat())),
@@ -204,8 +203,8 @@ fn messages_larger_than_chunks_and_those_too_large_are_the_same() {
 fn a_chunk_of_many_lines_is_left_to_the_caller() {
     // A short array with long tags takes megabytes of lines.
     let metric = |items: usize| {
-        let array = vec!["{\\\"algorithm_name\\\":\\\"a\\\",\\\"x\\\":1}"; items].join(",");
-        format!("kafka_consumer,t={} value=\"[{array}]\" 7\n", "t".repeat(30_000))
+        let array = vec![r#"{"algorithm_name":"a","x":1}"#; items].join(",");
+        tagged([("t", "t".repeat(30_000))], &format!("[{array}]"), 7)
     };
     let text = [metric(1), metric(40), metric(1), metric(60), metric(1)].concat();
     let done =

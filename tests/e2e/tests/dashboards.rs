@@ -21,6 +21,7 @@ use calls::{
 use compare::compare;
 use drift::{Drift, drifting};
 use expected::{ALL, CELLS, Choice, Rejection, World};
+use fixtures::telegraf::tagged;
 use fixtures::{program, repository};
 use jiff::Timestamp;
 use serde_json::json;
@@ -467,16 +468,10 @@ fn converted<'a>(args: &[&str], metrics: impl IntoIterator<Item = &'a String>) -
     Ok(output.stdout)
 }
 
-/// A message as Telegraf hands it over.
-fn metric(topic: &str, message: &str, time: i64) -> String {
-    let topic = if topic.is_empty() { String::new() } else { format!(",{TOPIC_TAG}={topic}") };
-    let message = message.replace('\\', r"\\").replace('"', r#"\""#);
-    format!("kafka_consumer{topic} value=\"{message}\" {time}\n")
-}
-
+/// The metric of a call; its topic may be empty.
 fn metric_of(call: &Call) -> String {
-    let topic = call.tags.iter().find(|(key, _)| *key == TOPIC_TAG).map_or("", |(_, topic)| topic);
-    metric(topic, &call.payload().to_string(), call.time)
+    let topic = call.tags.iter().filter(|(key, _)| *key == TOPIC_TAG).cloned();
+    tagged(topic, &call.payload().to_string(), call.time)
 }
 
 #[test]
@@ -554,7 +549,7 @@ fn cells_bear_further_tags_other_types_and_many_models() {
         for (index, bad) in bad.iter().enumerate() {
             // The order of the topics is not that of the times.
             let topic = if index < count / 2 { "us" } else { "eu" };
-            metrics.push(metric(topic, &bad.message, start + index as i64 * SECOND));
+            metrics.push(tagged([(TOPIC_TAG, topic)], &bad.message, start + index as i64 * SECOND));
         }
         let options = ["--as", "approved=boolean,duration_milliseconds=integer,n_features=integer,region=tag"];
         influxdb.write(converted(&options, &metrics)?)?;

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::support::{LONG, TOPIC, environment, measurements, shipped_configuration, turn};
 use anyhow::{Context, Result, ensure};
-use fixtures::{program, repository};
+use fixtures::{Call, program, repository};
 use influxdb_line_protocol::{FieldValue, parse_lines};
 use reference::{Line, Metric, Options, Reference, generate, lines};
 use stack::{BUCKET, Dir, Influxdb, Kafka, Point, Telegraf, Value, wait_for};
@@ -419,9 +419,7 @@ fn several_brokers_and_topics_are_named_by_variables() {
             ("KAFKA_TOPIC_3", "insights-3".to_owned()),
         ]);
         let message = |topic: &str, index: usize| {
-            format!(
-                r#"{{"algorithm_name":"{topic}","index":{index},"time":"2021-02-20T00:21:54","request_id":"{index}"}}"#
-            )
+            Call { name: topic.to_owned(), ..Call::numbered(index, "2021-02-20") }.to_string()
         };
         let topics = [TOPIC, "insights-2", "insights-3"];
         for topic in topics {

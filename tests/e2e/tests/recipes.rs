@@ -8,7 +8,7 @@ use crate::shell::{Outcome, Shell, end};
 use crate::support::{LONG, TOPIC, environment, shipped_configuration, turn};
 use anyhow::{Context, Result, ensure};
 use fixtures::document::{Block, blocks};
-use fixtures::{program, repository};
+use fixtures::{Call, program, repository};
 use serde_json::json;
 use stack::{
     BUCKET, Descendant, Dir, Influxdb, Kafka, ORG, Point, Process, TOKEN, Telegraf, Value, influx_binary, kcat_binary,
@@ -63,9 +63,7 @@ fn direct_shell<'a>(dir: &'a Dir, kafka: &Kafka, influxdb: &Influxdb) -> Result<
 
 /// A message as a model sends it, which says when it was called.
 fn message(number: usize) -> String {
-    format!(
-        r#"{{"algorithm_name":"credit_card_approval","algorithm_owner":"asli","risk_score":0.{number},"request_id":"req-{number}","time":"2024-01-01T08:00:00.{number:06}"}}"#
-    )
+    Call::numbered(number, "2024-01-01").to_string()
 }
 
 fn messages(numbers: std::ops::Range<usize>) -> Vec<String> {

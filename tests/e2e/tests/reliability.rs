@@ -12,10 +12,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use crate::support::{GROUP, LONG, TOPIC, alone, environment, measurements, shipped_configuration, turn};
 use anyhow::{Context, Result, ensure};
+use fixtures::Call;
 use stack::{BUCKET, Descendant, Dir, Influxdb, Kafka, Proxy, Telegraf, wait_for};
 
 /// With nothing left in Kafka and nothing written to InfluxDB for this time, nothing more will come: twice the longest
@@ -30,38 +31,18 @@ fn scale<T>(short: T, long: T) -> T {
     if std::env::var("ALGORITHMIA_LONG_TESTS").is_ok_and(|value| value == "1") { long } else { short }
 }
 
-/// splitmix64
-fn mix(number: u64) -> u64 {
-    let mixed = number.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(20_210_220);
-    let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    mixed ^ (mixed >> 31)
-}
-
 /// A moment that nobody chose, within a range of milliseconds.
 fn random_moment(milliseconds: std::ops::Range<u64>) -> Duration {
-    let nanos = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as u64;
-    let length = milliseconds.end - milliseconds.start;
-    Duration::from_millis(milliseconds.start + mix(nanos) % length)
+    Duration::from_millis(rand::random_range(milliseconds))
 }
 
-/// The call of this number: one of an algorithm's calls in a day, each at a random microsecond.
+/// The call of this number.
 fn message(index: usize) -> String {
     message_at(index, "2021-02-20")
 }
 
 fn message_at(index: usize, day: &str) -> String {
-    const DAY: u64 = 86_400_000_000;
-    let micros = mix(index as u64) % DAY;
-    let (second, micro) = (micros / 1_000_000, micros % 1_000_000);
-    format!(
-        r#"{{"risk_score":0.{},"duration_milliseconds":{},"algorithm_version":"1.0.6","session_id":"rses-{index}","time":"{day}T{:02}:{:02}:{:02}.{micro:06}","algorithm_name":"credit_card_approval","request_id":"req-{index}","algorithm_owner":"asli"}}"#,
-        1 + index % 9,
-        index % 50,
-        second / 3600,
-        second / 60 % 60,
-        second % 60,
-    )
+    Call::numbered(index, day).to_string()
 }
 
 fn messages(count: usize) -> impl Iterator<Item = String> {

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use crate::certificates::Authority;
 use crate::support::{LONG, environment, shipped_configuration, turn};
 use anyhow::{Context, Result, ensure};
-use fixtures::repository;
+use fixtures::{Call, repository};
 use jiff::Timestamp;
 use stack::{BUCKET, Descendant, Dir, Influxdb, Kafka, Listener, Login, ORG, Process, TOKEN, Telegraf, wait_for};
 
@@ -57,7 +57,7 @@ fn explained(heading: &str) -> BTreeSet<String> {
 
 /// A message that becomes a point of its own.
 fn message(name: &str) -> String {
-    format!(r#"{{"algorithm_name":"{name}","risk_score":0.2,"time":"2021-02-20T00:21:54","request_id":"{name}"}}"#)
+    Call { name: name.to_owned(), ..Call::numbered(0, "2021-02-20") }.to_string()
 }
 
 /// The algorithms that have a point in the bucket.

@@ -3,9 +3,10 @@
 //! It is run whole, cut in two at every byte, and byte by byte; its output is read by the parsers of Telegraf and InfluxDB and
 //! fed through again; and the reference must agree with the text.
 
-use super::lines::{self, decode, quoted};
+use super::lines::{self, decode};
 use super::product::{check_output, chunks, convert, convert_chunks};
 use super::{Metric, Options, convert_message};
+use fixtures::telegraf::metric;
 
 /// A case: what goes in, and how.
 pub struct Case {
@@ -26,11 +27,7 @@ pub fn bytes_input(name: &str, input: &[u8]) -> Case {
 
 /// One message, in a metric whose time is 7.
 pub fn message(name: &str, text: &str) -> Case {
-    Case { message: Some(text.into()), ..input(name, &telegraf(text)) }
-}
-
-pub fn telegraf(message: &str) -> String {
-    format!("kafka_consumer value={} 7\n", quoted(message))
+    Case { message: Some(text.into()), ..input(name, &metric(text, 7)) }
 }
 
 impl Case {

@@ -4,6 +4,7 @@
 #[path = "../../../src/execd/record.rs"]
 mod record;
 
+use fixtures::telegraf::quoted_bytes;
 use telegraf_algorithmia::{Event, Observer, length_of_lines};
 
 use crate::lines::{self, Parts};
@@ -89,7 +90,7 @@ pub fn payload(data: &[u8]) {
     if choice & 4 == 4 {
         (options.message, options.fields, options.nesting) = (200, 5, 3);
     }
-    let value = lines::quoted_bytes(message);
+    let value = quoted_bytes(message);
     let mut metric = [b"kafka_consumer,topic=insights value=", value.as_slice(), b" 1613780514867231593"].concat();
     // Telegraf never ends a line like this, so it is not read at a glance.
     let taken_apart = product::convert(&[&metric, b"\r\n".as_slice()].concat(), &options);

@@ -7,7 +7,9 @@ use proptest::sample::select;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, TestRunner};
 
-use super::{Options, Value, lines, product};
+use fixtures::telegraf::{line, quoted};
+
+use super::{Options, lines, product};
 
 /// What a run is given, and what it is asked for.
 #[derive(Clone, Debug)]
@@ -93,20 +95,20 @@ fn message_metric(message: BoxedStrategy<String>) -> BoxedStrategy<String> {
     (message, tags(), vec(other_field(), 0..3), any::<prop::sample::Index>(), metric_time())
         .prop_map(|(message, tags, mut fields, place, time)| {
             let place = place.index(fields.len() + 1);
-            fields.insert(place, ("value".into(), Value::String(message)));
-            lines::telegraf_metric("kafka_consumer", &tags, &without_repetition(fields), time)
+            fields.insert(place, ("value".into(), quoted(&message)));
+            line("kafka_consumer", tags, without_repetition(fields), time)
         })
         .boxed()
 }
 
 fn metric(name: &'static str) -> BoxedStrategy<String> {
     (tags(), vec(other_field(), 1..4), metric_time())
-        .prop_map(move |(tags, fields, time)| lines::telegraf_metric(name, &tags, &without_repetition(fields), time))
+        .prop_map(move |(tags, fields, time)| line(name, tags, without_repetition(fields), time))
         .boxed()
 }
 
-fn without_repetition(fields: Vec<(String, Value)>) -> Vec<(String, Value)> {
-    let mut once: Vec<(String, Value)> = vec![];
+fn without_repetition(fields: Vec<(String, String)>) -> Vec<(String, String)> {
+    let mut once: Vec<(String, String)> = vec![];
     for (key, value) in fields {
         if !once.iter().any(|(known, _)| *known == key) {
             once.push((key, value));
@@ -138,13 +140,14 @@ fn tags() -> BoxedStrategy<Vec<(String, String)>> {
         .boxed()
 }
 
-fn other_field() -> BoxedStrategy<(String, Value)> {
+/// A field, with its value as Telegraf writes it.
+fn other_field() -> BoxedStrategy<(String, String)> {
     let keys = vec!["partition", "offset", "risk_score", "host", "_f", "time", "a b", "topic_field", "session_id"];
     let value = prop_oneof![
-        any::<i64>().prop_map(Value::Integer),
-        select(vec![0.0, -0.0, 1.5, 1e15, 0.001]).prop_map(Value::Float),
-        any::<bool>().prop_map(Value::Boolean),
-        text().prop_map(Value::String),
+        any::<i64>().prop_map(|x| format!("{x}i")),
+        select(vec![0.0, -0.0, 1.5, 1e15, 0.001]).prop_map(|x: f64| x.to_string()),
+        any::<bool>().prop_map(|x| x.to_string()),
+        text().prop_map(|text| quoted(&text)),
     ];
     (select(keys).prop_map(String::from), value).boxed()
 }

@@ -1,6 +1,5 @@
-//! Line protocol as Telegraf 1.39 reads and writes it, and the decoding of the product's output.
+//! Line protocol as Telegraf 1.39 reads it, and the decoding of the product's output.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::{Line, Metric, Value};
@@ -295,51 +294,5 @@ pub fn write_series(measurement: &str, tags: &BTreeMap<String, String>) -> Strin
     for (key, value) in tags {
         out += &format!(",{}={}", escape(key), escape(value));
     }
-    out
-}
-
-/// A metric as Telegraf's own serializer writes it (plugins/serializers/influx), with the quirks that it has.
-pub fn telegraf_metric(name: &str, tags: &[(String, String)], fields: &[(String, Value)], time: i64) -> String {
-    let controls = [("\t", "\\t"), ("\n", "\\n"), ("\u{c}", "\\f"), ("\r", "\\r")];
-    let telegraf_escape = |text: &str| escape(&replace(text, &controls));
-    let mut tags: Vec<_> = tags.iter().collect();
-    tags.sort();
-    let mut out = name.to_string();
-    for (key, value) in tags {
-        let (key, value) = (telegraf_escape(key), telegraf_escape(value));
-        let (key, value) = (key.trim_end_matches('\\'), value.trim_end_matches('\\'));
-        if !key.is_empty() && !value.is_empty() {
-            out += &format!(",{key}={value}");
-        }
-    }
-    for (index, (key, value)) in fields.iter().enumerate() {
-        let value = match value {
-            Value::Float(x) => Cow::from(format!("{x}")),
-            Value::Integer(x) => Cow::from(format!("{x}i")),
-            Value::Unsigned(x) => Cow::from(format!("{x}u")),
-            Value::Boolean(x) => Cow::from(x.to_string()),
-            Value::String(text) => Cow::from(quoted(text)),
-        };
-        let separator = if index == 0 { ' ' } else { ',' };
-        out += &format!("{separator}{}={value}", telegraf_escape(key));
-    }
-    out + &format!(" {time}\n")
-}
-
-/// A string field: only `"` and `\` are escaped.
-pub fn quoted(text: &str) -> String {
-    String::from_utf8(quoted_bytes(text.as_bytes())).expect("only ASCII is put in")
-}
-
-/// A string field as Telegraf writes it, even if it is no UTF-8.
-pub fn quoted_bytes(text: &[u8]) -> Vec<u8> {
-    let mut out = b"\"".to_vec();
-    for byte in text {
-        if matches!(byte, b'"' | b'\\') {
-            out.push(b'\\');
-        }
-        out.push(*byte);
-    }
-    out.push(b'"');
     out
 }

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use fixtures::Random;
 use jiff::Timestamp;
+use rand::{RngExt, SeedableRng};
 use serde_json::{Map, Value as Json, json};
 
 pub const SECOND: i64 = 1_000_000_000;
@@ -113,15 +115,12 @@ pub fn messages(calls: &[Call]) -> Vec<String> {
 
 /// A number that looks random and always is the same.
 fn noise(seed: u64) -> u64 {
-    let mut mixed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
+    Random::seed_from_u64(seed).random()
 }
 
 /// The same between 0 and 1.
 pub fn share(seed: u64) -> f64 {
-    noise(seed) as f64 / u64::MAX as f64
+    Random::seed_from_u64(seed).random()
 }
 
 /// Makes calls that each have a time of their own.

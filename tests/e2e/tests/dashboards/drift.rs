@@ -1,9 +1,9 @@
 //! The dashboard of drift: what each cell has to show, computed from the points that it is about.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write;
 use std::ops::Range;
 
+use fixtures::telegraf;
 use stack::{Row, Value};
 
 use crate::dashboards::calls::{DAY, HOUR, ODD_METRIC, ODD_NAME, ODD_OWNER, ODD_VERSION, share};
@@ -147,41 +147,39 @@ impl Drift {
     /// What the points are in line protocol.
     pub fn lines(&self) -> String {
         let mut lines = String::new();
-        let tags = |[owner, name, version]: Model, others: &[(&str, &str)]| {
-            let tags = [("algorithm_owner", owner), ("algorithm_name", name), ("algorithm_version", version)];
-            let tags = tags.into_iter().chain(others.iter().copied()).filter(|(_, value)| !value.is_empty());
-            tags.fold(String::new(), |tags, (key, value)| {
-                let value = value.replace(',', "\\,").replace('=', "\\=").replace(' ', "\\ ");
-                tags + "," + key + "=" + &value
-            })
+        let tags = |[owner, name, version]: Model| {
+            [("algorithm_owner", owner), ("algorithm_name", name), ("algorithm_version", version)]
         };
         for Hour { model, metric, time, counts, total, mean, stddev } in &self.hours {
             for (edge, count) in counts {
-                let tags = tags(*model, &[("metric", metric), ("le", &edge.to_string())]);
-                writeln!(lines, "algorithmia_histogram{tags} count={count}i,total={total}i {time}").expect("a string");
+                let edge = edge.to_string();
+                let tags = tags(*model).into_iter().chain([("metric", *metric), ("le", &edge)]);
+                let fields = [("count", format!("{count}i")), ("total", format!("{total}i"))];
+                lines += &telegraf::line("algorithmia_histogram", tags, fields, *time);
             }
-            let tags = tags(*model, &[("metric", metric)]);
-            writeln!(lines, "algorithmia_summary{tags} values={total}i,mean={mean},stddev={stddev} {time}")
-                .expect("a string");
+            let tags = tags(*model).into_iter().chain([("metric", *metric)]);
+            let fields = [("values", format!("{total}i")), ("mean", mean.to_string()), ("stddev", stddev.to_string())];
+            lines += &telegraf::line("algorithmia_summary", tags, fields, *time);
         }
         for (model, time, calls) in &self.calls {
-            writeln!(lines, "algorithmia_summary{} calls={calls}i {time}", tags(*model, &[])).expect("a string");
+            lines += &telegraf::line("algorithmia_summary", tags(*model), [("calls", format!("{calls}i"))], *time);
         }
         for Measure { model, metric, group, time, fields, reference } in &self.measures {
-            let tags = tags(*model, &[("metric", metric), ("group", group)]);
+            let tags = tags(*model).into_iter().chain([("metric", *metric), ("group", *group)]);
             let fields = fields.iter().map(|(field, value)| match *field {
-                "reference" | "current" => format!("{field}={}i", *value as i64),
-                _ => format!("{field}={value}"),
+                "reference" | "current" => (*field, format!("{}i", *value as i64)),
+                _ => (*field, value.to_string()),
             });
-            let mut fields = fields.collect::<Vec<_>>().join(",");
+            let mut fields = fields.collect::<Vec<_>>();
             if let Some((version, Range { start, end })) = reference {
-                let version = version.replace('\\', "\\\\").replace('"', "\\\"");
-                fields += &format!(
-                    ",current_start={}i,reference_version=\"{version}\",reference_start={start}i,reference_stop={end}i",
-                    time - HOUR
-                );
+                fields.extend([
+                    ("current_start", format!("{}i", time - HOUR)),
+                    ("reference_version", telegraf::quoted(version)),
+                    ("reference_start", format!("{start}i")),
+                    ("reference_stop", format!("{end}i")),
+                ]);
             }
-            writeln!(lines, "algorithmia_drift{tags} {fields} {time}").expect("a string");
+            lines += &telegraf::line("algorithmia_drift", tags, fields, *time);
         }
         lines
     }

@@ -4,14 +4,12 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, ensure};
-use rand::rngs::Xoshiro256PlusPlus;
+pub use fixtures::Random as Dice;
 use rand::{RngExt, SeedableRng};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use stack::Influxdb;
 use telegraf_algorithmia::{Converter, Counts, Settings};
-
-pub type Dice = Xoshiro256PlusPlus;
 
 /// Times are in seconds since 1970, but for those of calls.
 pub const HOUR: i64 = 3600;
