@@ -745,6 +745,7 @@ mod tests {
         assert!(!journal.waits());
     }
 
+    #[cfg(unix)]
     #[test]
     fn only_the_owner_can_read_it() {
         use std::os::unix::fs::PermissionsExt;

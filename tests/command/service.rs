@@ -1,8 +1,6 @@
 //! What Telegraf relies on when the command is its child: nothing is lost whatever dies, no more comes out than there is
 //! room for, and it tells what it does.
 
-#![cfg(target_os = "linux")]
-
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
