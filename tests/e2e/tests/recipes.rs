@@ -3,12 +3,16 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::mpsc::{TryRecvError, channel};
+use std::thread;
 
 use crate::shell::{Outcome, Shell, end};
 use crate::support::{LONG, TOPIC, environment, shipped_configuration, turn};
 use anyhow::{Context, Result, ensure};
 use fixtures::document::{Block, blocks};
 use fixtures::{Call, program, repository};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use stack::{
     BUCKET, Descendant, Dir, Influxdb, Kafka, ORG, Point, Process, TOKEN, Telegraf, Value, influx_binary, kcat_binary,
@@ -352,12 +356,13 @@ fn line_breaks_are_for_telegraf() {
     });
 }
 
-/// Runs the block of the direct road until its group has nothing left to read, and `done` says so too; ends it, and gives its log.
+/// Runs the block of the direct road until its group has nothing left to commit, and `done` says so too; ends it, and gives
+/// its log. kcat commits every 5 s, and not when it ends.
 fn run_direct(shell: &Shell, kafka: &Kafka, mut done: impl FnMut() -> Result<bool>) -> Result<String> {
     let telegraf = shell.start(&recipe("The direct road", "telegraf-direct.conf")?)?;
     wait_for("all points through the direct road", LONG, || {
         telegraf.ensure_running()?;
-        Ok(done()?.then_some(()))
+        Ok((done()? && kafka.lag("direct", TOPIC)? == 0).then_some(()))
     })?;
     end(&telegraf)?;
     ensure!(kafka.lag("direct", TOPIC)? == 0, "kcat has not committed what it has read");
@@ -390,35 +395,44 @@ fn the_direct_road_makes_the_same_points() {
         assert_eq!(points(&influxdb, "direct")?, expected);
         ensure!(!log.contains(" E! "), "Telegraf's log has errors:\n{log}");
 
-        // A message that comes alone does not wait for others; and where kcat ends, another one goes on.
+        // A message that comes alone does not wait for others; SIGTERM does not end kcat; and when it ends, another one goes on.
         let block = shell.start(&recipe("The direct road", "telegraf-direct.conf")?)?;
-        for number in count..count + 2 {
+        let comes = |number: usize| -> Result<()> {
             kafka.produce(TOPIC, [message(number)])?;
             wait_for("the message", LONG, || {
                 block.ensure_running()?;
                 Ok(stored_ids(&influxdb, "direct")?.contains(&format!("req-{number}")).then_some(()))
-            })?;
-            kcat(&block)?.terminate()?;
-        }
+            })
+        };
+        comes(count)?;
+        let first = kcat(&block)?;
+        first.terminate()?;
+        comes(count + 1)?;
+        first.kill()?;
+        comes(count + 2)?;
         end(&block)?;
         ensure!(block.stderr().contains("Restarting in 1s"), "kcat did not end:\n{}", block.stderr());
         Ok(())
     });
 }
 
+/// All processes that a block has started.
+fn processes(block: &Process) -> Result<Vec<Descendant>> {
+    let mut found = Vec::new();
+    let mut left = block.children()?;
+    while let Some(process) = left.pop() {
+        left.extend(process.children()?);
+        found.push(process);
+    }
+    Ok(found)
+}
+
 /// The kcat that a block has started.
 fn kcat(block: &Process) -> Result<Descendant> {
-    wait_for("kcat", LONG, || {
-        let mut descendants = block.children()?;
-        while let Some(descendant) = descendants.pop() {
-            let name = fs::read_to_string(format!("/proc/{}/comm", descendant.pid())).unwrap_or_default();
-            if name.trim() == "kcat" {
-                return Ok(Some(descendant));
-            }
-            descendants.extend(descendant.children()?);
-        }
-        Ok(None)
-    })
+    let is_kcat = |process: &Descendant| {
+        fs::read_to_string(format!("/proc/{}/comm", process.pid())).unwrap_or_default().trim() == "kcat"
+    };
+    wait_for("kcat", LONG, || Ok(processes(block)?.into_iter().find(is_kcat)))
 }
 
 /// All points and rejections; one that has the time at which it was read is without a time here.
@@ -436,6 +450,75 @@ fn points(influxdb: &Influxdb, bucket: &str) -> Result<Vec<String>> {
 }
 
 const HOUR: i128 = 3_600_000_000_000;
+
+/// Sends a signal to all processes of a block, and waits for its end.
+fn signal_all(block: &Process, signal: Signal) -> Result<()> {
+    for process in processes(block)? {
+        let pid = Pid::from_raw(process.pid() as i32).context("a process without a number")?;
+        if process.running() {
+            // It may have ended together with another one.
+            let _ = kill_process(pid, signal);
+        }
+    }
+    block.wait(LONG).map(drop)
+}
+
+/// Telegraf and kcat end in every way while messages arrive, and no message is lost.
+#[test]
+fn the_direct_road_loses_no_message_when_kcat_ends() {
+    let endings: [fn(&Process) -> Result<()>; 4] = [
+        |block| end(block).map(drop),
+        // As systemd stops a service.
+        |block| signal_all(block, Signal::TERM),
+        // As Ctrl-C in a terminal.
+        |block| signal_all(block, Signal::INT),
+        |block| {
+            block.children()?.iter().try_for_each(Descendant::kill)?;
+            block.wait(LONG).map(drop)
+        },
+    ];
+    let _turn = turn();
+    stack::test("direct-ends", |dir| {
+        let kafka = Kafka::start(dir)?;
+        // With one partition, what kcat reads next is a message, and never the end of another partition.
+        kafka.create_topic(TOPIC, 1)?;
+        let influxdb = Influxdb::start(dir)?;
+        let shell = direct_shell(dir, &kafka, &influxdb)?;
+        let name =
+            blocks(&repository(DOCUMENT))?.into_iter().find(|block| block.heading == "Restarts without the wait");
+        dir.write("kcat.conf", name.context("the document has no name for kcat")?.text)?;
+        let produced = AtomicUsize::new(0);
+        thread::scope(|scope| {
+            // Messages arrive until `on` is dropped.
+            let (on, off) = channel::<()>();
+            let (kafka, produced) = (&kafka, &produced);
+            let producer = scope.spawn(move || {
+                while off.try_recv() == Err(TryRecvError::Empty) {
+                    kafka.produce(TOPIC, [message(produced.load(SeqCst))])?;
+                    produced.fetch_add(1, SeqCst);
+                }
+                anyhow::Ok(())
+            });
+            for ending in endings {
+                let before = produced.load(SeqCst) as u64;
+                let block = shell.start(&recipe("The direct road", "telegraf-direct.conf")?)?;
+                wait_for("a message that has come since the start", LONG, || {
+                    block.ensure_running()?;
+                    Ok((influxdb.count(BUCKET, "algorithmia", "request_id")? > before).then_some(()))
+                })?;
+                ending(&block)?;
+            }
+            drop(on);
+            producer.join().expect("the producer does not panic")
+        })?;
+        run_direct(&shell, &kafka, || Ok(true))?;
+        let mut lost = request_ids(0..produced.into_inner());
+        let stored = stored_ids(&influxdb, BUCKET)?;
+        lost.retain(|id| !stored.contains(id));
+        ensure!(lost.is_empty(), "{} messages are lost, and {} are stored: {lost:?}", lost.len(), stored.len());
+        Ok(())
+    });
+}
 
 /// What the direct road keeps, by its journal: what Telegraf loses when it is killed.
 #[test]
