@@ -13,7 +13,7 @@ use clap::{ArgMatches, Command, CommandFactory, FromArgMatches, Parser, ValueEnu
 use jiff::SignedDuration;
 use telegraf_algorithmia::{Input, KindRule, Limits, Settings};
 
-use crate::execd::{JournalSettings, Service};
+use crate::execd::{JournalSettings, Patience, Service};
 use crate::generate::{Kind, Values};
 
 /// Turns the messages of Algorithmia Insights into InfluxDB points.
@@ -172,6 +172,11 @@ struct Cli {
     #[arg(long, hide = true)]
     ending: bool,
 
+    /// Divide the times that the program waits for, so that tests of them are short
+    #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = RangedU64ValueParser::<u32>::new().range(1..=100))]
+    #[arg(hide = true)]
+    patience_divisor: u32,
+
     /// Exit with status 1 if any message was rejected [default: a rejection is no failure]
     #[arg(long, env = "ALGORITHMIA_STRICT", value_parser = BoolishValueParser::new(), help_heading = "Exit status")]
     strict: bool,
@@ -210,6 +215,7 @@ pub struct Conversion {
     /// Empty for stdin alone.
     pub inputs: Vec<PathBuf>,
     pub service: Service,
+    pub patience: Patience,
     pub output: Output,
     /// Whether to say at the end what has become of all messages.
     pub summary: bool,
@@ -323,6 +329,7 @@ pub fn parse() -> Result<Job, clap::Error> {
         settings,
         inputs: cli.files,
         service,
+        patience: Patience::divided(cli.patience_divisor),
         output: cli.output,
         summary: cli.summary,
         threads,

@@ -45,7 +45,7 @@ fn run() -> Result<ExitCode> {
 }
 
 fn convert(conversion: Conversion) -> Result<ExitCode> {
-    let Conversion { settings, inputs, service, output, summary, threads, strict } = conversion;
+    let Conversion { settings, inputs, service, patience, output, summary, threads, strict } = conversion;
     if inputs.is_empty() && io::stdin().is_terminal() {
         eprint!("{}", cli::nothing_to_read());
         return Ok(ExitCode::from(USAGE));
@@ -58,16 +58,16 @@ fn convert(conversion: Conversion) -> Result<ExitCode> {
             return Ok(ExitCode::from(USAGE));
         }
     };
-    progress::start(&inputs);
+    progress::start(&inputs, patience.progress);
     if output == Output::Table {
         return show(converter, &inputs, summary, strict);
     }
     if service.journal.is_some() && !service.supervised {
-        let code = supervisor::run()?;
+        let code = supervisor::run(&patience)?;
         execd::let_go()?;
         return Ok(ExitCode::from(code));
     }
-    let mut stream = match Stream::new(converter, service, summary, threads) {
+    let mut stream = match Stream::new(converter, service, patience, summary, threads) {
         Ok(stream) => stream,
         Err(error) => {
             execd::hold(|| log::write('E', format_args!("{error:#}")))?;

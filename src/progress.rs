@@ -13,14 +13,17 @@ use crate::platform;
 /// Files that take fewer bytes are done before anybody has read the line.
 const LEAST: u64 = 16 * 1024 * 1024;
 
-/// Nor is anything shown before so long.
-const DELAY: Duration = Duration::from_millis(500);
+static LINE: OnceLock<Line> = OnceLock::new();
 
-static LINE: OnceLock<ProgressBar> = OnceLock::new();
+struct Line {
+    bar: ProgressBar,
+    /// How long after the start it is shown.
+    delay: Duration,
+}
 
 /// Shows from now on how far these inputs (none for stdin) have been read, if somebody looks at stderr, the lines go elsewhere,
-/// and all are files.
-pub fn start(inputs: &[PathBuf]) {
+/// and all are files. The line comes after `delay`, since nobody would read one that is gone at once.
+pub fn start(inputs: &[PathBuf], delay: Duration) {
     if !io::stderr().is_terminal() || io::stdout().is_terminal() {
         return;
     }
@@ -31,8 +34,8 @@ pub fn start(inputs: &[PathBuf]) {
     };
     const TEMPLATE: &str = "{bytes} of {total_bytes} [{wide_bar}] {binary_bytes_per_sec}, {eta} left";
     let style = ProgressStyle::with_template(TEMPLATE).unwrap_or_else(|_| ProgressStyle::default_bar());
-    let line = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::hidden());
-    let _ = LINE.set(line.with_style(style.progress_chars("=> ")));
+    let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::hidden());
+    let _ = LINE.set(Line { bar: bar.with_style(style.progress_chars("=> ")), delay });
 }
 
 /// The size of a file, or of stdin if it is one.
@@ -44,17 +47,17 @@ fn size(path: &Path) -> Option<u64> {
 
 /// So many more bytes have been read.
 pub fn advance(bytes: usize) {
-    let Some(line) = LINE.get() else { return };
-    if line.is_hidden() && !line.is_finished() && line.elapsed() >= DELAY {
-        line.set_draw_target(ProgressDrawTarget::stderr());
+    let Some(Line { bar, delay }) = LINE.get() else { return };
+    if bar.is_hidden() && !bar.is_finished() && bar.elapsed() >= *delay {
+        bar.set_draw_target(ProgressDrawTarget::stderr());
     }
-    line.inc(bytes as u64);
+    bar.inc(bytes as u64);
 }
 
 /// Writes something else to stderr.
 pub fn aside<T>(write: impl FnOnce() -> T) -> T {
     match LINE.get() {
-        Some(line) => line.suspend(write),
+        Some(line) => line.bar.suspend(write),
         None => write(),
     }
 }
@@ -62,7 +65,7 @@ pub fn aside<T>(write: impl FnOnce() -> T) -> T {
 /// Takes the line away.
 pub fn end() {
     if let Some(line) = LINE.get() {
-        line.finish_and_clear();
+        line.bar.finish_and_clear();
     }
 }
 

@@ -9,22 +9,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use telegraf_algorithmia::Metric;
 
-use super::log;
-
-/// Lines wait for a first gauge for so long after the first input, or after the start if there is no input.
-const FIRST_GAUGE: Duration = Duration::from_secs(10);
-const FIRST_INPUT: Duration = Duration::from_secs(30);
-
-/// A gauge that did not come for this long, while input came, comes no more.
-const LAST_GAUGE: Duration = Duration::from_secs(30);
+use super::{Patience, log};
 
 /// While there is no room, the next gauge is looked for after the time that is between two gauges, for so many gauges. Then
-/// after ever longer times, since each look takes as many messages in as are before the gauge; ...
+/// after ever longer times, up to [`Patience::rare_look`], since each look takes as many messages in as are before the gauge.
 const EAGER_LOOKS: u32 = 20;
-
-/// ... but at least this often, because Telegraf cannot stop before its last message has been read, and has room for few
-/// gauges that wait.
-const RARE_LOOK: Duration = Duration::from_secs(3);
 
 /// A look that has found no gauge in so many bytes of input goes on after the time between two gauges.
 const LOOK_SIZE: usize = 256 * 1024;
@@ -81,6 +70,7 @@ pub fn gauges_in(lines: &[u8]) -> u64 {
 
 pub struct Flow {
     output: String,
+    patience: Patience,
     started: Instant,
     first_input: Option<Instant>,
     gauges: Vec<Gauge>,
@@ -110,10 +100,11 @@ struct Gauge {
 
 impl Flow {
     /// Heeds the gauges of the outputs of this name.
-    pub fn new(output: String) -> Self {
+    pub fn new(output: String, patience: Patience) -> Self {
         let now = Instant::now();
         Flow {
             output,
+            patience,
             started: now,
             first_input: None,
             gauges: Vec::new(),
@@ -157,14 +148,14 @@ impl Flow {
             None => self.gauges.push(Gauge { reading, seen: now, counted }),
         }
         // An output that is no longer there says nothing any more.
-        self.gauges.retain(|gauge| now.duration_since(gauge.seen) < 2 * LAST_GAUGE);
+        self.gauges.retain(|gauge| now.duration_since(gauge.seen) < 2 * self.patience.last_gauge);
         if std::mem::take(&mut self.told) {
             log::write('I', "flow control again: Telegraf says how full its buffer is");
         }
         self.last_gauge = Some(now);
         self.full = if self.room_by_gauges() == Some(0) { self.full.saturating_add(1) } else { 0 };
         let doublings = self.full.saturating_sub(EAGER_LOOKS).min(16);
-        let wait = (self.distance() * 2_u32.pow(doublings)).min(RARE_LOOK.max(self.distance()));
+        let wait = (self.distance() * 2_u32.pow(doublings)).min(self.patience.rare_look.max(self.distance()));
         (self.look_at, self.looked) = (now + wait, 0);
     }
 
@@ -246,8 +237,9 @@ impl Flow {
 
     /// For how long lines still wait for a first gauge.
     fn first_wait(&self) -> Duration {
-        let without_input = self.started + FIRST_INPUT;
-        let until = self.first_input.map_or(without_input, |first| (first + FIRST_GAUGE).min(without_input));
+        let without_input = self.started + self.patience.first_input;
+        let until =
+            self.first_input.map_or(without_input, |first| (first + self.patience.first_gauge).min(without_input));
         until.saturating_duration_since(Instant::now())
     }
 
@@ -264,7 +256,7 @@ impl Flow {
         if self.looked >= LOOK_SIZE {
             (self.look_at, self.looked) = (self.look_at.max(now + self.distance()), 0);
         }
-        let patience = LAST_GAUGE.max(3 * self.distance());
+        let patience = self.patience.last_gauge.max(3 * self.distance());
         if self.last_gauge.is_some_and(|last| now.duration_since(last) > patience) {
             self.gauges.clear();
             self.last_gauge = None;
@@ -303,7 +295,7 @@ mod tests {
 
     /// Flow control that has put out `lines` lines a while ago.
     fn flow(lines: u64) -> Flow {
-        let mut flow = Flow::new("influxdb_v2".to_owned());
+        let mut flow = Flow::new("influxdb_v2".to_owned(), Patience::default());
         flow.wrote(lines, 300 * lines as usize);
         flow
     }
@@ -390,7 +382,7 @@ mod tests {
                 assert!(flow.look_in() <= Duration::from_millis(100));
             }
         }
-        assert!((Duration::from_secs(2)..=RARE_LOOK).contains(&flow.look_in()));
+        assert!((Duration::from_secs(2)..=Patience::default().rare_look).contains(&flow.look_in()));
         let made = CLOCK + Duration::from_secs(100);
         flow.read_at(reading(made, 0, 10_000), Instant::now(), made);
         assert!(flow.look_in() <= Duration::from_millis(100));

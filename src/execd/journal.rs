@@ -24,8 +24,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 
-use super::log;
 use super::record::{RecordReader, write_head};
+use super::{Patience, log};
 use crate::platform;
 
 /// What is kept, and where.
@@ -44,17 +44,9 @@ pub struct Settings {
 /// always a whole segment.
 const SHARE: u32 = 16;
 
-/// As long as the process before us may take to read what Telegraf's death left it.
-const LOCK_PATIENCE: Duration = Duration::from_secs(10);
-
-/// A folder that is in use is told of again after this long.
-const TELL: Duration = Duration::from_secs(60);
-
-/// A journal that cannot be written is tried again after this long.
-const RETRY: Duration = Duration::from_secs(10);
-
 pub struct Journal {
     settings: Settings,
+    patience: Patience,
     /// None as long as the folder cannot be used.
     lock: Option<File>,
     /// In the order of their numbers. Those from an earlier life, too.
@@ -97,9 +89,10 @@ impl Journal {
     ///
     /// # Errors
     /// Where another process uses the folder and keeps it. As a child of Telegraf, waits for it instead, until Telegraf ends.
-    pub fn open(settings: Settings) -> Result<Self> {
+    pub fn open(settings: Settings, patience: Patience) -> Result<Self> {
         let mut journal = Journal {
             settings,
+            patience,
             lock: None,
             segments: VecDeque::new(),
             active: None,
@@ -114,7 +107,7 @@ impl Journal {
         let started = Instant::now();
         let mut told: Option<Instant> = None;
         while let Some(holder) = journal.use_folder() {
-            if started.elapsed() >= LOCK_PATIENCE {
+            if started.elapsed() >= patience.lock {
                 let error = anyhow!(
                     "the journal {folder} is in use by the process {holder}: give each telegraf-algorithmia a folder of \
                      its own",
@@ -124,7 +117,7 @@ impl Journal {
                     return Err(error);
                 }
                 // To end would be to lose what Telegraf hands over, and to read on, what it then loses.
-                if told.is_none_or(|told| told.elapsed() >= TELL) {
+                if told.is_none_or(|told| told.elapsed() >= patience.lock_reminder) {
                     log::write('E', format_args!("{error:#}; until then, messages wait in Kafka"));
                     told = Some(Instant::now());
                 }
@@ -188,7 +181,7 @@ impl Journal {
 
     /// The journal cannot be written: says so, and leaves it alone for a while.
     fn fail(&mut self, error: &anyhow::Error) {
-        let again = RETRY.as_secs();
+        let again = self.patience.retry.as_secs_f64();
         log::write(
             'E',
             format_args!(
@@ -197,7 +190,7 @@ impl Journal {
             ),
         );
         self.active = None;
-        self.retry_at = Some(Instant::now() + RETRY);
+        self.retry_at = Some(Instant::now() + self.patience.retry);
         if !self.settings.folder.join("lock").exists() {
             // Somebody has deleted the folder. The next try makes another one.
             (self.lock, self.cursor) = (None, None);
@@ -506,7 +499,11 @@ mod tests {
     }
 
     fn open(folder: &TempDir) -> Journal {
-        Journal::open(settings(folder, LONG, 1 << 20)).unwrap()
+        open_with(settings(folder, LONG, 1 << 20))
+    }
+
+    fn open_with(settings: Settings) -> Journal {
+        Journal::open(settings, Patience::default()).unwrap()
     }
 
     fn all(journal: &mut Journal) -> Vec<(String, u64)> {
@@ -641,7 +638,7 @@ mod tests {
     #[test]
     fn a_long_record_and_a_long_damage_are_read_in_parts() {
         let folder = tempfile::tempdir().unwrap();
-        let mut journal = Journal::open(settings(&folder, LONG, 1 << 30)).unwrap();
+        let mut journal = open_with(settings(&folder, LONG, 1 << 30));
         let long = "x".repeat(3 * RecordReader::<File>::READ_SIZE);
         let records: Vec<_> = (0..3).map(|index| (format!("m{index} f=\"{long}\" 1\n"), 1)).collect();
         fill(&mut journal, &records);
@@ -659,7 +656,7 @@ mod tests {
     #[test]
     fn what_is_old_goes_once_it_is_stored() {
         let folder = tempfile::tempdir().unwrap();
-        let mut journal = Journal::open(settings(&folder, Duration::from_millis(1), 1 << 20)).unwrap();
+        let mut journal = open_with(settings(&folder, Duration::from_millis(1), 1 << 20));
         let old = |journal: &Journal| {
             let went_out = journal.segments.front().and_then(|segment| segment.emitted);
             while went_out.is_some_and(|(when, _)| when.elapsed() <= journal.settings.window) {
@@ -687,7 +684,7 @@ mod tests {
     #[test]
     fn what_is_too_much_goes_oldest_first_but_not_what_waits() {
         let folder = tempfile::tempdir().unwrap();
-        let mut journal = Journal::open(settings(&folder, LONG, 16 * 100)).unwrap();
+        let mut journal = open_with(settings(&folder, LONG, 16 * 100));
         let line = format!("m f=\"{}\" 1\n", "x".repeat(60));
         for waits in [false, true] {
             for _ in 0..50 {
@@ -721,7 +718,7 @@ mod tests {
             fs::write(segment_path(&journal.settings.folder, number), "").unwrap();
         }
         drop(journal);
-        let mut journal = Journal::open(settings(&folder, LONG, 1)).unwrap();
+        let mut journal = open_with(settings(&folder, LONG, 1));
         assert_eq!(all(&mut journal), records());
         journal.emitted(1);
         assert!(journal.append(b"a f=1 1\n", 1, false));

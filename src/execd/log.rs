@@ -34,9 +34,6 @@ fn start(text: &str) -> String {
 /// Lines of one kind in one period; more are only counted.
 const LINES: u64 = 5;
 
-/// How long a period is.
-const PERIOD: Duration = Duration::from_secs(60);
-
 /// The kinds of line: one for each reason, and these.
 const NO_MESSAGE: usize = Reason::ALL.len();
 const LEFT_OUT: usize = NO_MESSAGE + 1;
@@ -47,13 +44,9 @@ const KINDS: usize = STRING_CUT + 1;
 /// Writes what happened, and holds back what would be too much.
 pub struct Log {
     kinds: [Period; KINDS],
+    /// How long a period is.
+    period: Duration,
     write: Box<dyn FnMut(char, String)>,
-}
-
-impl Default for Log {
-    fn default() -> Self {
-        Log { kinds: Default::default(), write: Box::new(write) }
-    }
 }
 
 #[derive(Clone, Copy, Default)]
@@ -63,6 +56,10 @@ struct Period {
 }
 
 impl Log {
+    pub fn new(period: Duration) -> Self {
+        Log { kinds: Default::default(), period, write: Box::new(write) }
+    }
+
     pub fn observe(&mut self, event: Event<'_>) {
         match event {
             Event::Converted { .. } | Event::Passed { .. } => {}
@@ -96,14 +93,14 @@ impl Log {
 
     /// When there will be a count to write.
     pub fn due(&self) -> Option<Duration> {
-        let ends = self.kinds.iter().filter_map(|period| period.since).map(|since| since + PERIOD);
+        let ends = self.kinds.iter().filter_map(|period| period.since).map(|since| since + self.period);
         ends.min().map(|end| end.saturating_duration_since(Instant::now()))
     }
 
     /// Ends the periods that are over.
     pub fn tick(&mut self) {
         for kind in 0..KINDS {
-            if self.kinds[kind].since.is_some_and(|since| since.elapsed() >= PERIOD) {
+            if self.kinds[kind].since.is_some_and(|since| since.elapsed() >= self.period) {
                 self.end(kind);
             }
         }
@@ -155,12 +152,14 @@ mod tests {
 
     use super::*;
 
+    const PERIOD: Duration = Duration::from_secs(60);
+
     #[test]
     fn after_a_few_lines_there_is_a_count_a_minute() {
         let lines = Rc::new(RefCell::new(Vec::new()));
         let sink = Rc::clone(&lines);
         let write = move |level, text| sink.borrow_mut().push(format!("{level}! {text}"));
-        let mut log = Log { write: Box::new(write), ..Log::default() };
+        let mut log = Log { write: Box::new(write), ..Log::new(PERIOD) };
         let new_lines = || lines.borrow_mut().drain(..).collect::<Vec<String>>();
         assert_eq!(log.due(), None);
 

@@ -9,6 +9,7 @@ mod input;
 mod journal;
 pub mod log;
 mod outlet;
+mod patience;
 mod record;
 mod stats;
 pub mod supervisor;
@@ -27,6 +28,7 @@ use self::journal::Journal;
 pub use self::journal::{Settings as JournalSettings, replay};
 use self::log::Log;
 use self::outlet::Outlet;
+pub use self::patience::Patience;
 use self::stats::{Lag, Stats};
 use crate::platform::{self, Signals, Waited};
 use crate::progress::{self, Watched};
@@ -55,15 +57,6 @@ const FLOOD_LINES: u64 = 4;
 /// It is one no longer when a pause has brought fewer lines. If it has brought any, the next flood has to be longer before
 /// it counts: somebody who waits for each answer before the next question must not pay for pauses.
 const MAX_FLOOD_WAITS: u32 = 32 * 1024;
-
-/// After a signal: how long without input until nothing more is expected. When the whole service is stopped, Telegraf
-/// gets the signal together with us, and still has to hand over what it has read from Kafka.
-const QUIET: Duration = Duration::from_secs(1);
-
-/// After a signal, unless there is a supervisor, and again at the end of the output: the longest to go on, as long as somebody
-/// reads what is written.
-/// Telegraf kills a child 10 s after it has closed the child's stdin.
-const PATIENCE: Duration = Duration::from_secs(4);
 
 /// Between the end of our pipes and our own. Telegraf closes its ends when we are gone, and calls it an error if it was
 /// still reading then.
@@ -106,6 +99,7 @@ pub struct Stream {
     /// Of all lines, by hand.
     summary: Option<Summary>,
     out: Vec<u8>,
+    patience: Patience,
     has_journal: bool,
     supervised: bool,
     /// How many convert a file.
@@ -115,7 +109,6 @@ pub struct Stream {
 }
 
 /// Counts, logs what an operator should know, measures the lag, and picks out the gauges.
-#[derive(Default)]
 struct Watch {
     counts: Counts,
     log: Log,
@@ -152,6 +145,18 @@ impl Observer for Watch {
 }
 
 impl Watch {
+    /// Picks out the gauges of the outputs of this name.
+    fn new(output: Option<String>, patience: &Patience) -> Self {
+        Watch {
+            counts: Counts::default(),
+            log: Log::new(patience.log_period),
+            lines: 0,
+            lag: Lag::default(),
+            output,
+            gauges: Vec::new(),
+        }
+    }
+
     /// Takes notice of points and of metrics that passed through.
     fn add(&mut self, counts: &Counts) {
         self.counts.add(counts);
@@ -219,7 +224,13 @@ impl Flood {
 impl Stream {
     /// # Errors
     /// Where stdout or signals cannot be used, or another process uses the journal.
-    pub fn new(converter: Converter, service: Service, summary: Option<Summary>, threads: usize) -> Result<Self> {
+    pub fn new(
+        converter: Converter,
+        service: Service,
+        patience: Patience,
+        summary: Option<Summary>,
+        threads: usize,
+    ) -> Result<Self> {
         let Service { journal, flow_control, stats, supervised, restarted, ending } = service;
         if let Some(limits) = platform::LIMITS.filter(|_| journal.is_some() || flow_control.is_some()) {
             bail!("{limits}");
@@ -230,8 +241,9 @@ impl Stream {
         let signals = Signals::new(!supervised, ending).context("cannot listen for SIGTERM")?;
         let stdout = platform::file_of(io::stdout()).context("cannot use stdout")?;
         let has_journal = journal.is_some();
-        let journal = journal.map(Journal::open).transpose()?;
-        let mut outlet = Outlet::new(stdout, journal, flow_control.clone().map(Flow::new));
+        let journal = journal.map(|settings| Journal::open(settings, patience)).transpose()?;
+        let flow = flow_control.clone().map(|output| Flow::new(output, patience));
+        let mut outlet = Outlet::new(stdout, journal, flow, patience);
         if restarted {
             outlet.spoil_line()?;
         } else if flow_control.is_some() {
@@ -240,12 +252,13 @@ impl Stream {
         }
         Ok(Stream {
             converter,
-            observer: Watch { output: flow_control, ..Watch::default() },
+            observer: Watch::new(flow_control, &patience),
             signals,
             outlet,
             stats: stats.map(|(every, name, instance)| Stats::new(every, &name, &instance)),
             summary,
             out: Vec::new(),
+            patience,
             has_journal,
             supervised,
             threads: if is_service { 1 } else { threads },
@@ -256,11 +269,12 @@ impl Stream {
     pub fn read_stdin(&mut self) -> Result<Ended> {
         let stdin = platform::file_of(io::stdin()).context("cannot use stdin")?;
         let unreadable = || unreadable(Path::new("-"));
+        let quiet = Some(self.patience.quiet);
         if self.goes_parallel(&stdin) {
-            return self.read_in_parallel(stdin, Some(QUIET), unreadable);
+            return self.read_in_parallel(stdin, quiet, unreadable);
         }
         let input = if self.has_journal { Input::keeping(stdin) } else { Ok(Input::new(stdin)) };
-        self.read(input.context("cannot use stdin")?, Some(QUIET), unreadable)
+        self.read(input.context("cannot use stdin")?, quiet, unreadable)
     }
 
     pub fn read_file(&mut self, path: &Path) -> Result<Ended> {
@@ -412,7 +426,7 @@ impl Stream {
             }
             // Telegraf sends a signal only when it has ended our input. When it got one together with us, it may take its
             // time, and what it still hands over is not to be lost.
-            let patience = if self.supervised { Duration::from_secs(3600) } else { PATIENCE };
+            let patience = if self.supervised { Duration::from_secs(3600) } else { self.patience.end };
             *stop_at = Some(Instant::now() + patience);
         }
         Ok(None)
@@ -481,7 +495,7 @@ impl Stream {
             self.put()?;
             self.outlet.finish()?;
             if self.outlet.is_read() {
-                wait_until_read(self.outlet.stdout())?;
+                wait_until_read(self.outlet.stdout(), self.patience.end)?;
             }
         }
         self.observer.log.finish(&self.observer.counts);
@@ -530,13 +544,13 @@ pub fn hold(say: impl Fn()) -> Result<()> {
     Ok(())
 }
 
-/// Waits until a pipe has been read empty, or nobody reads it, or patience is at its end.
-fn wait_until_read(stdout: &File) -> Result<()> {
-    let stop_at = Instant::now() + PATIENCE;
+/// Waits until a pipe has been read empty, or nobody reads it, but no longer than `most`.
+fn wait_until_read(stdout: &File, most: Duration) -> Result<()> {
+    let stop_at = Instant::now() + most;
     let mut pause = Duration::from_micros(100);
     while let Some(unread) = platform::unread(stdout)?.filter(|unread| *unread > 0) {
         if Instant::now() >= stop_at {
-            let waited = PATIENCE.as_secs();
+            let waited = most.as_secs_f64();
             log::write('W', format_args!("leaving with {unread} bytes of output unread after {waited} s"));
             break;
         }

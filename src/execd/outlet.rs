@@ -10,7 +10,7 @@ use telegraf_algorithmia::length_of_lines;
 
 use super::flow::{self, Flow};
 use super::journal::Journal;
-use super::{PATIENCE, log};
+use super::{Patience, log};
 use crate::platform;
 
 /// When this many bytes wait to go out, no more input is taken than has to be.
@@ -18,9 +18,6 @@ const MAX_WAITING: u64 = 8 * 1024 * 1024;
 
 /// When this many bytes wait in memory, because there is no journal, they go out without asking for room.
 const MAX_IN_MEMORY: u64 = 64 * 1024 * 1024;
-
-/// Lines that wait for this long are worth a word in the log.
-const LONG_WAIT: Duration = Duration::from_secs(10);
 
 /// Closes a string, or is one where a value should begin. What follows is no field and no time, wherever it stands.
 const SPOILER: &[u8] = b"\"\" !\n";
@@ -35,6 +32,7 @@ pub struct Outlet {
     stdout: File,
     journal: Option<Journal>,
     flow: Option<Flow>,
+    patience: Patience,
     /// What is next to go out: the rest of a batch that there was not room enough for.
     rest: Option<Batch>,
     /// What waits and is not in the journal.
@@ -85,11 +83,12 @@ pub struct Sums {
 }
 
 impl Outlet {
-    pub fn new(stdout: File, journal: Option<Journal>, flow: Option<Flow>) -> Self {
+    pub fn new(stdout: File, journal: Option<Journal>, flow: Option<Flow>, patience: Patience) -> Self {
         Outlet {
             stdout,
             journal,
             flow,
+            patience,
             rest: None,
             memory: VecDeque::new(),
             in_memory: 0,
@@ -235,7 +234,7 @@ impl Outlet {
                     log::write('I', format_args!("InfluxDB has caught up; lines have waited for it for {seconds} s"));
                 }
             }
-            Some(since) if !self.told && since.elapsed() > LONG_WAIT && self.has_gauges() => {
+            Some(since) if !self.told && since.elapsed() > self.patience.long_wait && self.has_gauges() => {
                 self.told = true;
                 let waiting = self.waiting() / 1024;
                 log::write(
@@ -297,7 +296,7 @@ impl Outlet {
         let heeds_room = kept && self.has_gauges();
         let started = Instant::now();
         while self.reader == Reader::There && self.waits() {
-            if kept && started.elapsed() > PATIENCE {
+            if kept && started.elapsed() > self.patience.end {
                 break;
             }
             let room = if heeds_room { self.room() } else { u64::MAX };

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use super::log;
+use super::{Patience, log};
 use crate::platform::{self, ChildSignals, ask_to_end};
 
 /// The options that make a process the worker; one that goes on where another was killed; and one that does so to come to
@@ -23,12 +23,11 @@ const LAST_WORKER: &str = "--ending";
 /// What a Rust program exits with when it panics.
 const PANICKED: i32 = 101;
 
-/// When so many workers in a row have died so young, the next one will not do better.
+/// When so many workers in a row have died young, the next one will not do better.
 const MAX_DEATHS: u32 = 10;
-const YOUNG: Duration = Duration::from_secs(1);
 
 /// Runs workers until one has done its work; what it exits with.
-pub fn run() -> Result<u8> {
+pub fn run(patience: &Patience) -> Result<u8> {
     let mut signals = ChildSignals::new().context("cannot listen for signals")?;
     let mut deaths = 0;
     let mut role = vec![WORKER];
@@ -39,7 +38,7 @@ pub fn run() -> Result<u8> {
         if let Some(code) = status.code().filter(|code| *code != PANICKED) {
             return Ok(u8::try_from(code).unwrap_or(u8::MAX));
         }
-        deaths = if started.elapsed() < YOUNG { deaths + 1 } else { 1 };
+        deaths = if started.elapsed() < patience.young { deaths + 1 } else { 1 };
         if deaths >= MAX_DEATHS {
             log::write('E', format_args!("{MAX_DEATHS} workers in a row have died at once, the last of {status}"));
             return Ok(1);

@@ -277,6 +277,19 @@ fn what_describes_the_command_line_does_not_depend_on_the_environment() {
     }
 }
 
+/// Options that the program gives itself, and one for tests.
+#[test]
+fn what_is_hidden_is_offered_nowhere() {
+    let texts = ["--help", "-h"].map(|help| text(&command().arg(help).output().unwrap().stdout));
+    let files = ["man", "complete-bash", "complete-zsh", "complete-fish"].map(|kind| generated(kind, &[]));
+    for text in texts.iter().chain(&files) {
+        assert!(text.contains("journal"), "{text}");
+        for hidden in ["supervised", "restarted", "patience"] {
+            assert!(!text.contains(hidden), "{hidden} is in {text}");
+        }
+    }
+}
+
 #[test]
 fn bash_completes_options_and_their_values() {
     let script = generated("complete-bash", &[]);
