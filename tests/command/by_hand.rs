@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::{Command, Output, Stdio};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
@@ -11,11 +11,12 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use influxdb_line_protocol::{FieldValue, parse_lines};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 use unicode_width::UnicodeWidthStr;
 
-use fixtures::command::{LONG, command, exit_code, run, spawn, text, wait_until};
+use fixtures::command::{DIVISOR, IMPATIENT, LONG, command, exit_code, run, spawn, text, wait_until};
 use fixtures::telegraf::metric;
 
 /// An escape that would set a terminal's title, and one that would make all red.
@@ -624,7 +625,7 @@ fn long_file(folder: &tempfile::TempDir) -> String {
     };
     let block: String = (0..10_000).map(message).collect();
     let mut file = File::create(&path).unwrap();
-    let blocks = 24 * 1024 * 1024 / block.len();
+    let blocks = 18 * 1024 * 1024 / block.len();
     for index in 0..blocks {
         file.write_all(block.as_bytes()).unwrap();
         if index == blocks / 2 {
@@ -642,7 +643,7 @@ fn progress_is_a_line_on_a_terminal_that_goes_at_the_end() {
         let (controller, terminal) = terminal(100);
         let mut child = at_terminal()
             .args(args)
-            .args(["--summary", &path])
+            .args(["--summary", &path, IMPATIENT])
             .env("NO_COLOR", "1")
             .stdout(Stdio::piped())
             .stderr(Stdio::from(terminal))
@@ -666,7 +667,8 @@ fn progress_is_a_line_on_a_terminal_that_goes_at_the_end() {
         assert_eq!(exit_code(&mut child), 0);
         let seen = screen.all();
         let line = seen.split(['\r', '\n']).find(|line| line.contains("iB of ")).unwrap();
-        assert!(line.contains("iB/s, ") && line.contains("s left"), "{line:?}");
+        let left = line.split(", ").nth(1).and_then(|left| left.trim_end().strip_suffix(" left"));
+        assert!(line.contains("iB/s, ") && left.is_some_and(|left| left.ends_with(['s', 'm', 'h'])), "{line:?}");
         // What a terminal shows of it: a line that is cleared begins anew.
         let screen: Vec<&str> = seen.lines().map(last_drawn).collect();
         assert!(!screen.iter().any(|line| line.contains("iB of ")), "{screen:#?}");
@@ -689,14 +691,20 @@ fn last_drawn(line: &str) -> &str {
 
 #[test]
 fn there_is_no_progress_where_nobody_would_see_it_or_the_lines_would_mix() {
-    /// Longer than the time after which progress is shown.
-    const LONGER: Duration = Duration::from_millis(700);
+    // Longer than the time after which progress is shown, which begins before the command writes anything.
+    let longer = Duration::from_millis(1000) / DIVISOR;
+    let writes = |reader: BorrowedFd<'_>| {
+        let is_there = || poll(&mut [PollFd::new(&reader, PollFlags::IN)], Some(&Timespec::default())) == Ok(1);
+        wait_until("it writes", is_there);
+    };
     let folder = tempfile::tempdir().unwrap();
     let path = long_file(&folder);
     // On no terminal.
-    let mut child = at_terminal().arg(&path).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    std::thread::sleep(LONGER);
+    let mut child =
+        at_terminal().args([IMPATIENT, &path]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let (mut stdout, mut stderr) = (child.stdout.take().unwrap(), String::new());
+    writes(stdout.as_fd());
+    std::thread::sleep(longer);
     std::io::copy(&mut stdout, &mut std::io::sink()).unwrap();
     child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
     assert_eq!(exit_code(&mut child), 0);
@@ -704,14 +712,19 @@ fn there_is_no_progress_where_nobody_would_see_it_or_the_lines_would_mix() {
 
     // From a pipe, of which nobody knows how long it is.
     let (controller, terminal_end) = terminal(100);
-    let mut child =
-        at_terminal().stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::from(terminal_end)).spawn().unwrap();
+    let mut child = at_terminal()
+        .arg(IMPATIENT)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::from(terminal_end))
+        .spawn()
+        .unwrap();
     let screen = Screen::watch(controller);
     let mut stdin = child.stdin.take().unwrap();
     let messages = fs::read(&path).unwrap();
     let (first, second) = messages.split_at(messages.len() / 2);
     stdin.write_all(first).unwrap();
-    std::thread::sleep(LONGER);
+    std::thread::sleep(longer);
     stdin.write_all(second).unwrap();
     drop(stdin);
     assert_eq!(exit_code(&mut child), 0);
@@ -721,12 +734,13 @@ fn there_is_no_progress_where_nobody_would_see_it_or_the_lines_would_mix() {
     // Where the lines go to the same terminal.
     let (controller, terminal_end) = terminal(100);
     let mut child = at_terminal()
-        .arg(&path)
+        .args([IMPATIENT, &path])
         .stdout(Stdio::from(terminal_end.try_clone().unwrap()))
         .stderr(Stdio::from(terminal_end))
         .spawn()
         .unwrap();
-    std::thread::sleep(LONGER);
+    writes(controller.as_fd());
+    std::thread::sleep(longer);
     let screen = Screen::watch(controller);
     assert_eq!(exit_code(&mut child), 0);
     let seen = screen.all();

@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 use influxdb_line_protocol::{FieldValue, parse_lines};
 use rustix::process::{Pid, Signal, kill_process};
 
-use fixtures::command::{command, exit_code, run, signal, spawn, text, wait_until};
+use fixtures::command::{DIVISOR, IMPATIENT, LONG, at_once, command, exit_code, run, signal, spawn, text, wait_until};
 use fixtures::service::{
-    Folder, Service, at_once, converted, gauge, gauge_of, long_message, message, messages, no_room, now, pieces,
-    points, settle, without_blank_lines,
+    Folder, Service, converted, gauge, gauge_of, long_message, message, messages, no_room, now, pieces, points, settle,
+    without_blank_lines,
 };
 use fixtures::telegraf::metric;
 
@@ -48,8 +48,8 @@ fn check_points(output: &str, expected: &[String]) -> usize {
 #[test]
 fn workers_that_are_killed_again_and_again_lose_nothing() {
     let folder = Folder::temporary();
-    let input = messages(0..100_000);
-    let mut service = Service::with_journal(&folder, &[]);
+    let input = messages(0..25_000);
+    let mut service = Service::with_journal(&folder, &[IMPATIENT]);
     let pieces = pieces(&input);
     let mut left = pieces.iter().peekable();
     let mut kills = 0;
@@ -59,8 +59,8 @@ fn workers_that_are_killed_again_and_again_lose_nothing() {
             // In a row, and before or while it starts.
             0..3 => Duration::ZERO,
             // One that has lived is none of those that die at once.
-            3 => Duration::from_millis(1200),
-            _ => Duration::from_millis(rand::random_range(0..300)),
+            3 => Duration::from_millis(1200) / DIVISOR,
+            _ => Duration::from_millis(rand::random_range(0..100)),
         };
         let born = Instant::now();
         while born.elapsed() < life && left.peek().is_some() {
@@ -115,7 +115,7 @@ fn a_worker_that_is_killed_in_the_midst_of_a_line_spoils_no_other() {
 #[test]
 fn a_large_message_survives_a_worker_that_is_killed_while_it_comes() {
     let folder = Folder::temporary();
-    let mut service = Service::with_journal(&folder, &[]);
+    let mut service = Service::with_journal(&folder, &[IMPATIENT]);
     let large = long_message(1, &"text ".repeat(45_000));
     let input = messages(0..1) + &large + &messages(2..3);
     let expected = converted(&input);
@@ -131,7 +131,8 @@ fn a_large_message_survives_a_worker_that_is_killed_while_it_comes() {
             // Not too many that die young in a row.
             let worker = service.worker();
             let born = Instant::now();
-            service.wait_for("it is no longer young", |_| born.elapsed() > Duration::from_millis(1100));
+            let young = Duration::from_millis(1100) / DIVISOR;
+            service.wait_for("it is no longer young", |_| born.elapsed() > young);
             service.kill_worker(worker);
         }
     }
@@ -432,7 +433,8 @@ fn no_more_comes_out_than_there_is_room_for_and_all_of_it_in_the_end() {
                 }
                 next_gauge = Instant::now() + Duration::from_millis(20);
             }
-            service.points().len() == expected.len() || service.count() > 2 * expected.len()
+            let count = service.count();
+            count >= expected.len() && service.points().len() == expected.len() || count > 2 * expected.len()
         });
         assert!(rounds > 20 && in_a_row < 1000, "{rounds} rounds");
         assert!(buffer.fullest > 500, "the room was used, up to {} of 5000 lines", buffer.fullest);
@@ -484,7 +486,7 @@ fn the_gauges_of_the_fullest_output_of_the_name_count() {
     let other = |size| gauge_of("output=file", now(), size, 10_000);
     let called = |alias, size| gauge_of(&format!("alias={alias},output=influxdb_v2"), now(), size, 10_000);
     let with_id = |id, size| gauge_of(&format!("_id={id},output=influxdb_v2"), now(), size, 10_000);
-    for (args, gauges, room) in [
+    let cases = [
         (&[][..], [other(10_000), gauge(now(), 9500, 10_000), gauge(now(), 0, 10_000)], 9000),
         (&[], [other(0), gauge(now(), 0, 10_000), gauge(now(), 8900, 10_000)], 100),
         (&[], [with_id(1, 0), with_id(2, 8900), with_id(3, 5000)], 100),
@@ -492,7 +494,8 @@ fn the_gauges_of_the_fullest_output_of_the_name_count() {
         (&["--flow-output", "file"], [gauge(now(), 10_000, 10_000), with_id(1, 9000), other(8900)], 100),
         (&["--flow-output=file"], [gauge(now(), 0, 10_000), other(0), other(9000)], 0),
         (&["--flow-output", "ours"], [gauge(now(), 10_000, 10_000), called("ours", 8900), called("theirs", 9500)], 100),
-    ] {
+    ];
+    at_once(cases, |(args, gauges, room)| {
         let folder = Folder::temporary();
         let mut service = Service::with_journal(&folder, &[&["--flow-control"], args].concat());
         // In one write, so that no gauge is read before the others.
@@ -509,25 +512,22 @@ fn the_gauges_of_the_fullest_output_of_the_name_count() {
             service.take();
             assert_eq!(service.points().len(), room, "after {gauges:?} with {args:?}");
         }
-    }
+    });
 }
 
 #[test]
 fn without_gauges_all_comes_out_and_that_is_said_once() {
     at_once([true, false], |journal| {
         let folder = Folder::temporary();
-        let mut service = Service::maybe_with_journal(&folder, journal, &["--flow-control"]);
+        let started = Instant::now();
+        let mut service = Service::maybe_with_journal(&folder, journal, &["--flow-control", IMPATIENT]);
         // Metrics that only look like gauges.
         let others =
             "internal_write,output=influxdb_v2 errors=0i 1\ninternal_gather buffer_size=1i,buffer_limit=1i 2\n";
         service.send(others);
         service.send(&messages(0..1000));
-        let started = Instant::now();
-        while started.elapsed() < Duration::from_millis(500) {
-            service.take();
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        assert_eq!(service.output(), "", "the first gauge is waited for");
+        service.wait_for("lines come out", |service| service.output() != "");
+        assert!(started.elapsed() >= Duration::from_secs(10) / DIVISOR, "the first gauge is waited for");
         service.wait_for_lines(1002);
         service.send(&messages(1000..2000));
         service.wait_for_lines(2002);
@@ -537,6 +537,83 @@ fn without_gauges_all_comes_out_and_that_is_said_once() {
         assert_eq!(service.log().matches("W! no flow control: ").count(), 1, "{}", service.log());
         assert_eq!(service.log().lines().count(), 1, "{}", service.log());
     });
+}
+
+/// Makes the command wait for the shortest times that it can.
+const MOST_IMPATIENT: &str = "--patience-divisor=100";
+const LARGEST_DIVISOR: u32 = 100;
+
+#[test]
+fn without_input_an_earlier_lifes_lines_wait_longer_for_a_gauge() {
+    let folder = Folder::temporary();
+    let mut service = Service::with_journal(&folder, &[]);
+    service.send(&messages(0..10));
+    assert_eq!(service.end(), 0);
+    let started = Instant::now();
+    let mut service = Service::with_journal(&folder, &["--flow-control", MOST_IMPATIENT]);
+    service.wait_for_lines(10);
+    assert!(started.elapsed() >= Duration::from_secs(30) / LARGEST_DIVISOR, "the first gauge is waited for");
+    assert_eq!(service.end(), 0);
+    assert_eq!(service.points(), converted(&messages(0..10)));
+}
+
+#[test]
+fn when_gauges_come_no_more_all_comes_out_until_they_come_again() {
+    at_once([true, false], |journal| {
+        let folder = Folder::temporary();
+        let mut service = Service::maybe_with_journal(&folder, journal, &["--flow-control", MOST_IMPATIENT]);
+        let started = Instant::now();
+        // Close to each other, so that the next one is missed soon.
+        service.send(&(gauge(now() - 20_000_000, 1000, 1000) + &gauge(now(), 1000, 1000)));
+        let mut count = 0;
+        service.wait_for("lines come out", |service| {
+            service.send(&message(count));
+            count += 1;
+            !service.points().is_empty()
+        });
+        assert!(started.elapsed() >= Duration::from_secs(30) / LARGEST_DIVISOR, "the next gauge is waited for");
+        service.wait_for("all lines come out", |service| service.points().len() == count);
+        assert_eq!(service.log().matches("W! no flow control: ").count(), 1, "{}", service.log());
+        service.send(&gauge(now(), 0, 1000));
+        service.wait_for("flow control is back", |service| service.log().contains("I! flow control again: "));
+        assert_eq!(service.end(), 0);
+        assert_eq!(service.points(), converted(&messages(0..count)), "in order");
+    });
+}
+
+#[test]
+fn lines_that_wait_for_long_are_told_of_and_so_is_their_end() {
+    let folder = Folder::temporary();
+    let mut service = Service::with_journal(&folder, &["--flow-control", MOST_IMPATIENT]);
+    let started = Instant::now();
+    service.send(&no_room());
+    let mut count = 0;
+    service.wait_for("the log says that lines wait", |service| {
+        service.send(&message(count));
+        count += 1;
+        service.log().contains("W! lines wait for room in Telegraf's buffer, ")
+    });
+    assert!(started.elapsed() >= Duration::from_secs(10) / LARGEST_DIVISOR, "a short wait is not worth a line");
+    assert_eq!(service.points(), [""; 0]);
+    service.send(&gauge(now(), 0, 100_000));
+    service.wait_for("all is out", |service| service.points().len() == count);
+    service.wait_for("the log says so", |service| service.log().contains("I! InfluxDB has caught up; "));
+    assert_eq!(service.end(), 0);
+    assert_eq!(service.log().lines().count(), 2, "{}", service.log());
+}
+
+#[test]
+fn what_the_log_held_back_is_counted_after_a_while() {
+    let folder = Folder::temporary();
+    let started = Instant::now();
+    let mut service = Service::start(&folder, &[MOST_IMPATIENT]);
+    service.send(&"oops\n".repeat(8));
+    // Nothing follows, and the input stays open.
+    let count = "W! 3 more messages rejected, invalid_metric\n";
+    service.wait_for("the count is there", |service| service.log().contains(count));
+    assert!(started.elapsed() >= Duration::from_secs(60) / LARGEST_DIVISOR, "it comes at the end of a period");
+    assert_eq!(service.log().matches("W! rejected a message, invalid_metric: ").count(), 5, "{}", service.log());
+    assert_eq!(service.end(), 0);
 }
 
 #[test]
@@ -586,7 +663,9 @@ fn pipes_hold_more_where_messages_are_long() {
 fn while_there_is_no_room_for_long_input_is_taken_for_the_next_gauge_only() {
     at_once([true, false], |journal| {
         let folder = Folder::temporary();
-        let mut service = Service::maybe_with_journal(&folder, journal, &["--flow-control"]);
+        // A tenth of the usual times. On a busy machine, too, gauges then come within that of a last one.
+        let args = ["--flow-control", "--patience-divisor=10"];
+        let mut service = Service::maybe_with_journal(&folder, journal, &args);
         let note = "n".repeat(300);
         let mut input = String::new();
         // Messages with a gauge behind every fiftieth, and how many bytes of all that were taken.
@@ -607,21 +686,21 @@ fn while_there_is_no_room_for_long_input_is_taken_for_the_next_gauge_only() {
         // What may wait, and then some for the looks that come soon after each other.
         let start = Instant::now();
         let mut last_taken = Instant::now();
-        while last_taken.elapsed() < Duration::from_secs(1) && start.elapsed() < Duration::from_secs(30) {
+        while input.len() <= 8 << 20 || last_taken.elapsed() < Duration::from_millis(100) {
+            assert!(start.elapsed() < LONG, "much may wait, and more than {} bytes", input.len());
             if offer(&mut service, 10_000, &mut input, &mut count) {
                 last_taken = Instant::now();
             }
         }
         let at_first = input.len();
-        assert!(at_first > 8 << 20, "much may wait");
         assert!(at_first < 24 << 20, "{at_first} bytes were taken without room");
         let start = Instant::now();
-        while start.elapsed() < Duration::from_secs(4) {
+        while start.elapsed() < Duration::from_millis(400) || input.len() == at_first {
+            assert!(start.elapsed() < LONG, "it looks for the next gauge from time to time");
             offer(&mut service, 10_000, &mut input, &mut count);
         }
         let later = input.len() - at_first;
-        assert!(later > 0, "it looks for the next gauge from time to time");
-        assert!(later < 2 << 20, "{later} bytes were taken while there was no room for long");
+        assert!(later < 256 << 10, "{later} bytes were taken while there was no room for long");
         service.take();
         assert_eq!(service.points(), [""; 0]);
 
@@ -633,7 +712,7 @@ fn while_there_is_no_room_for_long_input_is_taken_for_the_next_gauge_only() {
             let text = buffer.gauge(service);
             service.offer(text.as_bytes());
             std::thread::sleep(Duration::from_millis(20));
-            service.points().len() >= expected.len()
+            service.count() >= expected.len() && service.points().len() >= expected.len()
         });
         assert!(service.points() == expected, "in order");
         assert_eq!(service.end(), 0);
@@ -916,14 +995,15 @@ fn stays(child: &mut Child) -> bool {
 fn a_command_line_that_is_wrong_is_told_to_telegraf_and_keeps_it_from_losing_messages() {
     let folder = Folder::temporary();
     let journal = folder.journal();
-    for (args, variable) in [
+    let cases = [
         (&["--no-such-option"][..], None),
         (&["--stats", "0s"], None),
         (&["--journal-size", "many"], None),
         (&["--as", "algorithm_name=drop"], None),
         (&["--journal", &journal, "--measurement", "_x"], None),
         (&["--journal", &journal], Some(("ALGORITHMIA_STATS", "often"))),
-    ] {
+    ];
+    at_once(cases, |(args, variable)| {
         let mut wrong = command();
         wrong.args(args).envs(variable);
         let mut child = spawn(&mut wrong);
@@ -938,10 +1018,10 @@ fn a_command_line_that_is_wrong_is_told_to_telegraf_and_keeps_it_from_losing_mes
         assert_eq!(exit_code(&mut child), 2, "{args:?}");
 
         // Nobody but Telegraf reads three pipes.
-        let log = fs::File::create(folder.path().join("stderr")).unwrap();
-        let mut child = wrong.stderr(log).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut child =
+            wrong.stderr(tempfile::tempfile().unwrap()).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         assert_eq!(exit_code(&mut child), 2, "{args:?}, by hand");
-    }
+    });
 }
 
 #[test]
@@ -950,8 +1030,8 @@ fn a_second_process_on_a_folder_is_refused_and_the_first_goes_on() {
     let mut first = Service::with_journal(&folder, &[]);
     first.send(&messages(0..10));
     first.wait_for_lines(10);
-    let mut by_hand = Service::with_journal(&folder, &[]);
-    let mut by_telegraf = spawn(command().args(["--journal", &folder.journal()]));
+    let mut by_hand = Service::with_journal(&folder, &[IMPATIENT]);
+    let mut by_telegraf = spawn(command().args(["--journal", &folder.journal(), IMPATIENT]));
     by_telegraf.stdin.as_mut().unwrap().write_all(messages(100..110).as_bytes()).unwrap();
     first.send(&messages(10..20));
 
@@ -983,7 +1063,7 @@ fn a_second_process_under_telegraf_goes_on_when_the_first_has_gone() {
     let mut first = Service::with_journal(&folder, &[]);
     first.send(&messages(0..10));
     first.wait_for_lines(10);
-    let mut second = spawn(command().args(["--journal", &folder.journal()]));
+    let mut second = spawn(command().args(["--journal", &folder.journal(), IMPATIENT]));
     second.stdin.as_mut().unwrap().write_all(messages(10..20).as_bytes()).unwrap();
     let mut log = BufReader::new(second.stderr.take().unwrap());
     let mut line = String::new();
@@ -1050,7 +1130,7 @@ fn with_small_files(args: &[&str]) -> Command {
 fn a_disk_that_is_full_costs_no_line_and_the_journal_goes_on_later() {
     let folder = Folder::temporary();
     let journal = folder.journal();
-    let mut service = Service::spawn(&folder, &mut with_small_files(&["--journal", &journal]));
+    let mut service = Service::spawn(&folder, &mut with_small_files(&["--journal", &journal, IMPATIENT]));
     service.send(&messages(0..2000));
     service.wait_for_lines(2000);
     assert!(
@@ -1061,16 +1141,14 @@ fn a_disk_that_is_full_costs_no_line_and_the_journal_goes_on_later() {
     let held: Vec<String> = folder.replay().lines().map(str::to_owned).collect();
     assert!(held.len() < 2000, "a file that cannot grow has not held {} lines", held.len());
     let mut count = 2000;
-    // A file that is begun anew has room again.
-    service.wait_for("the journal is tried again", |service| {
+    // A file that is begun anew has room again. One line at a time does not fill it at once.
+    service.wait_for("the journal is tried again, and the last line is in it", |service| {
         service.send(&message(count));
         count += 1;
-        std::thread::sleep(Duration::from_millis(50));
-        service.log().contains("I! the journal is written again")
+        service.wait_for_lines(count);
+        let last = converted(&message(count - 1)).remove(0);
+        service.log().contains("I! the journal is written again") && folder.replay().lines().any(|line| line == last)
     });
-    service.wait_for_lines(count);
-    let last = converted(&message(count - 1)).remove(0);
-    service.wait_for("the last line is in it", |_| folder.replay().lines().any(|line| line == last));
     assert_eq!(service.end(), 0);
     assert!(service.output().lines().eq(converted(&messages(0..count))));
     let expected: HashSet<String> = converted(&messages(0..count)).into_iter().collect();
@@ -1081,7 +1159,7 @@ fn a_disk_that_is_full_costs_no_line_and_the_journal_goes_on_later() {
 fn a_journal_that_could_not_be_written_while_there_was_no_room_is_deleted_as_usual_later() {
     let folder = Folder::temporary();
     let journal = folder.journal();
-    let args = ["--journal", &journal, "--journal-size", "32KiB", "--flow-control"];
+    let args = ["--journal", &journal, "--journal-size", "32KiB", "--flow-control", IMPATIENT];
     let mut service = Service::spawn(&folder, &mut with_small_files(&args));
     // One batch that is too large for a new file.
     let stopped = Stopped::new(service.worker());
@@ -1095,13 +1173,15 @@ fn a_journal_that_could_not_be_written_while_there_was_no_room_is_deleted_as_usu
         std::thread::sleep(Duration::from_millis(50));
         service.log().contains("I! the journal is written again")
     });
-    let end = count + 3000;
+    // The two gauges that said that there is no room are lines too.
+    let (mut lines, end) = (2 + count, count + 3000);
     while count < end {
         service.send(&(gauge(now(), 0, 100_000) + &messages(count..count + 5)));
-        count += 5;
+        (count, lines) = (count + 5, lines + 6);
         // Small records, so that it stays at the one failure.
-        service.wait_for("all is out", |service| service.points().len() == count);
+        service.wait_for("all is out", |service| service.count() == lines);
     }
+    assert_eq!(service.points().len(), count);
     // What has gone out just now may still be on its way to Telegraf's buffer.
     service.wait_for("what is too much is deleted", |service| {
         service.send(&gauge(now(), 0, 100_000));
@@ -1152,16 +1232,17 @@ fn the_journal_keeps_to_its_size_and_loses_the_oldest() {
 #[test]
 fn lines_that_telegraf_has_not_stored_stay_in_the_journal_beyond_the_window() {
     let folder = Folder::temporary();
-    let mut service = Service::with_journal(&folder, &["--flow-control", "--journal-window", "500ms"]);
-    // As many gauges as messages, none of which the output gets: it takes internal_write nowhere.
+    let mut service = Service::with_journal(&folder, &["--flow-control", "--journal-window", "100ms"]);
+    // As many gauges as messages, none of which the output gets: it takes internal_write nowhere. They are many more than what
+    // counts as on its way to the buffer, and come in more time than a few windows.
     let started = Instant::now();
     let mut count = 0;
-    while started.elapsed() < Duration::from_secs(4) {
+    while count < 4000 || started.elapsed() < Duration::from_millis(500) {
         service.send(&(gauge(now(), count, 100_000) + &message(count)));
         count += 1;
-        service.wait_for("it is out", |service| service.points().len() == count);
-        std::thread::sleep(Duration::from_millis(1));
+        service.wait_for("it is out, and so is its gauge", |service| service.count() == 2 * count);
     }
+    assert_eq!(service.points().len(), count);
     service.kill_everything();
     let replayed = folder.replay();
     assert_eq!(points(&replayed).len(), count, "all of which InfluxDB does not have");
@@ -1236,19 +1317,22 @@ fn after_sigterm_it_takes_what_comes_within_a_second() {
 #[test]
 fn after_sigterm_it_takes_what_telegraf_still_hands_over_however_long_that_takes() {
     let folder = Folder::temporary();
-    let mut service = Service::with_journal(&folder, &[]);
+    let mut service = Service::with_journal(&folder, &[IMPATIENT]);
     service.send(&messages(0..10));
     service.wait_for_lines(10);
     let worker = service.worker();
     signal(&service.child, Signal::TERM);
     kill_process(worker, Signal::TERM).unwrap();
-    // Longer than it would wait without Telegraf.
-    for index in 1..61 {
-        std::thread::sleep(Duration::from_millis(100));
-        service.send(&messages(10 * index..10 * (index + 1)));
+    let started = Instant::now();
+    let mut count = 10;
+    // Longer than it would wait without Telegraf, which is 4 s, and never nothing for a second.
+    while started.elapsed() < Duration::from_secs(8) / DIVISOR || count < 610 {
+        service.send(&messages(count..count + 10));
+        count += 10;
+        service.wait_for_lines(count);
     }
     assert_eq!(service.end(), 0);
-    assert!(service.output().lines().eq(converted(&messages(0..610))));
+    assert!(service.output().lines().eq(converted(&messages(0..count))));
 }
 
 #[test]

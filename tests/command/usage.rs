@@ -5,13 +5,13 @@ use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, recv, socketpair};
 use rustix::process::Signal;
 
-use fixtures::command::{command, exit_code, run, signal, spawn, text, wait_until};
+use fixtures::command::{IMPATIENT, at_once, command, exit_code, run, signal, spawn, text, wait_until};
 use fixtures::telegraf::metric;
 
 const MESSAGE: &str = r#"{"algorithm_name":"a","x":1,"time":"2021-02-20T00:21:54.867231","request_id":"r"}"#;
@@ -151,6 +151,8 @@ fn exit_status_tells_rejections_only_when_strict() {
         (&["--max-nesting", "0"], "", 2),
         (&["--max-message", "1.5"], "", 2),
         (&["--threads", "0"], "", 2),
+        (&["--patience-divisor", "0"], "", 2),
+        (&["--patience-divisor", "101"], "", 2),
         (&["--as", "x=number"], "", 2),
         (&["--as", "algorithm_name=drop"], "", 2),
         (&["--measurement", "kafka_consumer"], "", 2),
@@ -295,7 +297,7 @@ fn feed(stdin: &mut ChildStdin, count: usize) {
 
 #[test]
 fn sigterm_with_stdin_open_finishes_what_was_read() {
-    for stop in [Signal::TERM, Signal::INT] {
+    at_once([Signal::TERM, Signal::INT], |stop| {
         let mut child = spawn(&mut command());
         let (mut stdin, mut stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
         let count = 100;
@@ -309,7 +311,7 @@ fn sigterm_with_stdin_open_finishes_what_was_read() {
         assert_eq!(rest.lines().count(), count, "{stop:?}");
         assert_eq!(exit_code(&mut child), 0);
         drop(stdin);
-    }
+    });
 }
 
 #[test]
@@ -333,7 +335,9 @@ fn after_sigterm_it_still_takes_what_telegraf_has_to_hand_over() {
 #[test]
 fn sigterm_ends_it_even_if_the_input_never_does() {
     let endless = fs::File::open("/dev/zero").unwrap();
-    let mut child = command().stdin(Stdio::from(endless)).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut command = command();
+    command.arg(IMPATIENT).stdin(Stdio::from(endless)).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
     // It handles signals before it reads.
     let io = || fs::read_to_string(format!("/proc/{}/io", child.id())).unwrap();
     wait_until("it reads", || {
@@ -359,15 +363,18 @@ fn it_goes_only_when_its_output_has_been_read() {
     assert_eq!(exit_code(&mut child), 0);
 }
 
+/// With the usual time, which the environment does not shorten.
 #[test]
 fn it_does_not_wait_for_ever_for_its_output_to_be_read() {
-    let mut child = spawn(&mut command());
+    let started = Instant::now();
+    let mut child = spawn(command().env("ALGORITHMIA_PATIENCE_DIVISOR", "100"));
     feed(child.stdin.as_mut().unwrap(), 100);
     drop(child.stdin.take());
     assert_eq!(exit_code(&mut child), 0);
     let mut stderr = String::new();
     child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
-    assert!(stderr.starts_with("W! leaving with "), "{stderr}");
+    assert!(stderr.starts_with("W! leaving with ") && stderr.ends_with(" unread after 4 s\n"), "{stderr}");
+    assert!(started.elapsed() >= Duration::from_secs(4), "{:?}", started.elapsed());
 }
 
 #[test]
