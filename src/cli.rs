@@ -189,7 +189,8 @@ const EXAMPLES: &str = "\
 Examples:
   telegraf-algorithmia messages.jsonl
   telegraf-algorithmia --output table messages.jsonl
-  kcat -b localhost:9092 -t insights -C -e -q | telegraf-algorithmia | influx write --bucket insights
+  kcat -b localhost:9092 -t insights -C -e -q | telegraf-algorithmia --input json-lines |
+    influx write --bucket insights
   telegraf-algorithmia --generate influxdb-template | influx apply --force yes
 
 In telegraf.conf:
@@ -239,8 +240,10 @@ enum Format {
     Auto,
     /// Line protocol
     Influx,
-    /// JSON: lines, concatenated objects, or an array of objects
+    /// JSON: lines, concatenated objects, or an array of objects; a value may span lines
     Json,
+    /// JSON, and each line is one message: a broken line never touches another
+    JsonLines,
 }
 
 fn size(most: u64) -> impl TypedValueParser<Value = usize> {
@@ -298,6 +301,7 @@ pub fn parse() -> Result<Job, clap::Error> {
             Format::Auto => Input::Auto,
             Format::Influx => Input::Influx,
             Format::Json => Input::Json,
+            Format::JsonLines => Input::JsonLines,
         },
         kinds: cli.kinds.into_iter().collect(),
         exact_time: cli.exact_time,

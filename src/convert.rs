@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use memchr::memchr;
+use memchr::{memchr, memrchr};
 use xxhash_rust::xxh3::{Xxh3Default, xxh3_64};
 
 use crate::event::{Event, Observer, Reason};
@@ -15,7 +15,7 @@ use crate::payload::{self, MAX_STRING, Payload, Rejection, Scratch};
 use crate::point::{Point, write_time};
 use crate::rejections::RejectionTimes;
 use crate::settings::{Input, Settings, SettingsError};
-use crate::split::{Piece, Splitter};
+use crate::split::{Lines, Piece, Splitter};
 use crate::timestamp::{self, Timestamp};
 use crate::trace::{self, Outcome, PointTime, Position, TimeOf, TimeSource, Tracer};
 
@@ -61,6 +61,7 @@ enum Format {
     Undecided,
     Influx(Framer),
     Json(Splitter),
+    JsonLines(Lines),
 }
 
 /// Where in its input a converter stands.
@@ -71,10 +72,12 @@ pub(crate) enum Place {
     Start,
     /// In line protocol.
     Lines,
-    /// In JSON.
+    /// In JSON lines.
+    Messages,
+    /// In a stream of JSON.
     Values,
-    /// In JSON, in an array of values.
-    Array,
+    /// In a stream of JSON, in an array of values; whether at the start of a line.
+    Array { line_start: bool },
 }
 
 /// What is kept of a text that is skipped.
@@ -174,7 +177,8 @@ impl Converter {
         match &self.format {
             Format::Undecided => Place::Start,
             Format::Influx(_) => Place::Lines,
-            Format::Json(splitter) if splitter.in_array() => Place::Array,
+            Format::JsonLines(_) => Place::Messages,
+            Format::Json(splitter) if splitter.in_array() => Place::Array { line_start: splitter.at_line_start() },
             Format::Json(_) => Place::Values,
         }
     }
@@ -185,6 +189,7 @@ impl Converter {
             Format::Undecided => true,
             Format::Influx(framer) => framer.at_line_start(),
             Format::Json(splitter) => splitter.is_between(),
+            Format::JsonLines(lines) => lines.at_line_start(),
         };
         is_between && self.pending.is_empty() && self.oversize.is_none()
     }
@@ -192,11 +197,13 @@ impl Converter {
     /// Goes on at another place, between two messages.
     pub(crate) fn go_to(&mut self, place: Place) {
         self.abandon();
+        let limits = self.engine.settings.limits;
         self.format = match place {
             Place::Start => Format::Undecided,
             Place::Lines => Format::Influx(Framer::default()),
-            Place::Values => Format::Json(Splitter::of_stream()),
-            Place::Array => Format::Json(Splitter::of_array()),
+            Place::Messages => Format::JsonLines(Lines::default()),
+            Place::Values => Format::Json(Splitter::of_stream(limits)),
+            Place::Array { line_start } => Format::Json(Splitter::of_array(limits, line_start)),
         };
     }
 
@@ -238,6 +245,38 @@ impl Converter {
         }
     }
 
+    /// Takes the input as broken off within a line: forgets that line, and converts what is complete. How many bytes were
+    /// forgotten. The next chunk begins another input.
+    ///
+    /// A line of line protocol may itself have several lines, and so all that is not complete is forgotten.
+    pub fn break_off(&mut self, out: &mut Vec<u8>, observer: &mut dyn Observer) -> usize {
+        let limits = self.engine.settings.limits;
+        let complete = match &mut self.format {
+            Format::Undecided | Format::Influx(_) => None,
+            _ if self.oversize.is_some() => Some(self.pending.len()),
+            // One that lacks nothing but its end is complete.
+            Format::JsonLines(_) => {
+                let mut splitter = Splitter::of_stream(limits);
+                while splitter.next(&self.pending, false).is_some() {}
+                (!splitter.in_value() && !splitter.in_array()).then_some(self.pending.len())
+            }
+            Format::Json(splitter) => {
+                let len = memrchr(b'\n', &self.pending).map_or(0, |at| at + 1);
+                splitter.cut_off(len);
+                Some(len)
+            }
+        };
+        let forgotten = self.pending.len() - complete.unwrap_or_default();
+        match complete {
+            Some(len) => {
+                self.pending.truncate(len);
+                self.finish(out, observer);
+            }
+            None => self.abandon(),
+        }
+        forgotten
+    }
+
     fn read_pending(&mut self, end_of_input: bool, sink: &mut Sink<'_>) {
         let mut pending = std::mem::take(&mut self.pending);
         let done = self.read(&pending, end_of_input, sink);
@@ -249,7 +288,7 @@ impl Converter {
     fn read(&mut self, mut buffer: &[u8], end_of_input: bool, sink: &mut Sink<'_>) -> usize {
         let mut skipped = 0;
         if let Format::Undecided = self.format {
-            match self.engine.settings.input.format(buffer, end_of_input) {
+            match self.engine.settings.format(buffer, end_of_input) {
                 Ok((mark, format)) => (skipped, self.format) = (mark, format),
                 Err(blank) => {
                     self.engine.drained(buffer, blank);
@@ -264,6 +303,7 @@ impl Converter {
             Format::Undecided => 0,
             Format::Influx(framer) => self.read_influx(framer, buffer, end_of_input, sink),
             Format::Json(splitter) => self.read_json(splitter, buffer, end_of_input, sink),
+            Format::JsonLines(lines) => self.read_json_lines(lines, buffer, end_of_input, sink),
         };
         self.format = format;
         self.engine.drained(buffer, done);
@@ -322,7 +362,7 @@ impl Converter {
             self.engine.begin(
                 buffer,
                 match &piece {
-                    Piece::Value(range) | Piece::EmptyArray(range) => range.start,
+                    Piece::Value(range) | Piece::TooLong(range) | Piece::EmptyArray(range) => range.start,
                     Piece::OpenArray => splitter.at(),
                 },
             );
@@ -335,8 +375,35 @@ impl Converter {
             }
         }
         let start = splitter.start();
-        let done = if splitter.in_value() { self.skip(buffer, start, splitter.at(), limit) } else { start };
+        let kept = splitter.keeps(limit);
+        let done = if splitter.in_value() { self.skip(buffer, start, splitter.at(), kept) } else { start };
         splitter.drained(done);
+        done
+    }
+
+    fn read_json_lines(&mut self, lines: &mut Lines, buffer: &[u8], end_of_input: bool, sink: &mut Sink<'_>) -> usize {
+        // Of the line's end, the carriage return is looked at as well.
+        let limit = self.engine.settings.limits.message + 1;
+        if self.may_be_flat(&buffer[lines.start()..], lines.at() - lines.start(), b'\n') {
+            lines.restart();
+        }
+        loop {
+            if lines.at_line_start()
+                && let Some(len) = self.engine.flat_line(&buffer[lines.at()..], sink)
+            {
+                lines.skip_to(lines.at() + len);
+                continue;
+            }
+            let Some(line) = lines.next(buffer, end_of_input) else { break };
+            self.engine.start_metric();
+            self.engine.begin(buffer, line.start);
+            match self.take_oversize(line.len(), limit) {
+                Some(oversize) => oversize.reject_message(&buffer[line], &mut self.engine, sink),
+                None => self.engine.message(&buffer[line], None, sink),
+            }
+        }
+        let done = self.skip(buffer, lines.start(), lines.at(), limit);
+        lines.drained(done);
         done
     }
 
@@ -367,10 +434,10 @@ impl Converter {
     }
 }
 
-impl Input {
+impl Settings {
     /// How to read an input that starts with `start`, and how many bytes to skip before; where that cannot be said yet only
     /// the latter.
-    fn format(self, start: &[u8], end_of_input: bool) -> Result<(usize, Format), usize> {
+    fn format(&self, start: &[u8], end_of_input: bool) -> Result<(usize, Format), usize> {
         const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
         if !end_of_input && start.len() < BYTE_ORDER_MARK.len() && BYTE_ORDER_MARK.starts_with(start) {
             return Err(0);
@@ -378,14 +445,13 @@ impl Input {
         let mark = if start.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
         let text = &start[mark..];
         let blank = text.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
-        let json = match (self, text.get(blank)) {
+        let format = match (self.input, text.get(blank)) {
             // White space is part of the first line, unless it is without end.
             (Input::Auto, None) => return Err(if blank > MAX_BLANK { mark + blank } else { 0 }),
-            (Input::Auto, Some(byte)) => matches!(byte, b'{' | b'['),
-            (Input::Json, _) => true,
-            (Input::Influx, _) => false,
+            (Input::Auto, Some(b'{' | b'[')) | (Input::Json, _) => Format::Json(Splitter::of_stream(self.limits)),
+            (Input::JsonLines, _) => Format::JsonLines(Lines::default()),
+            (Input::Auto | Input::Influx, _) => Format::Influx(Framer::default()),
         };
-        let format = if json { Format::Json(Splitter::of_stream()) } else { Format::Influx(Framer::default()) };
         Ok((mark, format))
     }
 }
@@ -414,7 +480,8 @@ impl Oversize {
         self.add(rest);
         engine.begin_at(self.position);
         let rejection = too_large("message", self.len, engine.settings.limits.message);
-        engine.reject(&rejection, &self.head, Some(self.hash.digest()), Origin::default(), sink);
+        let text = if self.len == self.head.len() { trim(&self.head) } else { &self.head };
+        engine.reject(&rejection, text, Some(self.hash.digest()), Origin::default(), sink);
     }
 
     fn reject_metric(mut self, rest: &[u8], engine: &mut Engine, sink: &mut Sink<'_>) {
@@ -499,6 +566,19 @@ impl Engine {
         let len = self.flat.read::<Plain>(&buffer[..self.flat_limit(buffer)], &self.settings)?;
         self.flat_point(&buffer[..len], None, sink)?;
         Some(len)
+    }
+
+    /// Converts the line at the start of `buffer`, if all of it is there and it holds such an object.
+    fn flat_line(&mut self, buffer: &[u8], sink: &mut Sink<'_>) -> Option<usize> {
+        if self.tracer.is_some() {
+            return None;
+        }
+        self.flat.forget_head();
+        let len = self.flat.read::<Plain>(&buffer[..self.flat_limit(buffer)], &self.settings)?;
+        let rest = &buffer[len..];
+        let rest = rest.strip_prefix(b"\r").unwrap_or(rest).strip_prefix(b"\n")?;
+        self.flat_point(&buffer[..len], None, sink)?;
+        Some(buffer.len() - rest.len())
     }
 
     fn flat_limit(&self, text: &[u8]) -> usize {
@@ -675,6 +755,13 @@ impl Engine {
                 let rejection = Rejection::new(Reason::NotAnObject, "the array holds no payload").at(0);
                 self.reject(&rejection, &text[range], None, origin, sink);
             }
+            Piece::TooLong(range) => {
+                let limit = self.settings.limits.message;
+                let error = format!(
+                    "the message takes more than {limit} bytes; this is its start, up to a line that may begin the next"
+                );
+                self.reject(&Rejection::new(Reason::TooLarge, error), trim(&text[range]), None, origin, sink);
+            }
             // Of a stream, all that is left.
             Piece::OpenArray => self.reject(&open_array(), b"[", None, origin, sink),
         }
@@ -831,7 +918,7 @@ fn call_id<'a>(payload: &Payload<'a>) -> Cow<'a, str> {
 }
 
 fn open_array() -> Rejection {
-    Rejection::new(Reason::InvalidJson, "expected the `]` that ends the array, not the end")
+    Rejection::new(Reason::InvalidJson, "expected the `]` that ends the array")
 }
 
 fn too_large(what: &str, len: usize, limit: usize) -> Rejection {

@@ -233,9 +233,9 @@ impl<R: Read> Reader<R> {
 /// How much of a text to take, so that what follows is likely to begin a message: all of it where no such place is seen.
 fn cut(text: &[u8], place: Place) -> usize {
     let likely = match place {
-        Place::Start => None,
+        Place::Start | Place::Messages => None,
         Place::Lines => last_name(text),
-        Place::Values | Place::Array => last_value(text),
+        Place::Values | Place::Array { .. } => last_value(text),
     };
     likely.or_else(|| memrchr(b'\n', text).map(|at| at + 1)).unwrap_or(text.len())
 }

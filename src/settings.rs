@@ -32,8 +32,10 @@ pub enum Input {
     Auto,
     /// As line protocol.
     Influx,
-    /// As JSON: lines, concatenated objects, or an array of objects.
+    /// As JSON: lines, concatenated objects, or an array of objects. A value may span lines.
     Json,
+    /// As JSON lines: each line is one message, whatever it holds.
+    JsonLines,
 }
 
 /// How large a message may be before it is rejected as `too_large`.

@@ -1,21 +1,36 @@
-//! A stream of JSON cut into its values: JSON lines, objects one behind the other, or arrays of objects, as they
-//! arrive. Only brackets, quotes and line breaks are looked at; whether a value is JSON is for who reads it.
+//! A stream of JSON cut into its values: objects and arrays one behind the other, on lines of their own or over several,
+//! or arrays of objects, as they arrive. Or, where each line is one message, cut into its lines.
+//!
+//! Only brackets, commas, colons, quotes and line breaks are looked at; whether a value is JSON is for who reads it. But an
+//! object or array that is broken must not take those behind it with it. It shows where it breaks: another value begins
+//! where none can, or brackets do not match. Then it ends at the first line in it that begins with `{` or `[`, for that may be
+//! the next value, and reading goes on there.
+//!
+//! So a byte may be read more than once, but not often: each time, the value that is read begins deeper within the one before,
+//! and values deeper than [`DEEPER`] levels beyond the limit are broken.
 
 use std::ops::Range;
 
-use memchr::{memchr2, memchr3};
+use memchr::{memchr, memchr2, memchr3};
+
+use crate::settings::Limits;
 
 /// An array with nothing but white space in it is reported whole up to this many bytes.
 const MAX_EMPTY_ARRAY: usize = 1024;
+
+/// A value that has so many levels more than it may have is taken as broken. With fewer it is only too large.
+const DEEPER: usize = 64;
 
 /// One value's text, or what is wrong with what stands in its place.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Piece {
     /// A value, or a text that is none.
     Value(Range<usize>),
+    /// The start of a value that is larger than any may be, up to a line at which the next one may begin.
+    TooLong(Range<usize>),
     /// An array with nothing in it.
     EmptyArray(Range<usize>),
-    /// The input ended, and an array did not.
+    /// The input ended, or another array began, and an array did not end.
     OpenArray,
 }
 
@@ -24,13 +39,21 @@ pub(crate) enum Piece {
 pub(crate) struct Splitter {
     /// A line break ends what cannot go on behind it, so that a broken line does not take the next ones with it.
     lines: bool,
+    /// A container that is longer is broken.
+    longest: usize,
+    /// A container that is deeper is broken.
+    deepest: usize,
     start: usize,
     at: usize,
     state: State,
+    /// The containers that are open in the value that is under way.
+    open: Brackets,
     /// Within an array of values.
     array: bool,
     /// That array has had no value yet.
     empty: bool,
+    /// There has been nothing but white space on the line.
+    line_start: bool,
     /// The array of a message has ended, and so should the message.
     closed: bool,
 }
@@ -48,25 +71,47 @@ enum State {
 
 #[derive(Debug, Default)]
 struct Container {
-    depth: u32,
-    /// A bit for each of the innermost containers, the innermost lowest: 1 for an array.
-    arrays: u64,
+    depth: usize,
     /// The last byte that was no white space.
     last: u8,
     /// There was a line break since then.
     line_ended: bool,
     in_string: bool,
+    /// It cannot become JSON any more.
+    broken: bool,
+    /// It is longer than the longest, and the buffer may hold only the end of it.
+    too_long: bool,
+    /// How far behind its start the first line begins that begins with a container.
+    resume: Option<usize>,
 }
+
+/// How a container ends.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum End {
+    /// With its last bracket.
+    Whole,
+    Broken,
+}
+
+/// A bit for each open container: 1 for an array. Those deeper than the deepest are not in it.
+#[derive(Debug, Default)]
+struct Brackets([u64; 17]);
 
 impl Splitter {
     /// For a stream of values.
-    pub fn of_stream() -> Self {
-        Splitter { lines: true, ..Splitter::default() }
+    pub fn of_stream(limits: Limits) -> Self {
+        Splitter {
+            lines: true,
+            longest: longest(limits),
+            deepest: limits.nesting + DEEPER,
+            line_start: true,
+            ..Splitter::default()
+        }
     }
 
-    /// For what is left of a stream within an array of values, of which one has come.
-    pub fn of_array() -> Self {
-        Splitter { array: true, ..Splitter::of_stream() }
+    /// For what is left of a stream within an array of values, of which one has come; whether at the start of a line.
+    pub fn of_array(limits: Limits, line_start: bool) -> Self {
+        Splitter { array: true, line_start, ..Splitter::of_stream(limits) }
     }
 
     /// For the text of one message.
@@ -84,12 +129,22 @@ impl Splitter {
         !matches!(self.state, State::Between)
     }
 
+    /// How many bytes of such a value have to stay in the buffer, where it is to be rejected above `limit`.
+    pub fn keeps(&self, limit: usize) -> usize {
+        if let State::Container(_) = self.state { self.longest } else { limit }
+    }
+
     /// Whether it is in an array of values.
     pub fn in_array(&self) -> bool {
         self.array
     }
 
-    /// Whether nothing of what has been read says more of what comes than that.
+    /// Whether there has been nothing but white space on the line.
+    pub fn at_line_start(&self) -> bool {
+        self.line_start
+    }
+
+    /// Whether nothing of what has been read says more of what comes than these two.
     pub fn is_between(&self) -> bool {
         !(self.in_value() || self.array && self.empty)
     }
@@ -104,13 +159,21 @@ impl Splitter {
 
     /// Moves on to `at`, which has to be the end of a value.
     pub fn skip_to(&mut self, at: usize) {
-        (self.start, self.at, self.empty) = (at, at, false);
+        (self.start, self.at, self.empty, self.line_start) = (at, at, false, false);
     }
 
     /// Goes back to the start of the container that is not yet complete.
     pub fn restart(&mut self) {
         if let State::Container(_) = self.state {
             (self.at, self.state) = (self.start, State::Between);
+        }
+    }
+
+    /// All of the buffer behind its first `len` bytes is gone, and that was the start of a line.
+    pub fn cut_off(&mut self, len: usize) {
+        self.restart();
+        if self.at > len || self.start >= len {
+            (self.start, self.at, self.state) = (self.start.min(len), len, State::Between);
         }
     }
 
@@ -149,7 +212,10 @@ impl Splitter {
                     len.map(|_| self.at)
                 }
                 State::Quoted => string_end(&mut self.at, buffer, end_of_input, true).map(|_| self.at),
-                State::Container(container) => container.end(&mut self.at, buffer, end_of_input, self.lines),
+                State::Container(_) => match self.container(buffer, end_of_input) {
+                    Some(piece) => return Some(piece),
+                    None => None,
+                },
             };
             match found {
                 Some(end) => return Some(self.value(end)),
@@ -174,20 +240,27 @@ impl Splitter {
     fn between(&mut self, buffer: &[u8]) -> Option<Piece> {
         while let Some(&byte) = buffer.get(self.at) {
             match byte {
-                b' ' | b'\t' | b'\r' | b'\n' => {}
+                b'\n' => self.line_start = true,
+                b' ' | b'\t' | b'\r' => {}
                 _ if self.closed => {
                     self.start = self.at;
                     self.at = buffer.len();
                     self.state = State::Word;
                     return None;
                 }
-                b',' => {}
+                b',' => self.line_start = false,
                 b'[' if !self.array => {
                     self.start = self.at;
-                    (self.array, self.empty) = (true, true);
+                    (self.array, self.empty, self.line_start) = (true, true, false);
+                }
+                // No payload is an array, so this is the next message, and it is the one before that is broken.
+                b'[' if self.lines && self.line_start => {
+                    self.start = self.at;
+                    self.array = false;
+                    return Some(Piece::OpenArray);
                 }
                 b']' if self.array => {
-                    self.array = false;
+                    (self.array, self.line_start) = (false, false);
                     self.closed = !self.lines;
                     if self.empty {
                         self.at += 1;
@@ -196,6 +269,7 @@ impl Splitter {
                 }
                 _ => {
                     self.start = self.at;
+                    self.line_start = false;
                     self.state = match byte {
                         b'{' | b'[' => State::Container(Container::default()),
                         b'"' => State::Quoted,
@@ -213,6 +287,46 @@ impl Splitter {
         }
         None
     }
+
+    /// Goes on with a container: all of it, or as much as there is before it breaks. None where more input is needed.
+    fn container(&mut self, buffer: &[u8], end_of_input: bool) -> Option<Piece> {
+        let State::Container(container) = &mut self.state else { return None };
+        let start = self.start;
+        if !self.lines {
+            return container.end_in_message(&mut self.at, buffer, end_of_input).map(|end| self.value(end));
+        }
+        loop {
+            // All that is beyond is only looked at when it is known to be too long, however much of it has come.
+            let last = if container.too_long { buffer.len() } else { buffer.len().min(start + self.longest) };
+            let end_of_input = end_of_input && last == buffer.len();
+            #[cfg(test)]
+            let from = self.at;
+            let found = container.end(&mut self.at, start, &buffer[..last], end_of_input, &mut self.open, self.deepest);
+            #[cfg(test)]
+            tests::READ.set(tests::READ.get() + self.at - from);
+            let too_long = found.is_none() && !container.too_long && last == start + self.longest;
+            if found == Some(End::Whole) {
+                return Some(self.value(self.at));
+            }
+            let resume = container.resume.map(|len| start + len).or(found.map(|_| self.at));
+            if (found.is_some() || too_long || end_of_input)
+                && let Some(end) = resume
+            {
+                (self.at, self.line_start) = (end, true);
+                let piece = self.value(end);
+                return Some(if too_long { Piece::TooLong(start..end) } else { piece });
+            }
+            if !too_long {
+                return None;
+            }
+            (container.too_long, container.broken) = (true, true);
+        }
+    }
+}
+
+/// The longest container to wait for. It may be longer than a message: as long as it is whole, it is one rejection.
+fn longest(limits: Limits) -> usize {
+    2 * limits.message + 64 * 1024
 }
 
 /// With `at` in a string: moves behind its closing quote (true), or to the line break that cuts it off (false). None where
@@ -242,65 +356,209 @@ fn string_end(at: &mut usize, buffer: &[u8], end_of_input: bool, lines: bool) ->
 }
 
 impl Container {
-    /// The end of the container, or of what is there of it.
-    fn end(&mut self, at: &mut usize, buffer: &[u8], end_of_input: bool, lines: bool) -> Option<usize> {
+    /// The end of the container, or of what is there of it, in a message, which has no other value behind it.
+    fn end_in_message(&mut self, at: &mut usize, buffer: &[u8], end_of_input: bool) -> Option<usize> {
         loop {
             if self.in_string {
-                if !string_end(at, buffer, end_of_input, lines)? {
-                    return Some(*at);
-                }
+                string_end(at, buffer, end_of_input, false)?;
                 self.in_string = false;
-                self.last = b'"';
             }
             let byte = *buffer.get(*at)?;
-            let blank = matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
-            if self.line_ended && lines && !blank && !self.may_go_on_with(byte) {
-                return Some(*at);
-            }
+            *at += 1;
             match byte {
-                b'\n' => self.line_ended = true,
-                b'{' | b'[' => {
-                    self.depth += 1;
-                    self.arrays = self.arrays << 1 | u64::from(byte == b'[');
-                }
+                b'{' | b'[' => self.depth += 1,
                 b'}' | b']' => {
                     self.depth -= 1;
-                    self.arrays >>= 1;
                     if self.depth == 0 {
-                        *at += 1;
                         return Some(*at);
                     }
                 }
                 b'"' => self.in_string = true,
                 _ => {}
             }
-            if !blank {
-                self.last = byte;
-                self.line_ended = false;
-            }
-            *at += 1;
         }
     }
 
-    /// Whether `byte` can stand at the start of a line within the container, in any JSON.
-    fn may_go_on_with(&self, byte: u8) -> bool {
-        match byte {
-            b',' | b':' | b'}' | b']' => true,
-            // Deeper than the bits go.
-            b'{' | b'[' if self.depth > 64 => true,
-            b'{' | b'[' if self.arrays & 1 == 1 => matches!(self.last, b'[' | b','),
-            b'{' | b'[' => self.last == b':',
-            _ => matches!(self.last, b'{' | b'[' | b',' | b':'),
+    /// Goes on to the end of the container in a stream, or to where it breaks: then `at` is at the start of a line, or at the
+    /// end of one, or within one where there is a line to go back to.
+    fn end(
+        &mut self,
+        at: &mut usize,
+        start: usize,
+        buffer: &[u8],
+        end_of_input: bool,
+        open: &mut Brackets,
+        deepest: usize,
+    ) -> Option<End> {
+        loop {
+            if self.in_string {
+                if !string_end(at, buffer, end_of_input, true)? {
+                    return Some(End::Broken);
+                }
+                self.in_string = false;
+                self.last = b'"';
+            }
+            let byte = *buffer.get(*at)?;
+            let blank = matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
+            if self.line_ended && !blank {
+                let begins = matches!(byte, b'{' | b'[');
+                if begins && self.broken || !begins && !self.may_go_on_with(byte) {
+                    return Some(End::Broken);
+                }
+                if begins && self.resume.is_none() {
+                    self.resume = Some(*at - start);
+                }
+            }
+            match byte {
+                b'\n' => self.line_ended = true,
+                b'{' | b'[' => {
+                    if !self.broken {
+                        self.broken = self.depth == deepest || !self.may_hold_more(open);
+                        if self.broken && self.resume.is_some() {
+                            return Some(End::Broken);
+                        }
+                        if !self.broken {
+                            open.set(self.depth, byte == b'[');
+                        }
+                    }
+                    self.depth += 1;
+                }
+                b'}' | b']' => {
+                    if !self.broken {
+                        self.broken = open.is_array(self.depth - 1) != (byte == b']');
+                        if self.broken && self.resume.is_some() {
+                            return Some(End::Broken);
+                        }
+                    }
+                    self.depth -= 1;
+                    if self.depth == 0 {
+                        *at += 1;
+                        return Some(End::Whole);
+                    }
+                }
+                b'"' => self.in_string = true,
+                _ => {}
+            }
+            *at += 1;
+            if blank {
+                continue;
+            }
+            self.last = byte;
+            self.line_ended = false;
+            if !is_special(byte) {
+                *at += buffer[*at..].iter().take_while(|byte| !is_special(**byte)).count();
+            }
         }
+    }
+
+    /// Whether a container can begin here, in any JSON.
+    fn may_hold_more(&self, open: &Brackets) -> bool {
+        match self.depth.checked_sub(1) {
+            Some(innermost) if open.is_array(innermost) => matches!(self.last, b'[' | b','),
+            Some(_) => self.last == b':',
+            None => true,
+        }
+    }
+
+    /// Whether `byte`, with which no container begins, can stand at the start of a line within it, in any JSON.
+    fn may_go_on_with(&self, byte: u8) -> bool {
+        matches!(byte, b',' | b':' | b'}' | b']') || matches!(self.last, b'{' | b'[' | b',' | b':')
+    }
+}
+
+/// Whether a byte is more than a part of a number or word.
+fn is_special(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\r' | b'\n' | b'{' | b'}' | b'[' | b']' | b'"' | b',' | b':')
+}
+
+impl Brackets {
+    fn set(&mut self, depth: usize, is_array: bool) {
+        let bit = 1 << (depth % 64);
+        let bits = &mut self.0[depth / 64];
+        *bits = if is_array { *bits | bit } else { *bits & !bit };
+    }
+
+    fn is_array(&self, depth: usize) -> bool {
+        self.0[depth / 64] >> (depth % 64) & 1 == 1
+    }
+}
+
+/// Finds the lines in a buffer that grows. Those that are blank are none.
+#[derive(Debug, Default)]
+pub(crate) struct Lines {
+    start: usize,
+    at: usize,
+    /// A line has begun that is not complete.
+    in_line: bool,
+}
+
+impl Lines {
+    /// Where the line begins that is not yet complete; what is before it is done with.
+    pub fn start(&self) -> usize {
+        self.start
+    }
+
+    /// How far the buffer has been read.
+    pub fn at(&self) -> usize {
+        self.at
+    }
+
+    /// Whether nothing has been read of the line.
+    pub fn at_line_start(&self) -> bool {
+        !self.in_line
+    }
+
+    /// Moves on to `at`, which has to be the start of a line.
+    pub fn skip_to(&mut self, at: usize) {
+        *self = Lines { start: at, at, in_line: false };
+    }
+
+    /// Goes back to the start of the line that is not yet complete.
+    pub fn restart(&mut self) {
+        self.skip_to(self.start);
+    }
+
+    /// The buffer's first `len` bytes are gone.
+    pub fn drained(&mut self, len: usize) {
+        self.start = self.start.saturating_sub(len);
+        self.at -= len;
+    }
+
+    /// The next line, from its first byte that is not white space on. None where more input is needed, or at its end.
+    pub fn next(&mut self, buffer: &[u8], end_of_input: bool) -> Option<Range<usize>> {
+        if !self.in_line {
+            let is_blank = |byte: &&u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
+            self.skip_to(self.at + buffer[self.at..].iter().take_while(is_blank).count());
+            self.in_line = self.at < buffer.len();
+        }
+        let start = self.start;
+        let Some(len) = memchr(b'\n', &buffer[self.at..]) else {
+            self.at = buffer.len();
+            if !(end_of_input && self.in_line) {
+                return None;
+            }
+            self.skip_to(self.at);
+            return Some(start..self.at);
+        };
+        let end = self.at + len;
+        self.skip_to(end + 1);
+        Some(start..end)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
 
+    thread_local! {
+        /// How many bytes of containers this thread has read.
+        pub static READ: Cell<usize> = const { Cell::new(0) };
+    }
+
     fn pieces(text: &str) -> Vec<&str> {
-        all(Splitter::of_stream(), text)
+        all(Splitter::of_stream(Limits::default()), text)
     }
 
     fn pieces_of_message(text: &str) -> Vec<&str> {
@@ -312,7 +570,7 @@ mod tests {
         while let Some(piece) = splitter.next(text.as_bytes(), true) {
             found.push(match piece {
                 // White space behind a value may be taken for a part of it, until it turns out to be broken.
-                Piece::Value(range) => text[range].trim_ascii_end(),
+                Piece::Value(range) | Piece::TooLong(range) => text[range].trim_ascii_end(),
                 Piece::EmptyArray(_) => "EMPTY",
                 Piece::OpenArray => "OPEN",
             });
@@ -363,7 +621,7 @@ mod tests {
         let text = "[{\"a\":\"\\\"}\n\"},\n{\"b\":[{}]}, \"x\"]{\"a\":1\n{\"b\":2} word\n\"q\\\\\"";
         let whole = pieces(text);
         for cut in 0..text.len() {
-            let mut splitter = Splitter::of_stream();
+            let mut splitter = Splitter::of_stream(Limits::default());
             let (mut buffer, mut found) = (text.as_bytes()[..cut].to_vec(), Vec::new());
             for end_of_input in [false, true] {
                 while let Some(Piece::Value(range)) = splitter.next(&buffer, end_of_input) {
@@ -377,6 +635,52 @@ mod tests {
                 }
             }
             assert_eq!(found, whole, "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn a_broken_value_ends_at_the_first_line_that_may_begin_another() {
+        let good = ["{\"b\":[\n{}]}", "{\"c\":3}", "{}"];
+        for broken in ["{\"a\":", "{\"a\":[", "{\"a\":[1,", "{\"a\":{\"b\":[[", "{\"a\":[}", "{\"a\"", "{\"a\":[],"] {
+            let text = format!("{broken}\n{}\n", good.join("\n"));
+            assert_eq!(pieces(&text), [&[broken], good.as_slice()].concat(), "{broken}");
+        }
+        // As items of the array that the broken one has left open.
+        assert_eq!(pieces("[{\"a\":[\n{},\n{}\n]\n{\"b\":1}"), ["{\"a\":[", "{}", "{}", "{\"b\":1}"]);
+        // Only at the end of the input does it show.
+        assert_eq!(pieces("{\"a\":[\n{}"), ["{\"a\":[", "{}"]);
+        // Whole ones are not torn apart.
+        for whole in ["{\"a\":[\n{},\n[\n{\"b\":\n{}}]]}", "{\"a\" \n:\n[\n]\n,\n\"b\":2\n}"] {
+            assert_eq!(pieces(&format!("{whole}\n{{}}")), [whole, "{}"]);
+        }
+    }
+
+    #[test]
+    fn an_array_at_the_start_of_a_line_ends_the_one_before() {
+        assert_eq!(pieces("[{},\n[{}]\n"), ["{}", "OPEN", "{}"]);
+        assert_eq!(pieces("[\n [{}]\n"), ["OPEN", "{}"]);
+        assert_eq!(pieces("[{},[1],\n{}]\n[{}]"), ["{}", "[1]", "{}", "{}"]);
+    }
+
+    /// Each line nests in the one before, and so they are broken as often as can be, at the last place that can be.
+    #[test]
+    fn no_byte_is_read_more_often_than_values_are_deep() {
+        let long = "\"x\",".repeat(50);
+        let deepest = Limits::default().nesting + DEEPER;
+        for line in [
+            "[\n".to_owned(),
+            "{\"a\":\n".to_owned(),
+            format!("[{long}\n"),
+            format!("{{\"a\":[{long}\n"),
+            format!("[{long}\n{{}},"),
+            format!("[{long}\n[{long}\n1],"),
+            format!("[{long}[[[\n{{}}]]],"),
+        ] {
+            let text = format!("{{\"a\":{}", line.repeat(300_000 / line.len()));
+            let before = READ.get();
+            let count = pieces(&text).len();
+            let read = READ.get() - before;
+            assert!(count > 100 && read <= (deepest + 2) * text.len(), "{read} of {}: {line}", text.len());
         }
     }
 }

@@ -402,14 +402,15 @@ impl Stream {
         };
         if self.has_journal && self.converter.pending() > 0 {
             // Telegraf ends every line, unless it dies while it writes one.
-            let len = self.converter.pending();
-            log::write(
-                'W',
-                format_args!(
-                    "left out the last {len} bytes, an unfinished line: what died while it wrote it sends it again"
-                ),
-            );
-            self.converter.abandon();
+            let len = self.converter.break_off(&mut self.out, &mut self.observer);
+            if len > 0 {
+                log::write(
+                    'W',
+                    format_args!(
+                        "left out the last {len} bytes, an unfinished line: what died while it wrote it sends it again"
+                    ),
+                );
+            }
         }
         self.end_input(ended, failure)
     }

@@ -311,7 +311,7 @@ fn bash_completes_options_and_their_values() {
         complete("telegraf-algorithmia --generate complete-"),
         ["complete-bash", "complete-zsh", "complete-fish"]
     );
-    assert_eq!(complete("telegraf-algorithmia --input "), ["auto", "influx", "json"]);
+    assert_eq!(complete("telegraf-algorithmia --input "), ["auto", "influx", "json", "json-lines"]);
     assert_eq!(complete("telegraf-algorithmia --exact-time --str"), ["--strict"]);
     let all = complete("telegraf-algorithmia --");
     assert!(all.contains(&"--replay".to_owned()) && !all.contains(&"--supervised".to_owned()), "{all:?}");

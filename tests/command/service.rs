@@ -1383,3 +1383,22 @@ fn workers_that_die_at_once_are_not_started_for_ever() {
     assert_eq!(service.wait(), 1);
     assert!(service.log().contains("E! 10 workers in a row have died at once"), "{}", service.log());
 }
+
+/// An unfinished line is left out, for it comes again. A message that is broken, and what is behind it, is no unfinished line.
+#[test]
+fn lines_behind_a_broken_message_are_not_left_out_at_the_end() {
+    let good = r#"{"algorithm_name":"a","x":1,"time":1613780514867231000}"#;
+    for (format, unfinished) in [("json", ""), ("json", r#"{"algorithm"#), ("json-lines", ""), ("json-lines", "[{}, ")]
+    {
+        let folder = Folder::temporary();
+        let mut service = Service::with_journal(&folder, &["--input", format, "--exact-time"]);
+        service.send(&format!("{good}\n{{\"algorithm_name\":\"b\",\"x\":[\n{good}\n"));
+        assert!(unfinished.is_empty() || service.offer(unfinished.as_bytes()));
+        assert_eq!(service.end(), 0);
+        let lines: Vec<_> = service.output().lines().collect();
+        let point = "algorithmia,algorithm_name=a x=1 1613780514867231000";
+        assert_eq!((lines.len(), lines[0], lines[2]), (3, point, point), "{format}: {lines:?}");
+        assert!(lines[1].starts_with("algorithmia_rejected,reason=invalid_json "), "{format}: {lines:?}");
+        assert_eq!(service.log().contains("W! left out the last "), !unfinished.is_empty(), "{}", service.log());
+    }
+}

@@ -21,6 +21,11 @@ fn payload() {
 }
 
 #[test]
+fn stream() {
+    replay("stream", fuzzed::stream);
+}
+
+#[test]
 fn journal() {
     replay("journal", fuzzed::journal);
 }

@@ -3,6 +3,7 @@
 mod contract;
 mod corpus;
 mod extremes;
+mod framing;
 mod parallel;
 mod properties;
 mod trace;

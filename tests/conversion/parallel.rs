@@ -79,6 +79,10 @@ fn input() -> BoxedStrategy<String> {
     let broken = prop::sample::select(vec![
         "{\"algorithm_name\":\"a\"",
         "{\"algorithm_name\":\"a\",\"x\":[{\"y\":1},",
+        "{\"algorithm_name\":\"a\",\"x\":",
+        "{\"algorithm_name\":\"a\",\"x\":[\n[\n{",
+        "[{\"algorithm_name\":\"a\",\"x\":1},",
+        "[\n[{\"algorithm_name\":\"a\",\"x\":1}]",
         "oops",
         "\"x",
         "]",
@@ -122,6 +126,7 @@ proptest! {
     fn threads_change_nothing(
         input in input(),
         options in generate::options(),
+        format in prop::sample::select(vec![Format::Auto, Format::Json, Format::JsonLines]),
         threads in 1..4_usize,
         chunk in prop_oneof![1..64_usize, 64..2000_usize],
         damage in vec((any::<usize>(), any::<u8>()), 0..3),
@@ -131,6 +136,7 @@ proptest! {
             let at = place % (input.len() + 1);
             input.insert(at, byte);
         }
+        let options = Options { input: format, ..options };
         assert_same_outcome(&input, &options, threads, chunk);
     }
 }
@@ -168,6 +174,11 @@ fn threads_convert_nearly_all_messages_in_every_arrangement() {
     ] {
         let done = assert_same_outcome(text.as_bytes(), &Options::default(), 2, text.len() / 40);
         assert!(done as usize >= ALL * 8 / 10, "{what}: threads converted {done} of {ALL}");
+    }
+    for text in [lines.concat(), flat.chunks(2).map(|pair| format!("[{}]\r\n", pair.join(","))).collect()] {
+        let options = Options { input: Format::JsonLines, ..Options::default() };
+        let done = assert_same_outcome(text.as_bytes(), &options, 2, text.len() / 40);
+        assert!(done as usize >= ALL * 8 / 10, "JSON lines: threads converted {done} of {ALL}");
     }
 }
 

@@ -5,10 +5,12 @@
 mod record;
 
 use fixtures::telegraf::quoted_bytes;
+use serde_json::json;
 use telegraf_algorithmia::{Event, Observer, length_of_lines};
 
 use crate::lines::{self, Parts};
 use crate::product::{self, check_output, converter, survives};
+use crate::streams::{Message, others_are_unharmed};
 use crate::{Format, Options};
 use record::{RecordReader, write_head};
 
@@ -103,6 +105,24 @@ pub fn payload(data: &[u8]) {
         "for {:?}",
         String::from_utf8_lossy(message)
     );
+}
+
+/// Any text in a stream of JSON, in the place of a message: those beside it, of every kind, give what they give without it.
+pub fn stream(data: &[u8]) {
+    let Some((&[choice, first, second], text)) = data.split_first_chunk() else { return };
+    let kinds = [(false, false), (false, true), (true, false), (true, true)];
+    // The first kind, and whether a line break is all that is between them.
+    let messages: Vec<Message> = (0..4)
+        .map(|index| {
+            let (is_array, is_pretty) = kinds[(index + usize::from(choice)) % 4];
+            Message::new(vec![json!({"y": [{"z": index}, []]}), json!("]}")], is_array, is_pretty)
+        })
+        .collect();
+    let line_end = if choice & 4 == 4 { "\r\n \n  " } else { "\n" };
+    let place = usize::from(choice >> 3) % 5;
+    let cuts = [usize::from(first), usize::from(second)];
+    let options = Options { input: Format::Json, ..Options::default() };
+    others_are_unharmed(&messages, text, place, line_end, &options, &cuts);
 }
 
 /// Segments of a journal that are anything, or were written and then damaged: each byte of them is read or skipped, nothing

@@ -8,6 +8,7 @@ pub mod fuzzed;
 pub mod generate;
 pub mod lines;
 pub mod product;
+pub mod streams;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -51,6 +52,7 @@ pub enum Format {
     Auto,
     Influx,
     Json,
+    JsonLines,
 }
 
 impl Default for Options {

@@ -18,6 +18,7 @@ pub fn settings(options: &Options) -> Settings {
             Format::Auto => Input::Auto,
             Format::Influx => Input::Influx,
             Format::Json => Input::Json,
+            Format::JsonLines => Input::JsonLines,
         },
         kinds,
         exact_time: options.exact_time,
@@ -101,7 +102,7 @@ pub fn check_output(output: &[u8], options: &Options) {
 
 /// "No input at all makes it panic, stall, grow without bound, or emit a line that InfluxDB or Telegraf cannot parse."
 pub fn survives(input: &[u8], cuts: &[usize], options: &Options) {
-    for format in [Format::Auto, Format::Influx, Format::Json] {
+    for format in [Format::Auto, Format::Influx, Format::Json, Format::JsonLines] {
         let options = Options { input: format, ..options.clone() };
         let output = convert(input, &options);
         check_output(&output, &options);
