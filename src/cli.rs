@@ -99,7 +99,7 @@ struct Cli {
     journal_window: Duration,
 
     /// How large the journal may be; the oldest goes first
-    #[arg(long, value_name = "SIZE", default_value = "512MiB", env = "ALGORITHMIA_JOURNAL_SIZE")]
+    #[arg(long, value_name = "SIZE", default_value = "512MiB", env = "ALGORITHMIA_JOURNAL_SIZE", value_parser = journal_size)]
     #[arg(help_heading = "Lose nothing")]
     journal_size: ByteSize,
 
@@ -250,13 +250,21 @@ fn size(most: u64) -> impl TypedValueParser<Value = usize> {
     RangedU64ValueParser::<u64>::new().range(1..=most).map(|size| size as usize)
 }
 
-/// A time such as `60s` or `10min`.
+/// A time such as `60s` or `10min`. Longer ones than the longest may lie beyond what the system's clock can count.
 fn duration(text: &str) -> Result<Duration, String> {
+    const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
     let duration = text.parse::<SignedDuration>().map_err(|error| error.to_string())?;
     Duration::try_from(duration)
         .ok()
-        .filter(|duration| *duration >= Duration::from_millis(1))
-        .ok_or_else(|| "it has to be longer than nothing, such as 60s or 10min".to_owned())
+        .filter(|duration| (Duration::from_millis(1)..=LONGEST).contains(duration))
+        .ok_or_else(|| "it has to be from 1ms to 8784h, which is 366 days, such as 60s or 10min".to_owned())
+}
+
+/// A size such as `512MiB`.
+fn journal_size(text: &str) -> Result<ByteSize, String> {
+    let size = text.parse::<ByteSize>()?;
+    let allowed = ByteSize::kib(1)..=ByteSize::pib(1);
+    if allowed.contains(&size) { Ok(size) } else { Err("it has to be from 1KiB to 1PiB, such as 512MiB".to_owned()) }
 }
 
 /// Reads the command line and the environment.

@@ -630,3 +630,36 @@ fn hostile_messages_cost_bounded_memory() {
         assert!(output.contains("algorithmia"), "{what}");
     }
 }
+
+/// Beyond its bounds, a number is refused by name; at both, the command works.
+#[test]
+fn every_number_of_the_command_line_has_bounds() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = folder.path().join("journal");
+    let journal = journal.to_str().unwrap();
+    let times = ["0s", "-1s", "8785h", "9223372036854775807s", "9999999999999999999s", ""];
+    let counts = |beyond: &'static str| ["0", "-1", beyond, "18446744073709551616", "1.5", ""];
+    for (option, bounds, beyond) in [
+        ("--stats", ["1ms", "8784h"], times),
+        ("--journal-window", ["1ms", "8784h"], times),
+        ("--journal-size", ["1KiB", "1PiB"], ["0", "-1", "1023B", "1025TiB", "18446744073709551616", "many"]),
+        ("--max-message", ["1", "1073741824"], counts("1073741825")),
+        ("--max-fields", ["1", "1000000"], counts("1000001")),
+        ("--max-nesting", ["1", "1000"], counts("1001")),
+        ("--threads", ["1", "256"], counts("257")),
+    ] {
+        let with =
+            |value: &str| run(&["--journal", journal, &format!("{option}={value}")], metric(MESSAGE, 7).as_bytes());
+        for value in bounds {
+            let output = with(value);
+            assert!(output.status.success(), "{option}={value}: {}", text(&output.stderr));
+            assert!(text(&output.stdout).contains("algorithmia"), "{option}={value}: {}", text(&output.stdout));
+        }
+        for value in beyond {
+            let output = with(value);
+            let stderr = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(2), "{option}={value}: {stderr}");
+            assert!(stderr.contains(option) && !stderr.contains("panicked"), "{option}={value}: {stderr}");
+        }
+    }
+}
