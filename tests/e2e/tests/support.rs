@@ -53,9 +53,9 @@ impl Drop for Turn {
     }
 }
 
-/// One test for each core, and one that waits meanwhile.
+/// Two tests for each core: half of the time they wait for servers to start and to settle.
 fn places() -> usize {
-    1 + thread::available_parallelism().map_or(1, usize::from)
+    2 * thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// Waits until there is a core for this test. A test that mostly waits itself, for clocks or for time limits, takes no turn.
