@@ -182,7 +182,10 @@ fn gaps_are_filled_and_nothing_is_there_twice() {
         }
 
         // With other options on one of the roads, the document promises nothing.
-        shell.succeed(&with(whole()?, [("telegraf-algorithmia |", "telegraf-algorithmia --exact-time |")])?)?;
+        shell.succeed(&with(
+            whole()?,
+            [("telegraf-algorithmia --input", "telegraf-algorithmia --exact-time --input")],
+        )?)?;
         assert!(influxdb.points(BUCKET, "algorithmia")?.len() > 400);
 
         // A Telegraf that gives the points a tag.
