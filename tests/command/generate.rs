@@ -218,6 +218,14 @@ fn the_configuration_for_telegraf_d_is_telegraf_conf_but_for_what_it_has_to_be()
 }
 
 #[test]
+fn the_template_holds_telegraf_conf() {
+    let indented = |line: &str| if line.is_empty() { "\n".to_owned() } else { format!("    {line}\n") };
+    let configuration: String = file("telegraf.conf").lines().map(indented).collect();
+    let is_there = file("influxdb-template.yml").contains(&format!("\n  config: |\n{configuration}"));
+    assert!(is_there, "copy telegraf.conf into the template");
+}
+
+#[test]
 fn the_man_page_names_every_option_with_its_variable_and_default() {
     let page = generated("man", &[]).replace("\\-", "-").replace("\\fB", "").replace("\\fR", "").replace("\\fI", "");
     let help = text(&command().arg("--help").output().unwrap().stdout);
