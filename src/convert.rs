@@ -311,7 +311,7 @@ impl Converter {
     }
 
     fn read_influx(&mut self, framer: &mut Framer, buffer: &[u8], end_of_input: bool, sink: &mut Sink<'_>) -> usize {
-        let limit = self.engine.metric_limit();
+        let limit = self.engine.settings.limits.longest();
         if self.may_be_flat(&buffer[framer.start()..], framer.at() - framer.start(), b'\n') {
             framer.restart();
         }
@@ -500,18 +500,12 @@ impl Oversize {
             }
             None => &self.head,
         };
-        let rejection = too_large("metric", self.len, engine.metric_limit());
+        let rejection = too_large("metric", self.len, engine.settings.limits.longest());
         engine.reject(&rejection, head, Some(self.hash.digest()), Origin { time, ..Origin::default() }, sink);
     }
 }
 
 impl Engine {
-    /// The largest metric to wait for: a message of the limit's size, every byte of it escaped, and as much again as InfluxDB
-    /// takes of tags.
-    fn metric_limit(&self) -> usize {
-        2 * self.settings.limits.message + 64 * 1024
-    }
-
     /// What comes next begins at `start` in the buffer.
     fn begin(&mut self, buffer: &[u8], start: usize) {
         if let Some(tracer) = &mut self.tracer {

@@ -49,6 +49,14 @@ pub struct Limits {
     pub nesting: usize,
 }
 
+impl Limits {
+    /// The longest text to wait for, in bytes: of a metric with a message of the limit's size, every byte of it escaped, and as much
+    /// again as InfluxDB takes of tags. A value of a stream of JSON may be as long: as long as it is whole, it is one rejection.
+    pub(crate) fn longest(self) -> usize {
+        2 * self.message + 64 * 1024
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Limits { message: 1024 * 1024, fields: 1000, nesting: 64 }

@@ -102,7 +102,7 @@ impl Splitter {
     pub fn of_stream(limits: Limits) -> Self {
         Splitter {
             lines: true,
-            longest: longest(limits),
+            longest: limits.longest(),
             deepest: limits.nesting + DEEPER,
             line_start: true,
             ..Splitter::default()
@@ -322,11 +322,6 @@ impl Splitter {
             (container.too_long, container.broken) = (true, true);
         }
     }
-}
-
-/// The longest container to wait for. It may be longer than a message: as long as it is whole, it is one rejection.
-fn longest(limits: Limits) -> usize {
-    2 * limits.message + 64 * 1024
 }
 
 /// With `at` in a string: moves behind its closing quote (true), or to the line break that cuts it off (false). None where

@@ -4,17 +4,14 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 use fixtures::document::{Block, blocks};
+use fixtures::repository;
 use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
-
-fn repository(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
-}
 
 // ================================================================================================== docs/contract.md
 

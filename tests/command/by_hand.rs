@@ -23,7 +23,7 @@ use fixtures::telegraf::metric;
 const HOSTILE: &str = "\u{1b}]0;owned\u{7}\u{1b}[31m\u{9b}31m\u{202e}";
 
 fn repository(path: &str) -> String {
-    format!("{}/{path}", env!("CARGO_MANIFEST_DIR"))
+    fixtures::repository(path).display().to_string()
 }
 
 /// The table of some input.

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,7 @@ use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, recv, socke
 use rustix::process::Signal;
 
 use fixtures::command::{IMPATIENT, at_once, command, exit_code, run, signal, spawn, text, wait_until};
+use fixtures::repository;
 use fixtures::telegraf::metric;
 
 const MESSAGE: &str = r#"{"algorithm_name":"a","x":1,"time":"2021-02-20T00:21:54.867231","request_id":"r"}"#;
@@ -45,7 +46,7 @@ fn read_line(stdout: &mut ChildStdout) -> String {
 
 #[test]
 fn a_file_stdin_and_telegraf_give_the_same_lines() {
-    let sample = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/insights.jsonl")).unwrap();
+    let sample = fs::read_to_string(repository("examples/insights.jsonl")).unwrap();
     // Lines without a time of their own get the clock's, which is another each time.
     let without_times = |output: Output| -> Vec<String> {
         assert!(output.status.success());

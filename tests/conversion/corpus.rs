@@ -1,8 +1,8 @@
 //! What the fuzzer has found worth to keep (fuzz/corpus), checked again without it.
 
 use std::fs;
-use std::path::Path;
 
+use fixtures::repository;
 use reference::fuzzed;
 
 #[test]
@@ -31,7 +31,7 @@ fn journal() {
 }
 
 fn replay(target: &str, check: fn(&[u8])) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
+    let folder = repository("fuzz/corpus").join(target);
     let mut files: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
     assert!(files.len() >= 50, "{} holds but {} inputs", folder.display(), files.len());

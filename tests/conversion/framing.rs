@@ -33,8 +33,7 @@ proptest! {
         cuts in vec(any::<usize>(), 0..4),
     ) {
         let (damaged, others) = messages.split_last().expect("two at least");
-        let mut text = damaged.text("damaged").into_bytes();
-        damage.iter().for_each(|damage| damage.apply(&mut text));
+        let text = damaged.damaged("damaged", &damage);
         others_are_unharmed(others, &text, place.index(others.len() + 1), line_end, &with(Format::Json), &cuts);
     }
 
@@ -59,8 +58,7 @@ proptest! {
         cuts in vec(any::<usize>(), 0..4),
     ) {
         let (damaged, others) = messages.split_last().expect("two at least");
-        let mut text = damaged.text("damaged").into_bytes();
-        damage.iter().for_each(|damage| damage.apply(&mut text));
+        let text = damaged.damaged("damaged", &damage);
         for format in [Format::Json, Format::JsonLines] {
             others_are_unharmed(others, &text, place.index(others.len() + 1), line_end, &with(format), &cuts);
         }
@@ -89,9 +87,7 @@ fn line() -> BoxedStrategy<Vec<u8>> {
     let message = (streams::messages(Just(false).boxed()), streams::damage(false), any::<bool>());
     prop_oneof![
         3 => message.prop_map(|(messages, damage, is_damaged)| {
-            let mut text = messages[0].text("a").into_bytes();
-            damage.iter().filter(|_| is_damaged).for_each(|damage| damage.apply(&mut text));
-            text
+            messages[0].damaged("a", if is_damaged { &damage } else { &[] })
         }),
         2 => generate::message().prop_map(|message| message.replace('\n', " ").into_bytes()),
         1 => "[\\[{}\\]\":,\\\\1 \r]{0,24}".prop_map(String::into_bytes),

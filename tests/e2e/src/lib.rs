@@ -60,7 +60,7 @@ in `servers/`, into `telegraf-algorithmia/` in the user's cache folder
 (`$XDG_CACHE_HOME` or `~/.cache`), which takes `go`, a C compiler, `cargo`,
 `mvn` and `java`. `kcat`, where it is not on the PATH, is fetched as a package
 of Debian's, which takes `apt-get`, but no root; so is pip, where Python, of
-which version 3.11 is needed, has none for numpy and scipy. `cargo run -p stack
+which version 3.11 is needed, has none for numpy and scipy. `cargo run -p e2e
 --example install` does all that ahead of time.
 
 # What is left behind

@@ -1,4 +1,4 @@
-//! What the fuzzer's targets check of any bytes (fuzz/fuzz_targets); tests/corpus.rs checks it of the inputs that they have found.
+//! What the fuzzer's targets check of any bytes (fuzz/fuzz_targets); tests/conversion/corpus.rs checks it of the inputs that they have found.
 
 #[allow(dead_code)] // The journal uses the rest of it.
 #[path = "../../../src/execd/record.rs"]
@@ -14,7 +14,7 @@ use crate::streams::{Message, others_are_unharmed};
 use crate::{Format, Options};
 use record::{RecordReader, write_head};
 
-/// The property that tests/properties.rs tries on likely inputs: no input makes the converter panic or write what cannot be
+/// The property that tests/conversion/properties.rs tries on likely inputs: no input makes the converter panic or write what cannot be
 /// read, and the output does not depend on how the input is cut.
 pub fn convert(data: &[u8]) {
     // The first bytes say where to cut, and how small the limits are.

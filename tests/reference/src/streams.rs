@@ -35,6 +35,13 @@ impl Message {
         let value = if self.is_array { Value::Array(payloads) } else { payloads.swap_remove(0) };
         if self.is_pretty { format!("{value:#}") } else { value.to_string() }
     }
+
+    /// That text, damaged in each of these ways, one after the other.
+    pub fn damaged(&self, name: &str, damage: &[Damage]) -> Vec<u8> {
+        let mut text = self.text(name).into_bytes();
+        damage.iter().for_each(|damage| damage.apply(&mut text));
+        text
+    }
 }
 
 /// Checks that of a stream of messages, in which `damaged` stands between those before `place` and the others, the others give what the
@@ -126,7 +133,7 @@ pub struct Damage {
 }
 
 impl Damage {
-    pub fn apply(&self, text: &mut Vec<u8>) {
+    fn apply(&self, text: &mut Vec<u8>) {
         let at = self.at.index(text.len() + 1);
         let end = if self.is_end { text.len() } else { text.len().min(at + self.removed) };
         text.splice(at..end, self.put.iter().copied());
