@@ -68,6 +68,8 @@ const FORBIDDEN: &[libc::c_long] = &[
 /// Does something where no capability is left or can be had, no file outside `folder` can be written, made or deleted, and
 /// nothing FORBIDDEN called. That holds for the thread that it is done in, and for all that it starts.
 fn confined<T: Send>(folder: &Path, work: impl FnOnce() -> T + Send) -> T {
+    // It may have to be built first, and cargo is not what is tested.
+    fixtures::program();
     let confine = || {
         for capability in CapabilitySet::all() {
             // Whoever is not root has none to take away, and cannot gain any behind no_new_privs.
