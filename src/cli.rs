@@ -199,7 +199,7 @@ In telegraf.conf:
     namepass = [\"kafka_consumer\"]
 
 Exit status: 0 done, 1 a file could not be read or output not written (or, with --strict, a message was rejected),
-2 wrong usage.";
+2 wrong usage, 130 or 143 interrupted by SIGINT or SIGTERM.";
 
 /// What there is to do.
 pub enum Job {

@@ -17,6 +17,7 @@ use telegraf_algorithmia::{Converter, Summary};
 use crate::cli::{Conversion, Job, Output};
 use crate::execd::{Ended, Stream, log, supervisor};
 use crate::report::Report;
+use crate::report::shown::{Screen, shown_lines};
 
 /// Wrong usage, as clap exits for it too.
 const USAGE: u8 = 2;
@@ -29,19 +30,35 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<ExitCode> {
+    platform::outlive_size_limit().context("cannot listen for SIGXFSZ")?;
     match cli::parse() {
         Ok(Job::Convert(conversion)) => convert(*conversion),
-        Ok(Job::Replay(folder)) => quietly(execd::replay(&folder, &mut io::stdout().lock())),
+        Ok(Job::Replay(folder)) => {
+            let stdout = io::stdout().lock();
+            quietly(if stdout.is_terminal() {
+                execd::replay(&folder, &mut Screen(stdout))
+            } else {
+                execd::replay(&folder, &mut { stdout })
+            })
+        }
         Ok(Job::Generate(text)) => quietly(write_out(&text)),
         Err(error) if error.use_stderr() && !cli::is_for_generate() => {
-            execd::hold(|| drop(error.print()))?;
+            execd::hold(|| drop(print_usage(&error)))?;
             Ok(ExitCode::from(error.exit_code() as u8))
         }
         Err(error) => {
-            error.print()?;
+            print_usage(&error)?;
             Ok(ExitCode::from(error.exit_code() as u8))
         }
     }
+}
+
+/// Prints what is wrong with the command line, or the help. The names of files may be in it.
+fn print_usage(error: &clap::Error) -> io::Result<()> {
+    if std::env::args_os().any(|arg| arg.to_string_lossy().contains(char::is_control)) {
+        return io::stderr().write_all(shown_lines(error.render().to_string().as_bytes()).as_bytes());
+    }
+    error.print()
 }
 
 fn convert(conversion: Conversion) -> Result<ExitCode> {
@@ -62,6 +79,9 @@ fn convert(conversion: Conversion) -> Result<ExitCode> {
     if output == Output::Table {
         return show(converter, &inputs, summary, strict);
     }
+    if service.is_asked_for() || platform::has_only_pipes() {
+        platform::ignore_telegrafs_signals().context("cannot listen for signals")?;
+    }
     if service.journal.is_some() && !service.supervised {
         let code = supervisor::run(&patience)?;
         execd::let_go()?;
@@ -76,33 +96,31 @@ fn convert(conversion: Conversion) -> Result<ExitCode> {
     };
     let mut failed = false;
     let mut ended = Ended::Input;
-    if inputs.is_empty() {
-        ended = stream.read_stdin()?;
-    }
-    for path in &inputs {
-        // One file that cannot be read does not cost the others.
+    let stdin = [PathBuf::from("-")];
+    for path in if inputs.is_empty() { &stdin } else { &inputs[..] } {
         match stream.read_file(path) {
             Ok(Ended::Input) => {}
-            Ok(Ended::Signal) if path != Path::new("-") => {
-                log::write('E', format_args!("interrupted: {} was not read to its end", path.display()));
-                failed = true;
-                break;
-            }
             Ok(other) => {
                 ended = other;
                 break;
             }
+            // One file that cannot be read does not cost the others.
             Err(error) => {
                 log::write('E', format_args!("{error:#}"));
                 failed = true;
             }
         }
     }
+    let interrupted = stream.interrupted();
     match stream.finish(ended)? {
         Some(counts) => failed |= strict && counts.all_rejected() > 0,
         None => failed = true,
     }
-    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(match interrupted {
+        Some(status) => ExitCode::from(status),
+        None if failed => ExitCode::FAILURE,
+        None => ExitCode::SUCCESS,
+    })
 }
 
 /// Writes a table of what becomes of each message.

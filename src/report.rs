@@ -1,6 +1,6 @@
 //! The table for people: what became of each message, key by key.
 
-mod shown;
+pub mod shown;
 mod summary;
 
 use std::borrow::Cow;

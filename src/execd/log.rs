@@ -8,14 +8,16 @@ use telegraf_algorithmia::{Counts, Event, Reason};
 
 use crate::platform;
 use crate::progress;
+use crate::report::shown::shown;
 
 /// A line is cut to this many bytes. Telegraf stops reading a child's stderr for good at a line of 64 KiB, and what was
 /// written then would block us.
 const LINE: usize = 1000;
 
-/// Writes one line to stderr, unless that would have to wait: nobody's not reading the log may stop the stream.
+/// Writes one line to stderr, unless that would have to wait: nobody's not reading the log may stop the stream. What is in the
+/// names of files, say, can neither change a terminal nor make another line of the log.
 pub fn write(level: char, text: impl Display) {
-    let text = text.to_string().replace('\n', " ");
+    let text = shown(&text.to_string().replace('\n', " "));
     let line = format!("{level}! {}\n", &text[..text.floor_char_boundary(LINE)]);
     let mut stderr = std::io::stderr();
     progress::aside(|| {

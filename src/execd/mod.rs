@@ -15,7 +15,7 @@ mod stats;
 pub mod supervisor;
 
 use std::fs::File;
-use std::io;
+use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -73,7 +73,7 @@ pub enum Ended {
     Output,
 }
 
-/// What is done beside converting.
+/// What is done beside converting. None of it is for files, or by hand.
 #[derive(Clone, Debug, Default)]
 pub struct Service {
     pub journal: Option<JournalSettings>,
@@ -87,6 +87,12 @@ pub struct Service {
     pub restarted: bool,
     /// It was killed by the signal that asked us both to end.
     pub ending: bool,
+}
+
+impl Service {
+    pub fn is_asked_for(&self) -> bool {
+        self.journal.is_some() || self.flow_control.is_some() || self.stats.is_some()
+    }
 }
 
 /// The way from inputs to stdout.
@@ -104,6 +110,8 @@ pub struct Stream {
     supervised: bool,
     /// How many convert a file.
     threads: usize,
+    is_service: bool,
+    interrupted: Option<u8>,
     /// Bytes of input.
     received: u64,
 }
@@ -231,12 +239,11 @@ impl Stream {
         summary: Option<Summary>,
         threads: usize,
     ) -> Result<Self> {
+        let is_service = service.is_asked_for();
         let Service { journal, flow_control, stats, supervised, restarted, ending } = service;
         if let Some(limits) = platform::LIMITS.filter(|_| journal.is_some() || flow_control.is_some()) {
             bail!("{limits}");
         }
-        // These look at each message when it comes, and are for streams rather than files.
-        let is_service = journal.is_some() || flow_control.is_some() || stats.is_some();
         // Before the journal, which may have to be waited for.
         let signals = Signals::new(!supervised, ending).context("cannot listen for SIGTERM")?;
         let stdout = platform::file_of(io::stdout()).context("cannot use stdout")?;
@@ -261,55 +268,59 @@ impl Stream {
             patience,
             has_journal,
             supervised,
+            // These look at each message when it comes.
             threads: if is_service { 1 } else { threads },
+            is_service,
+            interrupted: None,
             received: 0,
         })
     }
 
-    pub fn read_stdin(&mut self) -> Result<Ended> {
-        let stdin = platform::file_of(io::stdin()).context("cannot use stdin")?;
-        let unreadable = || unreadable(Path::new("-"));
-        let quiet = Some(self.patience.quiet);
-        if self.goes_parallel(&stdin) {
-            return self.read_in_parallel(stdin, quiet, unreadable);
-        }
-        let input = if self.has_journal { Input::keeping(stdin) } else { Ok(Input::new(stdin)) };
-        self.read(input.context("cannot use stdin")?, quiet, unreadable)
-    }
-
+    /// Reads a file, or `-` for stdin, to its end.
     pub fn read_file(&mut self, path: &Path) -> Result<Ended> {
-        if path == Path::new("-") {
-            return self.read_stdin();
-        }
-        let file = open(path)?;
+        let is_stdin = path == Path::new("-");
+        let file = if is_stdin { platform::file_of(io::stdin()).context("cannot use stdin")? } else { open(path)? };
+        let is_file = file.metadata().is_ok_and(|metadata| metadata.is_file());
+        // Who has been asked to end reads what is still under way to it. Nothing is where all is in a file, or typed.
+        let quiet = (is_stdin && !is_file && !file.is_terminal()).then_some(self.patience.quiet);
         let unreadable = || unreadable(path);
-        if self.goes_parallel(&file) {
-            return self.read_in_parallel(file, None, unreadable);
+        let ended = if self.threads > 1 && is_file {
+            self.read_in_parallel(file, unreadable)?
+        } else {
+            let input = if is_stdin && self.has_journal { Input::keeping(file) } else { Ok(Input::new(file)) };
+            self.read(input.with_context(unreadable)?, quiet, unreadable)?
+        };
+        if self.is_interrupted(ended, quiet)
+            && let Some((name, status)) = self.signals.latest()
+        {
+            let what = if is_stdin { "stdin".into() } else { path.to_string_lossy() };
+            log::write('E', format_args!("interrupted by {name}: {what} was not read to its end; the rest is missing"));
+            self.interrupted = Some(status);
         }
-        self.read(Input::new(file), None, unreadable)
+        Ok(ended)
     }
 
-    /// Whether several threads convert this input: one of which all is there already.
-    fn goes_parallel(&self, input: &File) -> bool {
-        self.threads > 1 && input.metadata().is_ok_and(|metadata| metadata.is_file())
+    /// Whether a signal has cut this input short. By hand, whoever writes to a pipe mostly got it too, and ended before its time.
+    fn is_interrupted(&self, ended: Ended, quiet: Option<Duration>) -> bool {
+        let is_cut = match quiet {
+            None => ended == Ended::Signal,
+            Some(_) => ended != Ended::Output && !self.is_service,
+        };
+        is_cut && self.signals.arrived()
+    }
+
+    /// The exit status of somebody whom a signal has interrupted, if that has happened.
+    pub fn interrupted(&self) -> Option<u8> {
+        self.interrupted
     }
 
     /// Reads a file to its end, as [`Stream::read`] does.
-    fn read_in_parallel(
-        &mut self,
-        file: File,
-        quiet: Option<Duration>,
-        unreadable: impl Fn() -> String,
-    ) -> Result<Ended> {
+    fn read_in_parallel(&mut self, file: File, unreadable: impl Fn() -> String) -> Result<Ended> {
         let mut input = Parallel::new(Watched(file), self.threads);
         let mut failure = Ok(());
-        let mut stop_at = None;
         let ended = loop {
-            if let Some(ended) = self.leaves_at_once(quiet, &mut stop_at)? {
+            if let Some(ended) = self.leaves_at_once(None, &mut None)? {
                 return Ok(ended);
-            }
-            if stop_at.is_some_and(|stop_at| Instant::now() >= stop_at) {
-                break Ended::Signal;
             }
             match input.next(&mut self.converter, &mut self.out, &mut self.observer) {
                 Ok(Some(counts)) => {
@@ -400,16 +411,12 @@ impl Stream {
                 self.tick()?;
             }
         };
-        if self.has_journal && self.converter.pending() > 0 {
+        if self.converter.pending() > 0 && (self.has_journal || self.is_interrupted(ended, quiet)) {
             // Telegraf ends every line, unless it dies while it writes one.
             let len = self.converter.break_off(&mut self.out, &mut self.observer);
             if len > 0 {
-                log::write(
-                    'W',
-                    format_args!(
-                        "left out the last {len} bytes, an unfinished line: what died while it wrote it sends it again"
-                    ),
-                );
+                let again = if self.has_journal { ": what died while it wrote it sends it again" } else { "" };
+                log::write('W', format_args!("left out the last {len} bytes, an unfinished line{again}"));
             }
         }
         self.end_input(ended, failure)

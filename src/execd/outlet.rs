@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -12,6 +12,7 @@ use super::flow::{self, Flow};
 use super::journal::Journal;
 use super::{Patience, log};
 use crate::platform;
+use crate::report::shown::shown_lines;
 
 /// When this many bytes wait to go out, no more input is taken than has to be.
 const MAX_WAITING: u64 = 8 * 1024 * 1024;
@@ -30,6 +31,7 @@ const WIDENING: [u8; 6000] = [b'\n'; 6000];
 
 pub struct Outlet {
     stdout: File,
+    is_terminal: bool,
     journal: Option<Journal>,
     flow: Option<Flow>,
     patience: Patience,
@@ -85,6 +87,7 @@ pub struct Sums {
 impl Outlet {
     pub fn new(stdout: File, journal: Option<Journal>, flow: Option<Flow>, patience: Patience) -> Self {
         Outlet {
+            is_terminal: stdout.is_terminal(),
             stdout,
             journal,
             flow,
@@ -266,7 +269,8 @@ impl Outlet {
 
     /// Writes to stdout, as long as somebody reads it.
     fn write_out(&mut self, text: &[u8]) -> Result<()> {
-        let mut rest = text;
+        let shown = self.is_terminal.then(|| shown_lines(text));
+        let mut rest = shown.as_deref().map_or(text, str::as_bytes);
         while !rest.is_empty() {
             match self.stdout.write(rest) {
                 Ok(len) => rest = &rest[len..],

@@ -10,14 +10,15 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, fstat};
 use rustix::io::{Errno, ioctl_fionread};
 use rustix::process::{Pid, Signal, kill_process};
-use signal_hook::consts::{SIGCHLD, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGXFSZ};
+use signal_hook::low_level::signal_name;
 
 use super::Waited;
 
@@ -27,9 +28,27 @@ pub const LIMITS: Option<&str> = None;
 /// Whether a read waits until something has come, because nothing says beforehand whether it would.
 pub const READS_WAIT: bool = false;
 
+/// Has a write that goes over the limit on a file's size fail, as it does where the disk is full. SIGXFSZ would end the process.
+pub fn outlive_size_limit() -> io::Result<()> {
+    ignore([SIGXFSZ])
+}
+
+/// Ignores the signals that are meant for Telegraf and reach us as well, by our name (`pkill -HUP telegraf`) or from a terminal.
+/// Where Telegraf ends because of one, it ends our input.
+pub fn ignore_telegrafs_signals() -> io::Result<()> {
+    ignore([SIGHUP, SIGUSR1, SIGUSR2, SIGQUIT])
+}
+
+/// A handler that does nothing, unlike one that is set to ignore, is not inherited by the programs that we start.
+fn ignore<const N: usize>(signals: [i32; N]) -> io::Result<()> {
+    signals.into_iter().try_for_each(|signal| signal_hook::flag::register(signal, Arc::default()).map(drop))
+}
+
 /// The signals that ask us to end. SIGINT too: Ctrl-C in a terminal goes to Telegraf and its children alike.
 pub struct Signals {
     arrived: Arc<AtomicBool>,
+    /// Which one arrived last. 0 for none.
+    number: Arc<AtomicUsize>,
     wake: UnixStream,
 }
 
@@ -37,20 +56,28 @@ impl Signals {
     /// Listens. The second signal ends us at once, where `impatient` says so. One has `arrived` already if it was for a process
     /// whose place we take.
     pub fn new(impatient: bool, arrived: bool) -> io::Result<Self> {
+        let number = Arc::new(AtomicUsize::new(if arrived { SIGTERM as usize } else { 0 }));
         let arrived = Arc::new(AtomicBool::new(arrived));
         let (wake, sender) = UnixStream::pair()?;
         for signal in [SIGTERM, SIGINT] {
             if impatient {
                 signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&arrived))?;
             }
+            signal_hook::flag::register_usize(signal, Arc::clone(&number), signal as usize)?;
             signal_hook::flag::register(signal, Arc::clone(&arrived))?;
             signal_hook::low_level::pipe::register(signal, sender.try_clone()?)?;
         }
-        Ok(Signals { arrived, wake })
+        Ok(Signals { arrived, number, wake })
     }
 
     pub fn arrived(&self) -> bool {
         self.arrived.load(Ordering::Relaxed)
+    }
+
+    /// The name of the signal that has come last, such as SIGINT, and the exit status of a program that it has ended.
+    pub fn latest(&self) -> Option<(&'static str, u8)> {
+        let number = self.number.load(Ordering::Relaxed) as i32;
+        Some((signal_name(number)?, 128 + u8::try_from(number).ok()?))
     }
 
     /// Waits for input where there is one to wait for; for a signal too, where `heed` says so.

@@ -1,5 +1,7 @@
 //! Texts as they can be shown on a terminal, and how many columns they take.
 
+use std::io::{self, Write};
+
 use unicode_width::UnicodeWidthChar;
 
 /// The end of a text that fits into so many columns, and whether that is not all of it.
@@ -45,7 +47,31 @@ pub fn shown(text: &str) -> String {
     shown
 }
 
-/// Likewise, between quotes.
+/// Whole lines as they can be shown. They may then no longer be line protocol.
+pub fn shown_lines(lines: &[u8]) -> String {
+    let text = String::from_utf8_lossy(lines);
+    let lines = text.split_inclusive('\n').map(|line| match line.strip_suffix('\n') {
+        Some(line) => shown(line) + "\n",
+        None => shown(line),
+    });
+    lines.collect()
+}
+
+/// Writes to a terminal what comes in whole lines.
+pub struct Screen<W>(pub W);
+
+impl<W: Write> Write for Screen<W> {
+    fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
+        self.0.write_all(shown_lines(lines).as_bytes())?;
+        Ok(lines.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+/// A text as [`shown`] gives it, between quotes.
 pub fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {

@@ -616,6 +616,54 @@ fn colours_are_for_terminals_and_for_those_who_want_them() {
     assert!(!text(&output.stdout).contains('\u{1b}') && !text(&output.stderr).contains('\u{1b}'));
 }
 
+#[test]
+fn nothing_that_comes_from_outside_commands_a_terminal() {
+    const EVIL: &str = "\u{1b}]0;x\u{7}\r\u{9b}2J\u{202e}\u{8}";
+    let folder = tempfile::tempdir().unwrap();
+    let in_folder = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let messages = in_folder("messages.json");
+    let text =
+        EVIL.replace('\u{1b}', "\\u001b").replace('\u{7}', "\\u0007").replace('\r', "\\r").replace('\u{8}', "\\b");
+    let point = format!("{{\"algorithm_name\":\"a{text}\",\"k{text}\":\"{text}\",\"time\":1613780514867}}");
+    std::fs::write(&messages, format!("{point}\noops{EVIL}\n{{\"algorithm_name\":\"a\",\"x{text}\":NaN,\"y\":1}}\n"))
+        .unwrap();
+    let journal = in_folder("journal");
+    let to_journal = command().args(["--journal", &journal, &messages]).output().unwrap();
+    assert!(to_journal.status.success());
+    let missing = in_folder(&format!("missing{EVIL}\nE! invented"));
+    for args in [
+        &[&*messages][..],
+        &[&messages, "--summary"],
+        &["--output", "table", &messages],
+        &["--replay", &journal],
+        &[&missing],
+        &["--output", "table", &missing],
+        &["--replay", &missing],
+        &["--journal", &missing, &messages],
+        &[&format!("--no-such-option{EVIL}")],
+        &["--as", EVIL],
+    ] {
+        let (controller, terminal) = terminal(80);
+        let mut child = at_terminal()
+            .env("NO_COLOR", "1")
+            .args(args)
+            .stdout(Stdio::from(terminal.try_clone().unwrap()))
+            .stderr(Stdio::from(terminal))
+            .spawn()
+            .unwrap();
+        let screen = Screen::watch(controller);
+        exit_code(&mut child);
+        let seen = screen.all();
+        assert!(seen.contains("\\u{9b}2J\\u{202e}"), "{args:?}: {seen:?}");
+        let commands = |c: char| c.is_control() && c != '\n' || c == '\u{202e}';
+        assert!(!seen.contains(commands), "{args:?}: {seen:?}");
+        assert!(!seen.contains("\nE! invented"), "{args:?}: {seen:?}");
+    }
+    // Whoever is no terminal gets line protocol as it is.
+    let output = command().arg(&messages).output().unwrap();
+    assert!(output.stdout.contains(&0x1b));
+}
+
 /// A file that is long enough for progress, and in its midst has something for the log.
 fn long_file(folder: &tempfile::TempDir) -> String {
     let path = folder.path().join("long.jsonl");

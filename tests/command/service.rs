@@ -1121,7 +1121,7 @@ fn without_a_folder_that_can_be_used_the_stream_goes_on() {
 /// The command where no file can grow beyond a few KiB.
 fn with_small_files(args: &[&str]) -> Command {
     let mut shell = Command::new("sh");
-    shell.args(["-c", "trap '' XFSZ; ulimit -f 8; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_telegraf-algorithmia")]);
+    shell.args(["-c", "ulimit -f 8; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_telegraf-algorithmia")]);
     shell.args(args);
     shell
 }
@@ -1312,6 +1312,28 @@ fn after_sigterm_it_takes_what_comes_within_a_second() {
         assert!(service.output().lines().eq(converted(&messages(0..110))));
         assert_eq!(service.log(), "");
     });
+}
+
+#[test]
+fn the_signals_of_telegraf_do_nothing_to_the_worker_and_the_supervisor() {
+    let folder = Folder::temporary();
+    let mut service = Service::with_journal(&folder, &[]);
+    service.send(&messages(0..10));
+    service.wait_for_lines(10);
+    let mut count = 10;
+    for telegrafs in [Signal::HUP, Signal::USR1, Signal::USR2, Signal::QUIT] {
+        let worker = service.worker();
+        for process in [Pid::from_child(&service.child), worker] {
+            kill_process(process, telegrafs).unwrap();
+            service.send(&messages(count..count + 10));
+            count += 10;
+            service.wait_for_lines(count);
+        }
+        assert_eq!(service.worker(), worker, "{telegrafs:?}");
+    }
+    assert_eq!(service.end(), 0);
+    assert!(service.output().lines().eq(converted(&messages(0..count))));
+    assert_eq!(service.log(), "");
 }
 
 #[test]

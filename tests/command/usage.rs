@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
-use std::process::{Child, ChildStdin, ChildStdout, Output, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::io::{FdFlags, fcntl_setfd};
@@ -135,12 +135,73 @@ fn a_signal_leaves_a_file_at_once() {
         signal(&child, Signal::TERM);
         let mut rest = String::new();
         stdout.read_to_string(&mut rest).unwrap();
-        assert_eq!(exit_code(&mut child), 1);
+        assert_eq!(exit_code(&mut child), 143);
         assert!(rest.ends_with('\n') && rest.lines().count() < 100_000 - 1, "{} lines", rest.lines().count());
         let mut stderr = String::new();
         child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
-        assert!(stderr.contains("E! interrupted: ") && stderr.contains("was not read to its end"), "{stderr}");
+        let path = file.path();
+        let said =
+            format!("E! interrupted by SIGTERM: {} was not read to its end; the rest is missing\n", path.display());
+        assert!(stderr.contains(&said), "{stderr}");
     }
+}
+
+#[test]
+fn who_is_interrupted_says_so_and_converts_no_half_message() {
+    let line = metric(MESSAGE, 7);
+    for (format, whole, half) in [
+        ("influx", line.as_str(), &line[..line.len() - 3]),
+        ("json", MESSAGE, &MESSAGE[..MESSAGE.len() - 1]),
+        ("json-lines", &format!("{MESSAGE}\n"), &MESSAGE[..MESSAGE.len() - 2]),
+    ] {
+        at_once([(Signal::INT, false), (Signal::INT, true), (Signal::TERM, true)], |(stop, ends)| {
+            let mut child = spawn(command().args(["--input", format]));
+            let (mut stdin, mut stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+            write!(stdin, "{whole}").unwrap();
+            assert!(read_line(&mut stdout).starts_with(POINT), "{format}");
+            write!(stdin, "{half}").unwrap();
+            signal(&child, stop);
+            // Whoever writes has mostly got the signal too.
+            let stdin = Some(stdin).filter(|_| !ends);
+            let (mut rest, mut stderr) = (String::new(), String::new());
+            stdout.read_to_string(&mut rest).unwrap();
+            child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+            assert_eq!(rest, "", "{format}, {stop:?}");
+            let (name, status) = if stop == Signal::INT { ("SIGINT", 130) } else { ("SIGTERM", 143) };
+            let said = format!("E! interrupted by {name}: stdin was not read to its end; the rest is missing\n");
+            assert!(stderr.contains(&said), "{format}: {stderr}");
+            assert_eq!(exit_code(&mut child), status, "{format}");
+            drop(stdin);
+        });
+    }
+}
+
+#[test]
+fn a_limit_on_the_size_of_files_is_a_full_disk() {
+    let file = TempFile::new(&format!("{MESSAGE}\n").repeat(1000));
+    let mut shell = Command::new("sh");
+    let script = "ulimit -f 8; exec \"$0\" messages.jsonl > points.lp";
+    shell.args(["-c", script, env!("CARGO_BIN_EXE_telegraf-algorithmia")]).current_dir(file.0.path());
+    let output = shell.output().unwrap();
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.starts_with("E! cannot write to stdout: check that there is room where it goes: File too large"));
+}
+
+#[test]
+fn the_signals_of_telegraf_do_nothing_to_its_child() {
+    let mut child = spawn(&mut command());
+    let (mut stdin, mut stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    for telegrafs in [Signal::HUP, Signal::USR1, Signal::USR2, Signal::QUIT] {
+        // Nobody can know when it has begun to listen but by a line that it has written.
+        feed(&mut stdin, 1);
+        assert!(read_line(&mut stdout).starts_with("algorithmia,"), "{telegrafs:?}");
+        signal(&child, telegrafs);
+    }
+    feed(&mut stdin, 1);
+    assert!(read_line(&mut stdout).starts_with("algorithmia,"));
+    drop(stdin);
+    assert_eq!(exit_code(&mut child), 0);
 }
 
 #[test]
@@ -310,7 +371,7 @@ fn sigterm_with_stdin_open_finishes_what_was_read() {
         let mut rest = String::new();
         stdout.read_to_string(&mut rest).unwrap();
         assert_eq!(rest.lines().count(), count, "{stop:?}");
-        assert_eq!(exit_code(&mut child), 0);
+        assert_eq!(exit_code(&mut child), if stop == Signal::TERM { 143 } else { 130 });
         drop(stdin);
     });
 }
@@ -330,7 +391,7 @@ fn after_sigterm_it_still_takes_what_telegraf_has_to_hand_over() {
         }
     }
     drop(stdin);
-    assert_eq!(exit_code(&mut child), 0);
+    assert_eq!(exit_code(&mut child), 143);
 }
 
 #[test]
@@ -345,7 +406,7 @@ fn sigterm_ends_it_even_if_the_input_never_does() {
         !io().contains("rchar: 0\n") && io().lines().next().unwrap().len() > "rchar: 1000000".len()
     });
     signal(&child, Signal::TERM);
-    assert_eq!(exit_code(&mut child), 0);
+    assert_eq!(exit_code(&mut child), 143);
 }
 
 #[test]

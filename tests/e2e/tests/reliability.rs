@@ -620,7 +620,7 @@ fn a_full_disk_under_the_journal_loses_none() {
     stack::test("full-disk", |dir| {
         let road = Road::start(dir, 1)?;
         // 64 KiB for each file, in blocks of 512 bytes: beyond them a write fails as on a full disk, with another error.
-        let limited = wrapper(dir, "limited", "trap '' XFSZ\nulimit -f 128", "exec")?;
+        let limited = wrapper(dir, "limited", "ulimit -f 128", "exec")?;
         let limited = ("TELEGRAF_ALGORITHMIA", limited);
         let count = goes_on_without_journal(&road, 0, "full disk", limited, "File too large")?;
 
