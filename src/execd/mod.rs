@@ -414,9 +414,15 @@ impl Stream {
         if self.converter.pending() > 0 && (self.has_journal || self.is_interrupted(ended, quiet)) {
             // Telegraf ends every line, unless it dies while it writes one.
             let len = self.converter.break_off(&mut self.out, &mut self.observer);
-            if len > 0 {
-                let again = if self.has_journal { ": what died while it wrote it sends it again" } else { "" };
-                log::write('W', format_args!("left out the last {len} bytes, an unfinished line{again}"));
+            if len > 0 && self.has_journal {
+                log::write(
+                    'W',
+                    format_args!(
+                        "left out the last {len} bytes, an unfinished line: what died while it wrote it sends it again"
+                    ),
+                );
+            } else if len > 0 {
+                log::write('W', format_args!("left out the last {len} bytes, an unfinished message"));
             }
         }
         self.end_input(ended, failure)
