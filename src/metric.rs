@@ -8,7 +8,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use memchr::memchr2;
+use memchr::{memchr2, memmem};
 
 use crate::line_protocol::plain_key;
 
@@ -405,6 +405,22 @@ pub fn length_of_lines(text: &[u8], count: u64) -> usize {
     end
 }
 
+/// How many of the lines of a text, which holds whole lines of line protocol, are of this measurement: as they are read, so
+/// that no line break in a string begins one.
+pub fn count_lines_of(text: &[u8], measurement: &str) -> u64 {
+    // Most texts do not hold the name at all, and need not be read.
+    if memmem::find(text, measurement.as_bytes()).is_none() {
+        return 0;
+    }
+    let (mut framer, mut reader) = (Framer::default(), MetricReader::default());
+    let mut count = 0;
+    while let Some(line) = framer.next(text, true).map(|range| &text[range]) {
+        let is_it = reader.read_head(line).is_ok() && *plain_key(&line[reader.name.clone()]) == *measurement.as_bytes();
+        count += u64::from(is_it);
+    }
+    count
+}
+
 /// A float, integer, unsigned integer or boolean that Telegraf's parser takes.
 fn is_plain_value(text: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(text) else { return false };
@@ -464,6 +480,18 @@ mod tests {
             }
             assert_eq!(found, [0..26, 31..36], "cut at {cut}");
         }
+    }
+
+    #[test]
+    fn lines_of_a_measurement_are_counted_as_they_are_read() {
+        let count = |text: &str| count_lines_of(text.as_bytes(), "internal_write");
+        assert_eq!(count("internal_write,output=a f=1 1\nm f=1\n  internal_write f=2\n"), 2);
+        assert_eq!(count("m note=\"x\ninternal_write,output=a f=1 1\ny\" 1\nm f=1\n"), 0);
+        assert_eq!(
+            count("internal_writer f=1\n# internal_write f=1\nm,t=internal_write f=1\ninternal_write\\ f=1 1\n"),
+            0
+        );
+        assert_eq!(count(""), 0);
     }
 
     fn read(line: &str) -> Result<String> {

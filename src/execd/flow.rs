@@ -7,9 +7,12 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use telegraf_algorithmia::Metric;
+use telegraf_algorithmia::{Metric, count_lines_of};
 
 use super::{Patience, log};
+
+/// The measurement of the gauges.
+const GAUGES: &str = "internal_write";
 
 /// While there is no room, the next gauge is looked for after the time that is between two gauges, for so many gauges. Then
 /// after ever longer times, up to [`Patience::rare_look`], since each look takes as many messages in as are before the gauge.
@@ -47,7 +50,7 @@ impl Reading {
     /// The reading in a metric that is a gauge of an output of this name or alias.
     pub fn of(metric: Metric<'_>, output: &str) -> Option<Self> {
         let is_called = |key| metric.tag(key).is_some_and(|name| *name == *output.as_bytes());
-        if *metric.name() != *b"internal_write" || !(is_called("output") || is_called("alias")) {
+        if *metric.name() != *GAUGES.as_bytes() || !(is_called("output") || is_called("alias")) {
             return None;
         }
         let field = |key| metric.integer(key).and_then(|value| u64::try_from(value).ok());
@@ -64,8 +67,7 @@ impl Reading {
 /// How many of these lines are gauges. They do not get into the buffer, since InfluxDB has no use for them: to count them
 /// would be to think that points have left it that are still there.
 pub fn gauges_in(lines: &[u8]) -> u64 {
-    let first = u64::from(lines.starts_with(b"internal_write,"));
-    first + memchr::memmem::find_iter(lines, b"\ninternal_write,").count() as u64
+    count_lines_of(lines, GAUGES)
 }
 
 pub struct Flow {

@@ -482,6 +482,26 @@ fn a_message_of_more_lines_than_there_is_room_for_goes_out_in_parts() {
 }
 
 #[test]
+fn a_text_that_looks_like_a_gauge_takes_room_as_any_other_does() {
+    at_once([true, false], |journal| {
+        let folder = Folder::temporary();
+        let mut service = Service::maybe_with_journal(&folder, journal, &["--flow-control"]);
+        // In a message, a line break is an escape. In a point it is one.
+        let note = r"x\ninternal_write,output=influxdb_v2 buffer_size=0i,buffer_limit=1000000i 1\n";
+        let input: String = (0..4000).map(|index| long_message(index, note)).collect();
+        let time = now();
+        service.send(&gauge(time, 0, 1000));
+        service.send(&input);
+        service.wait_for("what there is room for is out", |service| service.points().len() >= 300);
+        settle(|| service.unread());
+        service.take();
+        let out = service.points().len();
+        assert!(out <= 900, "{out} points, and room for 900");
+        assert_eq!(service.end(), 0);
+    });
+}
+
+#[test]
 fn the_gauges_of_the_fullest_output_of_the_name_count() {
     let other = |size| gauge_of("output=file", now(), size, 10_000);
     let called = |alias, size| gauge_of(&format!("alias={alias},output=influxdb_v2"), now(), size, 10_000);
