@@ -63,7 +63,7 @@ pub use convert::Converter;
 pub use event::{Counts, Event, Observer, Reason};
 pub use kinds::{Kind, KindError, KindRule, Kinds};
 pub use line_protocol::escape_key;
-pub use metric::{Metric, count_lines_of, length_of_lines};
+pub use metric::{Metric, length_of_lines, lines_of};
 pub use parallel::Parallel;
 pub use settings::{Input, Limits, Settings, SettingsError};
 pub use spread::{Histogram, Spread};

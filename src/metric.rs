@@ -405,20 +405,21 @@ pub fn length_of_lines(text: &[u8], count: u64) -> usize {
     end
 }
 
-/// How many of the lines of a text, which holds whole lines of line protocol, are of this measurement: as they are read, so
-/// that no line break in a string begins one.
-pub fn count_lines_of(text: &[u8], measurement: &str) -> u64 {
-    // Most texts do not hold the name at all, and need not be read.
-    if memmem::find(text, measurement.as_bytes()).is_none() {
-        return 0;
-    }
+/// Where in a text, which holds whole lines of line protocol, the lines of this measurement are, with their line breaks. They are
+/// found as they are read, so that no line break in a string begins one.
+pub fn lines_of(text: &[u8], measurement: &str) -> impl Iterator<Item = Range<usize>> {
     let (mut framer, mut reader) = (Framer::default(), MetricReader::default());
-    let mut count = 0;
-    while let Some(line) = framer.next(text, true).map(|range| &text[range]) {
-        let is_it = reader.read_head(line).is_ok() && *plain_key(&line[reader.name.clone()]) == *measurement.as_bytes();
-        count += u64::from(is_it);
-    }
-    count
+    // Most texts do not hold the name at all, and need not be read.
+    let text = if memmem::find(text, measurement.as_bytes()).is_some() { text } else { &[] };
+    std::iter::from_fn(move || {
+        loop {
+            let range = framer.next(text, true)?;
+            let line = &text[range.clone()];
+            if reader.read_head(line).is_ok() && *plain_key(&line[reader.name.clone()]) == *measurement.as_bytes() {
+                return Some(range.start..framer.at());
+            }
+        }
+    })
 }
 
 /// A float, integer, unsigned integer or boolean that Telegraf's parser takes.
@@ -483,8 +484,8 @@ mod tests {
     }
 
     #[test]
-    fn lines_of_a_measurement_are_counted_as_they_are_read() {
-        let count = |text: &str| count_lines_of(text.as_bytes(), "internal_write");
+    fn lines_of_a_measurement_are_found_as_they_are_read() {
+        let count = |text: &str| lines_of(text.as_bytes(), "internal_write").count();
         assert_eq!(count("internal_write,output=a f=1 1\nm f=1\n  internal_write f=2\n"), 2);
         assert_eq!(count("m note=\"x\ninternal_write,output=a f=1 1\ny\" 1\nm f=1\n"), 0);
         assert_eq!(
@@ -492,6 +493,8 @@ mod tests {
             0
         );
         assert_eq!(count(""), 0);
+        let text = "m f=1\n internal_write f=1\nm f=2\ninternal_write f=2";
+        assert_eq!(lines_of(text.as_bytes(), "internal_write").collect::<Vec<_>>(), [6..26, 32..50]);
     }
 
     fn read(line: &str) -> Result<String> {

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use telegraf_algorithmia::{Metric, count_lines_of};
+use telegraf_algorithmia::{Metric, lines_of};
 
 use super::{Patience, log};
 
@@ -67,7 +67,18 @@ impl Reading {
 /// How many of these lines are gauges. They do not get into the buffer, since InfluxDB has no use for them: to count them
 /// would be to think that points have left it that are still there.
 pub fn gauges_in(lines: &[u8]) -> u64 {
-    count_lines_of(lines, GAUGES)
+    lines_of(lines, GAUGES).count() as u64
+}
+
+/// The lines that are no gauges.
+pub fn without_gauges(lines: &[u8]) -> Vec<u8> {
+    let (mut others, mut at) = (Vec::with_capacity(lines.len()), 0);
+    for gauge in lines_of(lines, GAUGES) {
+        others.extend_from_slice(&lines[at..gauge.start]);
+        at = gauge.end;
+    }
+    others.extend_from_slice(&lines[at..]);
+    others
 }
 
 pub struct Flow {

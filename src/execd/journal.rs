@@ -24,6 +24,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 
+use super::flow::without_gauges;
 use super::record::{RecordReader, write_head};
 use super::{Patience, log};
 use crate::platform;
@@ -392,7 +393,7 @@ impl Journal {
     }
 }
 
-/// Writes all lines of the journal in `folder` to `out`, oldest first.
+/// Writes all lines of the journal in `folder` to `out`, oldest first, but for the gauges, which say how full a buffer was then.
 pub fn replay(folder: &Path, out: &mut dyn Write) -> Result<()> {
     let found = segments(folder)?;
     if found.is_empty() {
@@ -403,7 +404,7 @@ pub fn replay(folder: &Path, out: &mut dyn Write) -> Result<()> {
         let path = segment_path(folder, number);
         let read = SegmentReader::open(&path, 0).and_then(|mut reader| {
             while reader.next(&mut lines)?.is_some() {
-                out.write_all(&lines)?;
+                out.write_all(&without_gauges(&lines))?;
             }
             Ok(())
         });
