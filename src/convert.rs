@@ -10,12 +10,13 @@ use crate::event::{Event, Observer, Reason};
 use crate::flat::{self, Flat, InString, Plain};
 use crate::json::Scalar;
 use crate::line_protocol::{cut, plain_key, unescape_string, write_string};
-use crate::metric::{Framer, Metric, MetricReader, Pair};
+use crate::metric::{Framer, FramerState, Metric, MetricReader, Pair};
 use crate::payload::{self, MAX_STRING, Payload, Rejection, Scratch};
 use crate::point::{Point, write_time};
 use crate::rejections::RejectionTimes;
 use crate::settings::{Input, Settings, SettingsError};
 use crate::split::{Lines, Piece, Splitter};
+use crate::standing::{Standing, Stands};
 use crate::timestamp::{self, Timestamp};
 use crate::trace::{self, Outcome, PointTime, Position, TimeOf, TimeSource, Tracer};
 
@@ -62,6 +63,8 @@ enum Format {
     Influx(Framer),
     Json(Splitter),
     JsonLines(Lines),
+    /// As the rest of a message, up to a line break; and then as at this place.
+    Rest(Place),
 }
 
 /// Where in its input a converter stands.
@@ -82,6 +85,8 @@ pub(crate) enum Place {
 
 /// What is kept of a text that is skipped.
 struct Oversize {
+    /// It is skipped because it is the rest of a text, and not because of its size.
+    is_rest: bool,
     head: Vec<u8>,
     /// The last bytes, which hold a metric's time.
     tail: Vec<u8>,
@@ -180,7 +185,54 @@ impl Converter {
             Format::JsonLines(_) => Place::Messages,
             Format::Json(splitter) if splitter.in_array() => Place::Array { line_start: splitter.at_line_start() },
             Format::Json(_) => Place::Values,
+            Format::Rest(place) => *place,
         }
+    }
+
+    /// Where it stands in the input before the bytes that are [pending](Converter::pending).
+    pub fn standing_before(&self) -> Standing {
+        Standing(match &self.format {
+            Format::Json(splitter) if splitter.in_empty_array() => Stands::Between(Place::Values),
+            _ => Stands::Between(self.place()),
+        })
+    }
+
+    /// Where it stands in the input behind all bytes that have come, but for so many that it has not looked at yet.
+    pub fn standing_behind(&self) -> (Standing, usize) {
+        let (stands, looked_at) = match &self.format {
+            Format::Undecided => (Stands::Between(Place::Start), 0),
+            Format::Influx(framer) => {
+                let state = framer.state();
+                let is_between = state == FramerState::LineStart;
+                (if is_between { Stands::Between(Place::Lines) } else { Stands::Within(state) }, framer.at())
+            }
+            Format::JsonLines(lines) if lines.at_line_start() => (Stands::Between(Place::Messages), lines.at()),
+            Format::Json(splitter) if splitter.is_between() => (Stands::Between(self.place()), splitter.at()),
+            Format::Json(_) => (Stands::Before(Place::Values), self.pending.len()),
+            Format::JsonLines(_) => (Stands::Before(Place::Messages), self.pending.len()),
+            Format::Rest(place) => (Stands::Before(*place), self.pending.len()),
+        };
+        (Standing(stands), self.pending.len() - looked_at)
+    }
+
+    /// Goes on in the midst of an input, where another converter stood. If it stood within a metric or message, the rest of that
+    /// becomes a rejection.
+    pub fn resume(&mut self, standing: Standing) {
+        match standing.0 {
+            Stands::Between(place) => return self.go_to(place),
+            Stands::Within(state) => {
+                self.abandon();
+                self.format = Format::Influx(Framer::within(state));
+                if state == FramerState::Comment {
+                    return;
+                }
+            }
+            Stands::Before(place) => {
+                self.abandon();
+                self.format = Format::Rest(place);
+            }
+        }
+        self.oversize = Some(Oversize { is_rest: true, ..Oversize::new(self.engine.position()) });
     }
 
     /// Whether all that has come is done with, so that what comes next depends on nothing but the place.
@@ -190,6 +242,7 @@ impl Converter {
             Format::Influx(framer) => framer.at_line_start(),
             Format::Json(splitter) => splitter.is_between(),
             Format::JsonLines(lines) => lines.at_line_start(),
+            Format::Rest(_) => false,
         };
         is_between && self.pending.is_empty() && self.oversize.is_none()
     }
@@ -252,7 +305,7 @@ impl Converter {
     pub fn break_off(&mut self, out: &mut Vec<u8>, observer: &mut dyn Observer) -> usize {
         let limits = self.engine.settings.limits;
         let complete = match &mut self.format {
-            Format::Undecided | Format::Influx(_) => None,
+            Format::Undecided | Format::Influx(_) | Format::Rest(_) => None,
             _ if self.oversize.is_some() => Some(self.pending.len()),
             // One that lacks nothing but its end is complete.
             Format::JsonLines(_) => {
@@ -304,10 +357,35 @@ impl Converter {
             Format::Influx(framer) => self.read_influx(framer, buffer, end_of_input, sink),
             Format::Json(splitter) => self.read_json(splitter, buffer, end_of_input, sink),
             Format::JsonLines(lines) => self.read_json_lines(lines, buffer, end_of_input, sink),
+            Format::Rest(place) => {
+                let done = self.skip_rest(buffer, end_of_input, sink);
+                self.engine.drained(buffer, done);
+                if self.oversize.is_none() {
+                    self.go_to(*place);
+                    return skipped + done + self.read(&buffer[done..], end_of_input, sink);
+                }
+                self.format = format;
+                return skipped + done;
+            }
         };
         self.format = format;
         self.engine.drained(buffer, done);
         skipped + done
+    }
+
+    /// Skips the rest of a message, up to its line break or the end of the input, and rejects it; how many bytes that are.
+    fn skip_rest(&mut self, buffer: &[u8], end_of_input: bool, sink: &mut Sink<'_>) -> usize {
+        let end = memchr(b'\n', buffer);
+        let Some(mut oversize) = self.oversize.take() else { return 0 };
+        let rest = &buffer[..end.unwrap_or(buffer.len())];
+        if end.is_some() || end_of_input {
+            self.engine.start_metric();
+            oversize.reject_message(rest, &mut self.engine, sink);
+        } else {
+            oversize.add(rest);
+            self.oversize = Some(oversize);
+        }
+        end.map_or(buffer.len(), |end| end + 1)
     }
 
     fn read_influx(&mut self, framer: &mut Framer, buffer: &[u8], end_of_input: bool, sink: &mut Sink<'_>) -> usize {
@@ -463,7 +541,7 @@ impl Oversize {
     const TAIL: usize = 32;
 
     fn new(position: Position) -> Self {
-        Oversize { head: Vec::new(), tail: Vec::new(), len: 0, hash: Xxh3Default::new(), position }
+        Oversize { is_rest: false, head: Vec::new(), tail: Vec::new(), len: 0, hash: Xxh3Default::new(), position }
     }
 
     fn add(&mut self, text: &[u8]) {
@@ -476,10 +554,20 @@ impl Oversize {
         self.hash.update(text);
     }
 
+    /// Why it is rejected: for `reason` where it is a rest, for its size otherwise.
+    fn rejection(&self, what: &str, reason: Reason, limit: usize) -> Rejection {
+        if self.is_rest {
+            let error =
+                format!("the start of the {what} is gone with a process that was killed; this is the rest of it");
+            return Rejection::new(reason, error);
+        }
+        too_large(what, self.len, limit)
+    }
+
     fn reject_message(mut self, rest: &[u8], engine: &mut Engine, sink: &mut Sink<'_>) {
         self.add(rest);
         engine.begin_at(self.position);
-        let rejection = too_large("message", self.len, engine.settings.limits.message);
+        let rejection = self.rejection("message", Reason::InvalidJson, engine.settings.limits.message);
         let text = if self.len == self.head.len() { trim(&self.head) } else { &self.head };
         engine.reject(&rejection, text, Some(self.hash.digest()), Origin::default(), sink);
     }
@@ -491,7 +579,7 @@ impl Oversize {
         let time = self.tail.rsplit(|byte| *byte == b'"').next().filter(|rest| rest.len() < self.tail.len());
         let time = time.and_then(|rest| MetricReader::read_time(rest, 0).ok()).flatten();
         let mut message = Vec::new();
-        let head = match engine.message_start(&self.head) {
+        let head = match engine.message_start(&self.head).filter(|_| !self.is_rest) {
             Some(start) => {
                 engine.take_tags(&self.head);
                 // The closing quote is not in it, so this unescapes all there is.
@@ -500,7 +588,7 @@ impl Oversize {
             }
             None => &self.head,
         };
-        let rejection = too_large("metric", self.len, engine.settings.limits.longest());
+        let rejection = self.rejection("metric", Reason::InvalidMetric, engine.settings.limits.longest());
         engine.reject(&rejection, head, Some(self.hash.digest()), Origin { time, ..Origin::default() }, sink);
     }
 }

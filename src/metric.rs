@@ -34,8 +34,10 @@ pub(crate) struct Framer {
     state: FramerState,
 }
 
-#[derive(Debug, Default, PartialEq)]
-enum FramerState {
+/// What a byte is part of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum FramerState {
+    /// The white space before a metric, if there is any.
     #[default]
     LineStart,
     Comment,
@@ -46,6 +48,16 @@ enum FramerState {
 }
 
 impl Framer {
+    /// For what is left of a metric.
+    pub fn within(state: FramerState) -> Self {
+        Framer { state, ..Framer::default() }
+    }
+
+    /// What the next byte is part of.
+    pub fn state(&self) -> FramerState {
+        self.state
+    }
+
     /// Where the metric begins that is not yet complete; what is before it is done with.
     pub fn start(&self) -> usize {
         self.start

@@ -144,6 +144,11 @@ impl Splitter {
         self.line_start
     }
 
+    /// Whether the value that is not yet complete is an array of values with none in it so far.
+    pub fn in_empty_array(&self) -> bool {
+        self.array && self.empty && !self.in_value()
+    }
+
     /// Whether nothing of what has been read says more of what comes than these two.
     pub fn is_between(&self) -> bool {
         !(self.in_value() || self.array && self.empty)

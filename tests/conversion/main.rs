@@ -6,4 +6,5 @@ mod extremes;
 mod framing;
 mod parallel;
 mod properties;
+mod resume;
 mod trace;

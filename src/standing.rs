@@ -1,0 +1,74 @@
+//! Where a converter stands in its input, so that another one can go on there: in a process that takes the place of one that was
+//! killed, say. It is written as a word.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::convert::Place;
+use crate::metric::FramerState;
+
+/// Where a converter stands in its input: how it reads it, and whether within a metric or message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing(pub(crate) Stands);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stands {
+    /// Between two metrics or messages.
+    Between(Place),
+    /// Within a line of line protocol.
+    Within(FramerState),
+    /// Within a message, or a value of a stream; and where when its line ends. An array is likely to end there too.
+    Before(Place),
+}
+
+/// All there are, and the words for them.
+const WORDS: [(&str, Stands); 13] = [
+    ("start", Stands::Between(Place::Start)),
+    ("influx", Stands::Between(Place::Lines)),
+    ("influx-name", Stands::Within(FramerState::NameAndTags)),
+    ("influx-fields", Stands::Within(FramerState::Fields)),
+    ("influx-value", Stands::Within(FramerState::Value)),
+    ("influx-string", Stands::Within(FramerState::String)),
+    ("influx-comment", Stands::Within(FramerState::Comment)),
+    ("json-lines", Stands::Between(Place::Messages)),
+    ("json-lines-within", Stands::Before(Place::Messages)),
+    ("json", Stands::Between(Place::Values)),
+    ("json-within", Stands::Before(Place::Values)),
+    ("json-array", Stands::Between(Place::Array { line_start: false })),
+    ("json-array-line", Stands::Between(Place::Array { line_start: true })),
+];
+
+impl Standing {
+    /// Whether a part of a metric or message has gone by, so that what comes first is the rest of it.
+    pub fn is_within(self) -> bool {
+        !matches!(self.0, Stands::Between(_))
+    }
+}
+
+/// At the start of an input.
+impl Default for Standing {
+    fn default() -> Self {
+        Standing(Stands::Between(Place::Start))
+    }
+}
+
+impl fmt::Display for Standing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = WORDS.iter().find(|(_, stands)| *stands == self.0).map(|(word, _)| *word);
+        f.write_str(word.unwrap_or("start"))
+    }
+}
+
+/// The text is none of the words that a standing is written as.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no converter stands at `{0}`")]
+pub struct StandingError(String);
+
+impl FromStr for Standing {
+    type Err = StandingError;
+
+    fn from_str(text: &str) -> Result<Self, StandingError> {
+        let found = WORDS.iter().find(|(word, _)| *word == text);
+        found.map(|(_, stands)| Standing(*stands)).ok_or_else(|| StandingError(text.to_owned()))
+    }
+}
