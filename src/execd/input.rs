@@ -31,6 +31,8 @@ pub enum Chunk<'a> {
     Bytes(&'a [u8]),
     /// There is nothing to read now.
     Empty,
+    /// Nobody will write any more. Behind what was read and not consumed may be more.
+    HungUp,
     /// The input has ended.
     End,
 }
@@ -70,25 +72,18 @@ impl Input {
                 Err(error) => Err(error),
             };
         };
-        loop {
-            let len = match copy.read(&self.file, &mut self.buffer) {
-                Err(error) if is_nothing(&error) => return Ok(Chunk::Empty),
-                len => len?,
-            };
-            if len > self.seen {
-                let seen = std::mem::replace(&mut self.seen, len);
-                return Ok(Chunk::Bytes(&self.buffer[seen..len]));
-            }
-            if len == 0 {
-                return Ok(Chunk::End);
-            }
-            if !platform::has_hung_up(&self.file)? {
-                return Ok(Chunk::Empty);
-            }
-            // Nobody will write any more; behind what was seen may be the end, or more than could be copied at once.
-            take(&mut self.file, self.seen, &mut self.buffer)?;
-            self.seen = 0;
+        let len = match copy.read(&self.file, &mut self.buffer) {
+            Err(error) if is_nothing(&error) => return Ok(Chunk::Empty),
+            len => len?,
+        };
+        if len > self.seen {
+            let seen = std::mem::replace(&mut self.seen, len);
+            return Ok(Chunk::Bytes(&self.buffer[seen..len]));
         }
+        if len == 0 {
+            return Ok(Chunk::End);
+        }
+        Ok(if platform::has_hung_up(&self.file)? { Chunk::HungUp } else { Chunk::Empty })
     }
 
     /// Makes a pipe hold `size` bytes, if it holds less.
@@ -100,16 +95,21 @@ impl Input {
         }
     }
 
+    /// What has been read and not consumed, but for the last `rest` bytes.
+    pub fn seen(&self, rest: usize) -> &[u8] {
+        &self.buffer[..self.seen.saturating_sub(rest)]
+    }
+
     /// Takes out of the pipe what has been read, but for the last `rest` bytes.
     pub fn consume(&mut self, rest: usize) -> io::Result<()> {
-        let rest = if self.has_room_behind(rest) { rest.min(self.seen) } else { 0 };
+        let rest = rest.min(self.seen);
         take(&mut self.file, self.seen - rest, &mut self.buffer)?;
         self.seen = rest;
         Ok(())
     }
 
     /// Whether a sender can write more while `rest` bytes stay in the pipe. Where there is little room left, makes more.
-    fn has_room_behind(&mut self, rest: usize) -> bool {
+    pub fn has_room_behind(&mut self, rest: usize) -> bool {
         // Each write may leave nearly half of a page unused.
         if rest <= self.buffer.len() / 4 {
             return true;

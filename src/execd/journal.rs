@@ -25,6 +25,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail};
 
 use super::flow::without_gauges;
+use super::handover::{Handover, Note};
 use super::record::{RecordReader, write_head};
 use super::{Patience, log};
 use crate::platform;
@@ -130,6 +131,16 @@ impl Journal {
             std::thread::sleep(Duration::from_millis(20));
         }
         Ok(journal)
+    }
+
+    /// The file for what is left to a worker that takes our place, and what was left to us. None where the folder cannot be used.
+    pub fn handover(&self, restarted: bool) -> Option<(Handover, Option<Note>)> {
+        self.lock.as_ref()?;
+        let path = self.settings.folder.join("handover");
+        let file = private().read(true).create(true).open(&path);
+        file.and_then(|file| Handover::new(file, &path, restarted))
+            .inspect_err(|error| log::write('W', format_args!("cannot use {}: {error}", path.display())))
+            .ok()
     }
 
     /// Tries to open the folder; who has it where another process does.

@@ -5,6 +5,7 @@
 //! throws away what it has not read.
 
 mod flow;
+mod handover;
 mod input;
 mod journal;
 pub mod log;
@@ -23,6 +24,7 @@ use anyhow::{Context, Result, bail};
 use telegraf_algorithmia::{Converter, Counts, Event, Observer, Parallel, Summary};
 
 use self::flow::{Flow, Reading};
+use self::handover::{Handover, Note};
 use self::input::{Chunk, Input};
 use self::journal::Journal;
 pub use self::journal::{Settings as JournalSettings, replay};
@@ -107,6 +109,10 @@ pub struct Stream {
     out: Vec<u8>,
     patience: Patience,
     has_journal: bool,
+    /// For the worker that may have to take our place.
+    handover: Option<Handover>,
+    /// From the worker before us.
+    note: Option<Note>,
     supervised: bool,
     /// How many convert a file.
     threads: usize,
@@ -249,6 +255,7 @@ impl Stream {
         let stdout = platform::file_of(io::stdout()).context("cannot use stdout")?;
         let has_journal = journal.is_some();
         let journal = journal.map(|settings| Journal::open(settings, patience)).transpose()?;
+        let (handover, note) = journal.as_ref().and_then(|journal| journal.handover(restarted)).unzip();
         let flow = flow_control.clone().map(|output| Flow::new(output, patience));
         let mut outlet = Outlet::new(stdout, journal, flow, patience);
         if restarted {
@@ -267,6 +274,8 @@ impl Stream {
             out: Vec::new(),
             patience,
             has_journal,
+            handover,
+            note: note.flatten(),
             supervised,
             // These look at each message when it comes.
             threads: if is_service { 1 } else { threads },
@@ -357,10 +366,15 @@ impl Stream {
                 Ok(Chunk::Empty)
             } else {
                 if !full {
-                    input.consume(self.converter.pending())?;
+                    self.consume(&mut input)?;
                 }
                 input.read()
             };
+            if let Some(note) = self.note.take() {
+                let standing = note.standing(if let Ok(Chunk::Bytes(bytes)) = &chunk { bytes } else { &[] });
+                self.converter.resume(standing);
+                self.handover.iter_mut().for_each(|handover| handover.begin(standing));
+            }
             match chunk {
                 Ok(Chunk::Bytes(bytes)) => {
                     let len = bytes.len();
@@ -384,6 +398,11 @@ impl Stream {
                     continue;
                 }
                 Ok(Chunk::Empty) => self.put()?,
+                Ok(Chunk::HungUp) => {
+                    self.put()?;
+                    self.consume_behind(&mut input, 0)?;
+                    continue;
+                }
                 Ok(Chunk::End) => break Ended::Input,
                 Err(error) => {
                     // What was read before is as good as ever.
@@ -426,6 +445,28 @@ impl Stream {
             }
         }
         self.end_input(ended, failure)
+    }
+
+    /// Takes out of the pipe what has been converted. The start of a metric that is not complete stays in it while there is room
+    /// for the rest.
+    fn consume(&mut self, input: &mut Input) -> Result<()> {
+        let pending = self.converter.pending();
+        if input.has_room_behind(pending) {
+            if let Some(handover) = &mut self.handover {
+                handover.note(self.converter.standing_before(), input.seen(pending));
+            }
+            return Ok(input.consume(pending)?);
+        }
+        let (_, not_looked_at) = self.converter.standing_behind();
+        self.consume_behind(input, not_looked_at)
+    }
+
+    /// Takes out of the pipe what has been read, but for the last `rest` bytes, even if that is within a metric.
+    fn consume_behind(&mut self, input: &mut Input, rest: usize) -> Result<()> {
+        if let Some(handover) = &mut self.handover {
+            handover.note(self.converter.standing_behind().0, input.seen(rest));
+        }
+        Ok(input.consume(rest)?)
     }
 
     /// Why to leave an input as it is, if there is a reason. A signal only sets `stop_at` where the input has a `quiet`.

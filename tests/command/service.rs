@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use influxdb_line_protocol::{FieldValue, parse_lines};
 use rustix::process::{Pid, Signal, kill_process};
+use telegraf_algorithmia::lines_of;
 
 use fixtures::command::{DIVISOR, IMPATIENT, LONG, at_once, command, exit_code, run, signal, spawn, text, wait_until};
 use fixtures::service::{
@@ -138,6 +139,46 @@ fn a_large_message_survives_a_worker_that_is_killed_while_it_comes() {
     }
     assert_eq!(service.end(), 0);
     check_points(service.output(), &expected);
+}
+
+#[test]
+fn the_rest_of_a_metric_whose_start_went_with_a_worker_is_one_rejection() {
+    // Each of them looks like a metric, a gauge or a message, were it not in a string.
+    const FORGED: [&str; 3] = [
+        "algorithmia,algorithm_name=forged x=1 1\n",
+        "internal_write,output=influxdb_v2 buffer_size=0i,buffer_limit=1000000i 1\n",
+        "{\"algorithm_name\":\"forged\",\"x\":2}\n",
+    ];
+    at_once(["auto", "influx"].into_iter().flat_map(|input| FORGED.map(|first| (input, first))), |(input, first)| {
+        let folder = Folder::temporary();
+        let mut service = Service::with_journal(&folder, &["--input", input, "--flow-control", IMPATIENT]);
+        // More than the half megabyte that stays in the pipe until the rest has come.
+        let start = format!("{{\"algorithm_name\":\"a\",\"note\":\"{}\n", "text ".repeat(140_000));
+        let large = metric(&format!("{start}{first}{}", FORGED.concat().repeat(10)), 1_613_780_514_867_231_593);
+        let (start, rest) = large.split_at(large.find('\n').unwrap() + 1);
+        let room = gauge(now(), 0, 100_000);
+        service.send(&(room.clone() + &messages(0..10)));
+        service.wait_for("the first ones are out", |service| service.points().len() == 10);
+        service.send(start);
+        let worker = service.worker();
+        service.wait_for("the start is read", |service| rustix::io::ioctl_fionread(service.stdin()).unwrap() == 0);
+        service.kill_worker(worker);
+        service.send(rest);
+        service.send(&messages(10..100));
+        assert_eq!(service.end(), 0);
+        let output = service.output();
+        let of = |measurement: &str| -> Vec<&str> {
+            lines_of(output.as_bytes(), measurement).map(|range| output[range].trim_end()).collect()
+        };
+        // The worker before had put out the first ten, which come again.
+        let mut points = of("algorithmia");
+        points.drain(..points.len() - 100);
+        assert!(points == converted(&messages(0..100)), "{input}, {first}: {points:?}");
+        let rejected = of("algorithmia_rejected");
+        assert_eq!(rejected.len(), 1, "{input}, {first}: {rejected:?}");
+        assert!(rejected[0].contains("this is the rest of it"), "{input}, {first}: {}", rejected[0]);
+        assert!(of("internal_write").iter().all(|gauge| *gauge == room.trim_end()), "{input}, {first}");
+    });
 }
 
 #[test]

@@ -1,0 +1,148 @@
+//! What a worker leaves to the one that takes its place, should it be killed: where in the input it stands. A large metric does
+//! not stay in the pipe until all of it has come; then the next worker begins within it, and has to know that.
+//!
+//! It is a line in a file of the journal's folder, written before bytes are taken out of the pipe, and only where there is
+//! something new in it:
+//!
+//! ```text
+//! influx influx-string 524288 1a2b3c4d5e6f7081
+//! ```
+//!
+//! That is where the converter stands before and behind these many bytes, and their hash. Should they still be in the pipe when
+//! the next worker looks, they have not been taken.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+
+use telegraf_algorithmia::Standing;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::log;
+
+/// The line has this length, so that one write makes one of another.
+const LENGTH: usize = 96;
+
+pub struct Handover {
+    file: File,
+    path: PathBuf,
+    /// Where the next worker would begin.
+    standing: Standing,
+}
+
+/// What the worker before has left.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Note {
+    before: Standing,
+    behind: Standing,
+    len: usize,
+    hash: u64,
+}
+
+impl Handover {
+    /// Takes over with `file`, which is at `path`: what the worker before has left there, or nothing if there was none.
+    pub fn new(mut file: File, path: &Path, restarted: bool) -> io::Result<(Self, Option<Note>)> {
+        let mut text = Vec::new();
+        if restarted {
+            Read::by_ref(&mut file).take(LENGTH as u64).read_to_end(&mut text)?;
+        } else {
+            file.set_len(0)?;
+        }
+        let note = std::str::from_utf8(&text).ok().and_then(Note::read);
+        Ok((Handover { file, path: path.to_owned(), standing: Standing::default() }, note))
+    }
+
+    /// This is where the input begins.
+    pub fn begin(&mut self, standing: Standing) {
+        self.standing = standing;
+    }
+
+    /// Before `bytes` are taken out of the pipe: whoever comes then stands here.
+    pub fn note(&mut self, behind: Standing, bytes: &[u8]) {
+        // Metrics of the usual size stay in the pipe until they are whole, so there is nothing new.
+        if bytes.is_empty() || behind == self.standing && !behind.is_within() {
+            return;
+        }
+        let note = Note { before: self.standing, behind, len: bytes.len(), hash: xxh3_64(bytes) };
+        self.standing = behind;
+        if let Err(error) = self.file.rewind().and_then(|()| self.file.write_all(note.text().as_bytes())) {
+            // An old note would be worse than none.
+            let _ = self.file.set_len(0);
+            let path = self.path.display();
+            log::write(
+                'W',
+                format_args!("cannot write {path}, so a kill now may cost the message that is coming: {error}"),
+            );
+        }
+    }
+}
+
+impl Note {
+    fn read(text: &str) -> Option<Self> {
+        let mut words = text.split_whitespace();
+        let mut word = || words.next();
+        let (before, behind) = (word()?.parse().ok()?, word()?.parse().ok()?);
+        Some(Note { before, behind, len: word()?.parse().ok()?, hash: u64::from_str_radix(word()?, 16).ok()? })
+    }
+
+    fn text(&self) -> String {
+        let Note { before, behind, len, hash } = self;
+        format!("{:<width$}\n", format!("{before} {behind} {len} {hash:016x}"), width = LENGTH - 1)
+    }
+
+    /// Where somebody stands who finds these bytes in the pipe.
+    pub fn standing(&self, bytes: &[u8]) -> Standing {
+        let not_taken = bytes.get(..self.len).is_some_and(|bytes| xxh3_64(bytes) == self.hash);
+        if not_taken { self.before } else { self.behind }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn standing(word: &str) -> Standing {
+        word.parse().unwrap()
+    }
+
+    #[test]
+    fn the_next_one_knows_where_it_begins_whether_or_not_the_bytes_were_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("handover");
+        let open = || File::options().read(true).write(true).create(true).truncate(false).open(&path).unwrap();
+        let (mut handover, note) = Handover::new(open(), &path, true).unwrap();
+        assert_eq!(note, None);
+        handover.note(standing("influx"), b"m f=1\n");
+        handover.note(standing("influx"), b"m f=2\n");
+        let note = Handover::new(open(), &path, true).unwrap().1.unwrap();
+        assert_eq!(note.standing(b"m f=1\nm f=2\n"), Standing::default());
+        assert_eq!(note.standing(b""), standing("influx"));
+
+        handover.note(standing("influx-string"), b"m f=\"a");
+        handover.note(standing("influx-string"), b"bbbb");
+        let note = Handover::new(open(), &path, true).unwrap().1.unwrap();
+        assert_eq!((note.standing(b"bbbbc"), note.standing(b"c\"\n")), (note.before, standing("influx-string")));
+        handover.note(standing("influx"), b"\"\n");
+        let (next, note) = Handover::new(open(), &path, true).unwrap();
+        assert_eq!(note.as_ref().unwrap().standing(b"\"\nm"), standing("influx-string"));
+        assert_eq!(note.unwrap().standing(b"m f=1\n"), standing("influx"));
+        drop(next);
+        assert_eq!(Handover::new(open(), &path, false).unwrap().1, None, "of another Telegraf");
+        assert_eq!(Handover::new(open(), &path, true).unwrap().1, None);
+    }
+
+    #[test]
+    fn what_is_no_note_is_none() {
+        for text in ["", "influx", "influx influx 5", "influx xml 5 00", "influx influx x 00", "\u{0}\u{0}"] {
+            assert_eq!(Note::read(text), None, "{text:?}");
+        }
+        let note = Note {
+            before: standing("json-array-line"),
+            behind: standing("json-lines-within"),
+            len: usize::MAX,
+            hash: u64::MAX,
+        };
+        assert_eq!(note.text().len(), LENGTH);
+        assert_eq!(Note::read(&note.text()), Some(note));
+    }
+}
