@@ -31,6 +31,9 @@ fn main() -> ExitCode {
 
 fn run() -> Result<ExitCode> {
     platform::outlive_size_limit().context("cannot listen for SIGXFSZ")?;
+    if platform::has_only_pipes() {
+        ignore_telegrafs_signals()?;
+    }
     match cli::parse() {
         Ok(Job::Convert(conversion)) => convert(*conversion),
         Ok(Job::Replay(folder)) => {
@@ -51,6 +54,10 @@ fn run() -> Result<ExitCode> {
             Ok(ExitCode::from(error.exit_code() as u8))
         }
     }
+}
+
+fn ignore_telegrafs_signals() -> Result<()> {
+    platform::ignore_telegrafs_signals().context("cannot listen for signals")
 }
 
 /// Prints what is wrong with the command line, or the help. The names of files may be in it.
@@ -79,8 +86,8 @@ fn convert(conversion: Conversion) -> Result<ExitCode> {
     if output == Output::Table {
         return show(converter, &inputs, summary, strict);
     }
-    if service.is_asked_for() || platform::has_only_pipes() {
-        platform::ignore_telegrafs_signals().context("cannot listen for signals")?;
+    if service.is_asked_for() {
+        ignore_telegrafs_signals()?;
     }
     if service.journal.is_some() && !service.supervised {
         let code = supervisor::run(&patience)?;

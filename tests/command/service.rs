@@ -1076,6 +1076,7 @@ fn a_command_line_that_is_wrong_is_told_to_telegraf_and_keeps_it_from_losing_mes
         assert!(line.starts_with("E! ") || line.starts_with("error: "), "{args:?}: {line}");
         let stdin = child.stdin.as_mut().unwrap();
         stdin.write_all(message(1).as_bytes()).unwrap();
+        signal(&child, Signal::HUP);
         assert!(stays(&mut child), "{args:?}");
         let unread = rustix::io::ioctl_fionread(child.stdin.as_ref().unwrap().as_fd()).unwrap();
         assert_eq!(unread, message(1).len() as u64, "{args:?}");
