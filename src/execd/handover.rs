@@ -5,11 +5,11 @@
 //! something new in it:
 //!
 //! ```text
-//! influx influx-string 524288 1a2b3c4d5e6f7081
+//! 4711 influx influx-string 524288 1a2b3c4d5e6f7081
 //! ```
 //!
-//! That is where the converter stands before and behind these many bytes, and their hash. Should they still be in the pipe when
-//! the next worker looks, they have not been taken.
+//! That is the process that starts the workers, where the converter stands before and behind these many bytes, and their hash.
+//! Should they still be in the pipe when the next worker looks, they have not been taken.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
@@ -19,6 +19,7 @@ use telegraf_algorithmia::Standing;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::log;
+use crate::platform;
 
 /// The line has this length, so that one write makes one of another.
 const LENGTH: usize = 96;
@@ -33,6 +34,7 @@ pub struct Handover {
 /// What the worker before has left.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Note {
+    supervisor: u32,
     before: Standing,
     behind: Standing,
     len: usize,
@@ -49,6 +51,7 @@ impl Handover {
             file.set_len(0)?;
         }
         let note = std::str::from_utf8(&text).ok().and_then(Note::read);
+        let note = note.filter(|note| note.supervisor == platform::parent_id());
         Ok((Handover { file, path: path.to_owned(), standing: Standing::default() }, note))
     }
 
@@ -63,7 +66,8 @@ impl Handover {
         if bytes.is_empty() || behind == self.standing && !behind.is_within() {
             return;
         }
-        let note = Note { before: self.standing, behind, len: bytes.len(), hash: xxh3_64(bytes) };
+        let supervisor = platform::parent_id();
+        let note = Note { supervisor, before: self.standing, behind, len: bytes.len(), hash: xxh3_64(bytes) };
         self.standing = behind;
         if let Err(error) = self.file.rewind().and_then(|()| self.file.write_all(note.text().as_bytes())) {
             // An old note would be worse than none.
@@ -81,13 +85,16 @@ impl Note {
     fn read(text: &str) -> Option<Self> {
         let mut words = text.split_whitespace();
         let mut word = || words.next();
+        let supervisor = word()?.parse().ok()?;
         let (before, behind) = (word()?.parse().ok()?, word()?.parse().ok()?);
-        Some(Note { before, behind, len: word()?.parse().ok()?, hash: u64::from_str_radix(word()?, 16).ok()? })
+        let (len, hash) = (word()?.parse().ok()?, u64::from_str_radix(word()?, 16).ok()?);
+        Some(Note { supervisor, before, behind, len, hash })
     }
 
     fn text(&self) -> String {
-        let Note { before, behind, len, hash } = self;
-        format!("{:<width$}\n", format!("{before} {behind} {len} {hash:016x}"), width = LENGTH - 1)
+        let Note { supervisor, before, behind, len, hash } = self;
+        let words = format!("{supervisor} {before} {behind} {len} {hash:016x}");
+        format!("{words:<width$}\n", width = LENGTH - 1)
     }
 
     /// Where somebody stands who finds these bytes in the pipe.
@@ -127,16 +134,23 @@ mod tests {
         assert_eq!(note.as_ref().unwrap().standing(b"\"\nm"), standing("influx-string"));
         assert_eq!(note.unwrap().standing(b"m f=1\n"), standing("influx"));
         drop(next);
-        assert_eq!(Handover::new(open(), &path, false).unwrap().1, None, "of another Telegraf");
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, text.replace(&platform::parent_id().to_string(), "1")).unwrap();
+        assert_eq!(Handover::new(open(), &path, true).unwrap().1, None, "of another supervisor");
+        std::fs::write(&path, text).unwrap();
+        assert_eq!(Handover::new(open(), &path, false).unwrap().1, None, "there was no worker");
         assert_eq!(Handover::new(open(), &path, true).unwrap().1, None);
     }
 
     #[test]
     fn what_is_no_note_is_none() {
-        for text in ["", "influx", "influx influx 5", "influx xml 5 00", "influx influx x 00", "\u{0}\u{0}"] {
+        for text in
+            ["", "1", "1 influx influx 5", "1 influx xml 5 00", "1 influx influx x 00", "influx influx 5 00", "\u{0}"]
+        {
             assert_eq!(Note::read(text), None, "{text:?}");
         }
         let note = Note {
+            supervisor: u32::MAX,
             before: standing("json-array-line"),
             behind: standing("json-lines-within"),
             len: usize::MAX,

@@ -68,6 +68,10 @@ impl ChildSignals {
     }
 }
 
+pub fn parent_id() -> u32 {
+    0
+}
+
 pub fn ask_to_end(_: &Child) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
