@@ -558,7 +558,7 @@ impl Oversize {
     fn rejection(&self, what: &str, reason: Reason, limit: usize) -> Rejection {
         if self.is_rest {
             let error =
-                format!("the start of the {what} is gone with a process that was killed; this is the rest of it");
+                format!("the start of the {what} was lost when a process was killed; this is the rest of it");
             return Rejection::new(reason, error);
         }
         too_large(what, self.len, limit)

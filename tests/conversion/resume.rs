@@ -31,7 +31,7 @@ fn convert(text: &[u8], options: &Options) -> Vec<Line> {
 
 /// The lines of an output but for rejections of what was left of a message, and how many of these there are.
 fn without_rests(output: &[u8]) -> (Vec<Line>, usize) {
-    const REST: &str = "is gone with a process that was killed; this is the rest of it";
+    const REST: &str = "was lost when a process was killed; this is the rest of it";
     let lines = lines::split(output).expect("line protocol").into_iter();
     let lines = lines.map(|line| std::str::from_utf8(line).expect("UTF-8"));
     let (rests, others): (Vec<&str>, Vec<&str>) = lines.partition(|line| line.contains(REST));
