@@ -557,8 +557,7 @@ impl Oversize {
     /// Why it is rejected: for `reason` where it is a rest, for its size otherwise.
     fn rejection(&self, what: &str, reason: Reason, limit: usize) -> Rejection {
         if self.is_rest {
-            let error =
-                format!("the start of the {what} was lost when a process was killed; this is the rest of it");
+            let error = format!("the start of the {what} was lost when a process was killed; this is the rest of it");
             return Rejection::new(reason, error);
         }
         too_large(what, self.len, limit)

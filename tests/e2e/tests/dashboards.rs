@@ -176,16 +176,18 @@ fn check_at(influxdb: &Influxdb, moments: &[i64]) -> Result<Vec<Row>> {
         for moment in moments {
             influxdb.post_json(&runs, &json!({"scheduledFor": tick(*moment)?.to_string()}))?;
         }
-        // None of them may be on its way when statuses are read: those of the clock, either.
-        wait_for("the runs of a check", LONG, || {
+        let all_done = || {
             let all = influxdb.get(&runs)?;
             let all = all["runs"].as_array().context("there is no list of runs")?;
             ensure!(all.iter().all(|run| run["status"] != "failed"), "{} failed: {all:?}", check["name"]);
             let done = all.iter().filter(|run| run["status"] == "success").count();
             Ok((done == all.len() && done >= moments.len()).then_some(()))
-        })?;
+        };
+        wait_for("the runs of a check", LONG, all_done)?;
         let stop = influxdb.cli(["task", "update", "--id", task, "--status", "inactive"])?.output()?;
         ensure!(stop.status.success(), "{}", String::from_utf8_lossy(&stop.stderr));
+        // The clock may have begun one just before. It has to be done when statuses are read.
+        wait_for("the last run of a check", LONG, all_done)?;
     }
     influxdb.query(
         "from(bucket: \"_monitoring\") |> range(start: -30d)
