@@ -313,7 +313,7 @@ impl Influxdb {
     }
 
     fn wait_until_healthy(&self) -> Result<()> {
-        self.process.wait_until_ready(Duration::from_secs(60), || {
+        self.process.wait_until_ready(Duration::from_secs(180), || {
             let response = self.http.get(format!("{}/health", self.url)).call()?;
             succeed(response).map(drop)
         })

@@ -23,7 +23,7 @@ use crate::install::{java, kafka_libs, kcat_binary};
 use crate::process::{Process, free_port, on_free_ports};
 
 /// How long Kafka may take to start or to answer a request.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// What one request to produce may hold: well below the 1 MiB that Kafka takes.
 const BATCH_BYTES: usize = 512 * 1024;
