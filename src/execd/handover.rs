@@ -19,7 +19,7 @@ use telegraf_algorithmia::Standing;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::log;
-use crate::platform;
+use crate::platform::{self, Call, call};
 
 /// The line has this length, so that one write makes one of another.
 const LENGTH: usize = 96;
@@ -46,9 +46,9 @@ impl Handover {
     pub fn new(mut file: File, path: &Path, restarted: bool) -> io::Result<(Self, Option<Note>)> {
         let mut text = Vec::new();
         if restarted {
-            Read::by_ref(&mut file).take(LENGTH as u64).read_to_end(&mut text)?;
+            call(Call::Read, || Read::by_ref(&mut file).take(LENGTH as u64).read_to_end(&mut text))?;
         } else {
-            file.set_len(0)?;
+            call(Call::Truncate, || file.set_len(0))?;
         }
         let note = std::str::from_utf8(&text).ok().and_then(Note::read);
         let note = note.filter(|note| note.supervisor == platform::parent_id());
@@ -69,9 +69,11 @@ impl Handover {
         let supervisor = platform::parent_id();
         let note = Note { supervisor, before: self.standing, behind, len: bytes.len(), hash: xxh3_64(bytes) };
         self.standing = behind;
-        if let Err(error) = self.file.rewind().and_then(|()| self.file.write_all(note.text().as_bytes())) {
+        let text = note.text();
+        let written = call(Call::Write, || self.file.rewind().and_then(|()| self.file.write_all(text.as_bytes())));
+        if let Err(error) = written {
             // An old note would be worse than none.
-            let _ = self.file.set_len(0);
+            let _ = call(Call::Truncate, || self.file.set_len(0));
             let path = self.path.display();
             log::write(
                 'W',

@@ -17,18 +17,19 @@
 
 use std::cmp::Ordering;
 use std::collections::VecDeque;
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, IoSlice, Read, Seek, SeekFrom, Write};
+use std::fs::File;
+use std::io::{self, IoSlice, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 
 use super::flow::without_gauges;
+use super::folder::{self, Folder, Holder};
 use super::handover::{Handover, Note};
 use super::record::{RecordReader, write_head};
 use super::{Patience, log};
-use crate::platform;
+use crate::platform::{self, Call, call};
 
 /// What is kept, and where.
 #[derive(Clone, Debug)]
@@ -46,11 +47,14 @@ pub struct Settings {
 /// always a whole segment.
 const SHARE: u32 = 16;
 
+/// A segment that an error of the disk keeps from being read is tried so many times. Lines that come after it wait meanwhile.
+const TRIES: u32 = 6;
+
 pub struct Journal {
     settings: Settings,
     patience: Patience,
-    /// None as long as the folder cannot be used.
-    lock: Option<File>,
+    /// None as long as the folder could not be used.
+    folder: Option<Folder>,
     /// In the order of their numbers. Those from an earlier life, too.
     segments: VecDeque<Segment>,
     /// The last segment, if it can still be appended to.
@@ -63,6 +67,8 @@ pub struct Journal {
     /// The segment of the lines that went out last, or are about to.
     latest: u64,
     retry_at: Option<Instant>,
+    /// When to try again to read what waits, and how often that has failed.
+    reread: Option<(Instant, u32)>,
     written: u64,
     head: String,
 }
@@ -95,7 +101,7 @@ impl Journal {
         let mut journal = Journal {
             settings,
             patience,
-            lock: None,
+            folder: None,
             segments: VecDeque::new(),
             active: None,
             next_number: 1,
@@ -103,15 +109,24 @@ impl Journal {
             cursor: None,
             latest: 0,
             retry_at: None,
+            reread: None,
             written: 0,
             head: String::new(),
         };
         let started = Instant::now();
         let mut told: Option<Instant> = None;
-        while let Some(holder) = journal.use_folder() {
+        loop {
+            let holder = match journal.use_folder() {
+                Ok(None) => break,
+                Ok(Some(holder)) => holder,
+                Err(error) => {
+                    journal.fail(&error);
+                    break;
+                }
+            };
             if started.elapsed() >= patience.lock {
                 let error = anyhow!(
-                    "the journal {folder} is in use by the process {holder}: give each telegraf-algorithmia a folder of \
+                    "the journal {folder} is in use by {holder}: give each telegraf-algorithmia a folder of \
                      its own",
                     folder = journal.settings.folder.display(),
                 );
@@ -135,60 +150,29 @@ impl Journal {
 
     /// The file for what is left to a worker that takes our place, and what was left to us. None where the folder cannot be used.
     pub fn handover(&self, restarted: bool) -> Option<(Handover, Option<Note>)> {
-        self.lock.as_ref()?;
-        let path = self.settings.folder.join("handover");
-        let file = private().read(true).create(true).open(&path);
-        file.and_then(|file| Handover::new(file, &path, restarted))
-            .inspect_err(|error| log::write('W', format_args!("cannot use {}: {error}", path.display())))
-            .ok()
+        let folder = self.folder.as_ref().filter(|folder| folder.has_lock())?;
+        let path = folder.path().join(folder::HANDOVER);
+        let opened = folder.handover().and_then(|file| Handover::new(file, &path, restarted));
+        opened.inspect_err(|error| log::write('W', format_args!("cannot use {}: {error}", path.display()))).ok()
     }
 
-    /// Tries to open the folder; who has it where another process does.
-    fn use_folder(&mut self) -> Option<String> {
-        match self.lock_folder() {
-            Ok(Err(holder)) => return Some(holder),
-            Ok(Ok(lock)) => match segments(&self.settings.folder) {
-                Ok(found) => {
-                    self.lock = Some(lock);
-                    // A process was killed, or the power cut, before anything was in them.
-                    let (empty, found): (Vec<_>, Vec<_>) = found.into_iter().partition(|(_, bytes)| *bytes == 0);
-                    for (number, _) in empty {
-                        let _ = std::fs::remove_file(segment_path(&self.settings.folder, number));
-                    }
-                    self.next_number = found.last().map_or(1, |(number, _)| number + 1);
-                    self.first_own = self.next_number;
-                    self.cursor = found.first().map(|(number, _)| Cursor { segment: *number, offset: 0, reader: None });
-                    self.segments =
-                        found.into_iter().map(|(number, bytes)| Segment { number, bytes, emitted: None }).collect();
-                }
-                Err(error) => self.fail(&error),
-            },
-            Err(error) => self.fail(&error),
+    /// Takes the folder, and all that is in it to go out; who has it where another process does.
+    fn use_folder(&mut self) -> Result<Option<Holder>> {
+        let folder = match Folder::take(&self.settings.folder)? {
+            Ok(folder) => folder,
+            Err(holder) => return Ok(Some(holder)),
+        };
+        // A process was killed, or the power cut, before anything was in them.
+        let (empty, found): (Vec<_>, Vec<_>) = folder.segments()?.into_iter().partition(|(_, bytes)| *bytes == 0);
+        for (number, _) in empty {
+            let _ = folder.remove(number);
         }
-        None
-    }
-
-    fn lock_folder(&self) -> Result<Result<File, String>> {
-        let folder = &self.settings.folder;
-        platform::private_folder(DirBuilder::new().recursive(true))
-            .create(folder)
-            .with_context(|| format!("cannot make the folder {}", folder.display()))?;
-        let path = folder.join("lock");
-        let cannot_open = || format!("cannot open {}", path.display());
-        let mut lock = private().read(true).create(true).open(&path).with_context(cannot_open)?;
-        match lock.try_lock() {
-            Ok(()) => {
-                lock.set_len(0)?;
-                write!(lock, "{}", std::process::id())?;
-                Ok(Ok(lock))
-            }
-            Err(TryLockError::WouldBlock) => {
-                let mut holder = String::new();
-                lock.read_to_string(&mut holder)?;
-                Ok(Err(holder))
-            }
-            Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
-        }
+        self.next_number = found.last().map_or(1, |(number, _)| number.saturating_add(1));
+        self.first_own = self.next_number;
+        self.cursor = found.first().map(|(number, _)| Cursor { segment: *number, offset: 0, reader: None });
+        self.segments = found.into_iter().map(|(number, bytes)| Segment { number, bytes, emitted: None }).collect();
+        (self.folder, self.reread) = (Some(folder), None);
+        Ok(None)
     }
 
     /// The journal cannot be written: says so, and leaves it alone for a while.
@@ -203,30 +187,18 @@ impl Journal {
         );
         self.active = None;
         self.retry_at = Some(Instant::now() + self.patience.retry);
-        if !self.settings.folder.join("lock").exists() {
-            // Somebody has deleted the folder. The next try makes another one.
-            (self.lock, self.cursor) = (None, None);
-            self.segments.clear();
-        }
     }
 
     /// Appends lines to the journal, and says whether they are in it now. They wait for [`Journal::next`], unless they
     /// are about to go out: then nothing may be waiting.
     pub fn append(&mut self, lines: &[u8], count: u64, waits: bool) -> bool {
-        let is_again = self.retry_at.is_some();
-        if let Some(retry_at) = self.retry_at {
-            if Instant::now() < retry_at {
-                return false;
-            }
-            self.retry_at = None;
-            if self.lock.is_none() {
-                if let Some(holder) = self.use_folder() {
-                    self.fail(&anyhow::anyhow!("the process {holder} has come to use the folder"));
-                }
-                if self.retry_at.is_some() {
-                    return false;
-                }
-            }
+        if self.retry_at.is_some_and(|retry_at| Instant::now() < retry_at) {
+            return false;
+        }
+        let is_again = self.retry_at.take().is_some();
+        if let Err(error) = self.close_full_segment() {
+            self.fail(&error);
+            return false;
         }
         let waited = self.waits();
         match self.write(lines, count) {
@@ -250,38 +222,58 @@ impl Journal {
         }
     }
 
+    /// Where the next record takes a new segment, sees to it that the folder is ours.
+    fn close_full_segment(&mut self) -> Result<()> {
+        let bytes = self.segments.back().map_or(0, |segment| segment.bytes);
+        let Settings { size, window, .. } = self.settings;
+        let has_room = |active: &Active| bytes < size / u64::from(SHARE) && active.since.elapsed() < window / SHARE;
+        if self.active.as_ref().is_some_and(has_room) {
+            return Ok(());
+        }
+        self.active = None;
+        let is_ours = self.folder.as_mut().map(Folder::is_ours).transpose()?.unwrap_or(false);
+        if !is_ours && let Some(holder) = self.use_folder()? {
+            bail!("{holder} has come to use the folder");
+        }
+        Ok(())
+    }
+
     /// Writes a record; the segment it is in, where it begins there, and its length.
     fn write(&mut self, lines: &[u8], count: u64) -> Result<(u64, u64, u64)> {
-        let settings = &self.settings;
-        let full = |active: &Active, bytes: u64| {
-            bytes >= settings.size / u64::from(SHARE) || active.since.elapsed() >= settings.window / SHARE
-        };
-        let bytes = self.segments.back().map_or(0, |segment| segment.bytes);
-        if self.active.as_ref().is_none_or(|active| full(active, bytes)) {
-            self.active = None;
-            let path = segment_path(&settings.folder, self.next_number);
-            let open = private().create_new(true).open(&path);
-            let file = open.with_context(|| format!("cannot make {}", path.display()))?;
-            self.active = Some(Active { file, since: Instant::now() });
-            self.segments.push_back(Segment { number: self.next_number, bytes: 0, emitted: None });
-            self.next_number += 1;
+        let Some(folder) = &self.folder else { bail!("there is no folder to write to") };
+        while self.active.is_none() {
+            let number = self.next_number;
+            self.next_number = number.checked_add(1).context("no number is left for another segment")?;
+            match folder.make(number) {
+                Ok(file) => {
+                    self.active = Some(Active { file, since: Instant::now() });
+                    self.segments.push_back(Segment { number, bytes: 0, emitted: None });
+                }
+                // An older version, or somebody, has put something there.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => {
+                    return Err(error).with_context(|| format!("cannot make {}", folder.path_of(number).display()));
+                }
+            }
         }
         let (Some(active), Some(segment)) = (&mut self.active, self.segments.back_mut()) else {
             bail!("there is no segment to write to");
         };
         write_head(&mut self.head, lines, count, segment.bytes);
         let written = write_both(&mut active.file, self.head.as_bytes(), lines);
-        let written = written.and_then(|()| if settings.sync { sync(settings, &active.file, segment) } else { Ok(()) });
+        let is_new = segment.bytes == 0;
+        let written =
+            written.and_then(|()| if self.settings.sync { sync(folder, &active.file, is_new) } else { Ok(()) });
         if let Err(error) = written {
-            let path = segment_path(&settings.folder, segment.number);
+            let number = segment.number;
             // What is torn would be skipped, but a full disk is glad of the room.
-            if segment.bytes > 0 {
-                let _ = active.file.set_len(segment.bytes);
-            } else {
-                let _ = std::fs::remove_file(&path);
+            if is_new {
+                let _ = folder.remove(number);
                 self.segments.pop_back();
+            } else {
+                let _ = call(Call::Truncate, || active.file.set_len(segment.bytes));
             }
-            return Err(error).with_context(|| format!("cannot write {}", path.display()));
+            return Err(error).with_context(|| format!("cannot write {}", folder.path_of(number).display()));
         }
         let offset = segment.bytes;
         let bytes = (self.head.len() + lines.len()) as u64;
@@ -306,9 +298,11 @@ impl Journal {
         (cursor.segment, cursor.offset) < (last.number, last.bytes)
     }
 
-    /// How long until something may have to be deleted. None where there is nothing.
+    /// How long until something may have to be deleted, or to be read again. None where there is nothing.
     pub fn due(&self) -> Option<Duration> {
-        (!self.segments.is_empty()).then(|| self.settings.window / SHARE)
+        let reread = self.reread.map(|(when, _)| when.saturating_duration_since(Instant::now()));
+        let tidy = (!self.segments.is_empty()).then(|| self.settings.window / SHARE);
+        reread.into_iter().chain(tidy).min()
     }
 
     /// Whether the lines that [`Journal::next`] gave last are from an earlier life.
@@ -326,45 +320,78 @@ impl Journal {
         self.segments.iter().map(|segment| segment.bytes).sum()
     }
 
-    /// Replaces `lines` by those of the first record that waits; how many they are. None where none waits any more.
+    /// Replaces `lines` by those of the first record that waits; how many they are. None where none waits any more, or it cannot
+    /// be read for now.
     pub fn next(&mut self, lines: &mut Vec<u8>) -> Option<u64> {
+        if self.reread.is_some_and(|(when, _)| Instant::now() < when) {
+            return None;
+        }
         loop {
-            let cursor = self.cursor.as_mut()?;
-            let path = segment_path(&self.settings.folder, cursor.segment);
+            let (folder, cursor) = (self.folder.as_ref()?, self.cursor.as_mut()?);
             let record = match &mut cursor.reader {
                 Some(reader) => reader.next(lines),
-                None => SegmentReader::open(&path, cursor.offset)
+                None => SegmentReader::open(folder, cursor.segment, cursor.offset)
                     .and_then(|reader| cursor.reader.insert(reader).next(lines)),
             };
             cursor.offset = cursor.reader.as_ref().map_or(cursor.offset, |reader| reader.records.offset());
             self.latest = cursor.segment;
+            let done = cursor.segment;
             match record {
-                Ok(Some(count)) => return Some(count),
-                Ok(None) => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    log::write('E', format_args!("{} is gone, and what it held", path.display()));
+                Ok(Some(count)) => {
+                    self.reread = None;
+                    return Some(count);
+                }
+                // This one has nothing that would have to go out.
+                Ok(None) => {
+                    if let Some(segment) = self.segments.iter_mut().find(|segment| segment.number == done) {
+                        segment.emitted.get_or_insert((Instant::now(), 0));
+                    }
                 }
                 Err(error) => {
-                    // It may be whole, and readable for somebody else; so it is not to be deleted with the others.
-                    let aside = path.with_extension("unread");
-                    let _ = std::fs::rename(&path, &aside);
-                    let (path, aside) = (path.display(), aside.display());
-                    log::write(
-                        'E',
-                        format_args!(
-                            "cannot read {path}: {error}; it is kept as {aside}: give it its name again when it can be read"
-                        ),
-                    );
+                    if !self.give_up(&error) {
+                        return None;
+                    }
+                    self.segments.retain(|segment| segment.number != done);
                 }
             }
-            // On to the next segment; this one has nothing that would have to go out.
-            let done = cursor.segment;
-            if let Some(segment) = self.segments.iter_mut().find(|segment| segment.number == done) {
-                segment.emitted.get_or_insert((Instant::now(), 0));
-            }
+            self.reread = None;
             let next = self.segments.iter().find(|segment| segment.number > done);
             self.cursor = next.map(|next| Cursor { segment: next.number, offset: 0, reader: None });
         }
+    }
+
+    /// What becomes of the segment at the cursor, which cannot be read: whether to go on without it, for as long as this process
+    /// lives. It may be whole, and readable for somebody else; so it is not to be deleted with the others.
+    fn give_up(&mut self, error: &io::Error) -> bool {
+        let (Some(folder), Some(cursor)) = (&self.folder, &mut self.cursor) else { return true };
+        let path = folder.path_of(cursor.segment);
+        let path = path.display();
+        if error.kind() == io::ErrorKind::NotFound {
+            log::write('E', format_args!("{path} is gone, and what it held"));
+            return true;
+        }
+        let tries = self.reread.map_or(0, |(_, tries)| tries) + 1;
+        if platform::is_shortage(error) || platform::is_of_disk(error) && tries < TRIES {
+            cursor.reader = None;
+            self.reread = Some((Instant::now() + self.patience.retry, tries));
+            let again = self.patience.retry.as_secs_f64();
+            log::write(
+                'E',
+                format_args!("cannot read {path}: {error}; lines wait, and it is tried again after {again} s"),
+            );
+            return false;
+        }
+        match folder.set_aside(cursor.segment) {
+            Ok(aside) => log::write(
+                'E',
+                format_args!(
+                    "cannot read {path}: {error}; it is kept as {}: give it its name again when it can be read",
+                    aside.display()
+                ),
+            ),
+            Err(_) => log::write('E', format_args!("cannot read {path}: {error}; it is tried again at the next start")),
+        }
+        true
     }
 
     /// Takes notice that the lines last appended, or last given by [`Journal::next`], have gone out; with them, this process
@@ -379,6 +406,8 @@ impl Journal {
     /// Deletes what is not needed any more: what is too old or too much, and not in Telegraf's buffer. `stored` says how many of
     /// the lines that this process has put out are known to have left that; without it, nothing is known to be there.
     pub fn tidy(&mut self, stored: Option<u64>) {
+        // Another process decides about what is in a folder that is its own.
+        let Some(folder) = self.folder.as_ref().filter(|folder| folder.has_lock()) else { return };
         let mut bytes = self.bytes();
         while let Some(first) = self.segments.front() {
             let out = !self.waits() || self.cursor.as_ref().is_some_and(|cursor| first.number < cursor.segment);
@@ -392,11 +421,10 @@ impl Journal {
             if is_last {
                 self.active = None;
             }
-            let path = segment_path(&self.settings.folder, first.number);
-            if let Err(error) = std::fs::remove_file(&path)
+            if let Err(error) = folder.remove(first.number)
                 && error.kind() != io::ErrorKind::NotFound
             {
-                log::write('W', format_args!("cannot delete {}: {error}", path.display()));
+                log::write('W', format_args!("cannot delete {}: {error}", folder.path_of(first.number).display()));
             }
             bytes -= first.bytes;
             self.segments.pop_front();
@@ -406,14 +434,14 @@ impl Journal {
 
 /// Writes all lines of the journal in `folder` to `out`, oldest first, but for the gauges, which say how full a buffer was then.
 pub fn replay(folder: &Path, out: &mut dyn Write) -> Result<()> {
-    let found = segments(folder)?;
+    let folder = Folder::to_copy(folder)?;
+    let found = folder.segments()?;
     if found.is_empty() {
-        log::write('W', format_args!("there is no journal in {}, or nothing in it", folder.display()));
+        log::write('W', format_args!("there is no journal in {}, or nothing in it", folder.path().display()));
     }
     let mut lines = Vec::new();
     for (number, _) in found {
-        let path = segment_path(folder, number);
-        let read = SegmentReader::open(&path, 0).and_then(|mut reader| {
+        let read = SegmentReader::open(&folder, number, 0).and_then(|mut reader| {
             while reader.next(&mut lines)?.is_some() {
                 out.write_all(&without_gauges(&lines))?;
             }
@@ -422,50 +450,22 @@ pub fn replay(folder: &Path, out: &mut dyn Write) -> Result<()> {
         match read {
             // A process that writes the journal may just have deleted it.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            read => read.with_context(|| format!("cannot copy {}", path.display()))?,
+            read => read.with_context(|| format!("cannot copy {}", folder.path_of(number).display()))?,
         }
     }
     out.flush().context("cannot write to stdout")
 }
 
-/// The segments' numbers and sizes.
-fn segments(folder: &Path) -> Result<Vec<(u64, u64)>> {
-    let cannot_read = || format!("cannot read the folder {}", folder.display());
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).with_context(cannot_read)? {
-        let entry = entry.with_context(cannot_read)?;
-        let name = entry.file_name();
-        let number = name.to_str().and_then(|name| name.strip_suffix(".lp")).filter(|number| number.len() == 20);
-        if let Some(number) = number.and_then(|number| number.parse().ok()) {
-            found.push((number, entry.metadata().with_context(cannot_read)?.len()));
-        }
-    }
-    found.sort_unstable();
-    Ok(found)
-}
-
-fn segment_path(folder: &Path, number: u64) -> PathBuf {
-    folder.join(format!("{number:020}.lp"))
-}
-
-/// Files for their owner alone: payloads may hold what others should not read.
-fn private() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    platform::private_file(options.write(true));
-    options
-}
-
 /// Reads the records of one segment, and logs what is damaged.
 struct SegmentReader {
-    records: RecordReader<File>,
+    records: RecordReader<folder::Segment>,
     path: PathBuf,
 }
 
 impl SegmentReader {
-    fn open(path: &Path, offset: u64) -> io::Result<Self> {
-        let mut file = File::open(path)?;
-        file.seek(SeekFrom::Start(offset))?;
-        Ok(SegmentReader { records: RecordReader::new(file, offset), path: path.to_owned() })
+    fn open(folder: &Folder, number: u64, offset: u64) -> io::Result<Self> {
+        let segment = folder.read(number, offset)?;
+        Ok(SegmentReader { records: RecordReader::new(segment, offset), path: folder.path_of(number) })
     }
 
     /// See [`RecordReader::next`].
@@ -479,21 +479,25 @@ impl SegmentReader {
     }
 }
 
-/// Waits until what was appended to the segment is on the disk.
-fn sync(settings: &Settings, file: &File, segment: &Segment) -> io::Result<()> {
-    if segment.bytes == 0 {
+/// Waits until what was appended to a segment is on the disk.
+fn sync(folder: &Folder, file: &File, is_new: bool) -> io::Result<()> {
+    if is_new {
         // A new file is in its folder only when the folder is on the disk.
-        File::open(&settings.folder)?.sync_all()?;
+        folder.sync()?;
     }
-    file.sync_data()
+    call(Call::Sync, || file.sync_data())
 }
 
 fn write_both(file: &mut File, head: &[u8], lines: &[u8]) -> io::Result<()> {
-    let written = file.write_vectored(&[IoSlice::new(head), IoSlice::new(lines)])?;
-    if written < head.len() {
-        file.write_all(&head[written..])?;
+    let mut both = &mut [IoSlice::new(head), IoSlice::new(lines)][..];
+    IoSlice::advance_slices(&mut both, 0);
+    while !both.is_empty() {
+        match call(Call::Write, || file.write_vectored(both))? {
+            0 => return Err(io::ErrorKind::WriteZero.into()),
+            len => IoSlice::advance_slices(&mut both, len),
+        }
     }
-    file.write_all(&lines[written.saturating_sub(head.len())..])
+    Ok(())
 }
 
 #[cfg(test)]
@@ -524,9 +528,15 @@ mod tests {
         std::iter::from_fn(&mut next).collect()
     }
 
+    fn segment_path(folder: &Path, number: u64) -> PathBuf {
+        folder.join(format!("{number:020}.lp"))
+    }
+
     fn files(journal: &Journal) -> Vec<PathBuf> {
-        let folder = &journal.settings.folder;
-        segments(folder).unwrap().into_iter().map(|(number, _)| segment_path(folder, number)).collect()
+        let entries = fs::read_dir(&journal.settings.folder).unwrap().map(|entry| entry.unwrap().path());
+        let mut files: Vec<_> = entries.filter(|path| path.extension().is_some_and(|end| end == "lp")).collect();
+        files.sort_unstable();
+        files
     }
 
     /// Records with all that a line may hold, even what looks like the start of a record.
@@ -591,6 +601,19 @@ mod tests {
         assert!(!journal.waits());
         assert!(journal.append(b"f f=1 1\n", 1, true));
         assert_eq!(all(&mut journal), [("f f=1 1\n".to_owned(), 1)]);
+    }
+
+    #[test]
+    fn what_goes_out_at_once_behind_an_earlier_life_goes_out_once() {
+        let folder = tempfile::tempdir().unwrap();
+        fill(&mut open(&folder), &records());
+        let mut journal = open(&folder);
+        for _ in records() {
+            assert!(journal.next(&mut Vec::new()).is_some());
+        }
+        assert!(!journal.waits(), "though the end of the segment has not been seen");
+        assert!(journal.append(b"a f=1 1\n", 1, false));
+        assert_eq!(all(&mut journal), []);
     }
 
     #[test]
@@ -747,8 +770,6 @@ mod tests {
         fs::remove_dir_all(&journal.settings.folder).unwrap();
         // Until the next segment, nobody notices.
         journal.active = None;
-        assert!(!journal.append(b"a f=1 1\n", 1, false));
-        journal.retry_at = Some(Instant::now());
         assert!(journal.append(b"a f=1 1\n", 1, false));
         assert_eq!(files(&journal).len(), 1);
         assert!(!journal.waits());
@@ -781,5 +802,171 @@ mod tests {
         journal.retry_at = Some(Instant::now());
         assert!(journal.append(b"a f=1 1\n", 1, false));
         assert_eq!(files(&journal).len(), 1);
+    }
+
+    /// A journal that makes a segment of each record.
+    #[cfg(unix)]
+    fn open_small(folder: &TempDir) -> Journal {
+        open_with(settings(folder, LONG, 1))
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_lock_that_is_a_link_is_not_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let precious = folder.path().join("precious");
+        fs::write(&precious, "kept").unwrap();
+        let lock = folder.path().join("journal/lock");
+        fs::create_dir(lock.parent().unwrap()).unwrap();
+        std::os::unix::fs::symlink(&precious, &lock).unwrap();
+        let mut journal = open(&folder);
+        assert!(!journal.append(b"a f=1 1\n", 1, false));
+        assert_eq!(fs::read_to_string(&precious).unwrap(), "kept");
+        fs::remove_file(&lock).unwrap();
+        journal.retry_at = Some(Instant::now());
+        assert!(journal.append(b"a f=1 1\n", 1, false));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_is_no_regular_file_is_left_alone() {
+        use rustix::fs::{CWD, FileType, Mode, mknodat};
+        // Another process, such as mkfifo, would hold the locks of other tests until it runs.
+        let make_pipe = |path: &Path| mknodat(CWD, path, FileType::Fifo, Mode::RWXU, 0).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
+        fs::create_dir(&path).unwrap();
+        let elsewhere = folder.path().join("elsewhere");
+        let mut head = String::new();
+        write_head(&mut head, b"m f=1 1\n", 1, 0);
+        fs::write(&elsewhere, head + "m f=1 1\n").unwrap();
+        let [pipe, link, folder_in_it] = [1, 2, 3].map(|number| segment_path(&path, number));
+        make_pipe(&pipe);
+        std::os::unix::fs::symlink(&elsewhere, &link).unwrap();
+        fs::create_dir(&folder_in_it).unwrap();
+        let mut journal = open_small(&folder);
+        assert_eq!((journal.waits(), journal.bytes()), (false, 0));
+        for number in 0..3 {
+            assert!(journal.append(b"a f=1 1\n", 1, false), "{number}");
+            journal.emitted(number);
+            journal.tidy(None);
+        }
+        assert!([&pipe, &link, &folder_in_it].iter().all(|path| fs::symlink_metadata(path).is_ok()));
+        assert_eq!(files(&journal).len(), 4);
+        let mut copy = Vec::new();
+        replay(&path, &mut copy).unwrap();
+        assert_eq!(copy, b"a f=1 1\n");
+        // One that comes in the place of a segment is not read either.
+        assert!(journal.append(b"b f=1 1\n", 1, true));
+        let last = files(&journal).remove(4);
+        fs::remove_file(&last).unwrap();
+        make_pipe(&last);
+        assert_eq!(journal.next(&mut Vec::new()), None);
+        assert!(!journal.waits());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_everybody_may_write_is_not_used() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let mut journal = open_small(&folder);
+        fill(&mut journal, &records());
+        let path = journal.settings.folder.clone();
+        let file = files(&journal).remove(3);
+        drop(journal);
+        let set_mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        for mode in [0o777, 0o1777] {
+            set_mode(&path, mode);
+            let mut journal = open_small(&folder);
+            assert!(!journal.append(b"a f=1 1\n", 1, false));
+            assert!(replay(&path, &mut Vec::new()).is_err());
+        }
+        set_mode(&path, 0o2775);
+        set_mode(&file, 0o666);
+        assert!(replay(&path, &mut Vec::new()).is_err());
+        let mut journal = open_small(&folder);
+        assert_eq!(all(&mut journal), records()[..3]);
+        assert!(file.with_extension("unread").exists());
+        assert!(journal.append(b"a f=1 1\n", 1, false));
+    }
+
+    #[test]
+    fn a_number_that_somebody_has_taken_means_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut journal = open_with(settings(&folder, LONG, 1));
+        for number in [1, 2, 4] {
+            fs::write(segment_path(&journal.settings.folder, number), "whose?").unwrap();
+        }
+        for number in [3, 5] {
+            assert!(journal.append(b"a f=1 1\n", 1, false));
+            assert_eq!(journal.segments.back().unwrap().number, number);
+        }
+        drop(journal);
+        fs::write(segment_path(&folder.path().join("journal"), u64::MAX), "the last one").unwrap();
+        assert!(!open(&folder).append(b"a f=1 1\n", 1, false));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn without_its_lock_the_folder_is_still_nobody_elses() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut first = open_small(&folder);
+        let lock = first.settings.folder.join("lock");
+        for number in 1..=3 {
+            fs::remove_file(&lock).unwrap();
+            let second = Folder::take(&first.settings.folder).unwrap();
+            assert!(second.is_err_and(|holder| holder == "another process"));
+            assert!(first.append(b"a f=1 1\n", 1, false));
+            first.emitted(number);
+            assert_eq!(fs::read_to_string(&lock).unwrap(), std::process::id().to_string());
+        }
+        let holder = Folder::take(&first.settings.folder).unwrap().err().unwrap();
+        assert_eq!(holder, format!("the process {}", std::process::id()));
+        assert_eq!((files(&first).len(), first.waits()), (3, false));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_folder_that_an_older_version_has_taken_is_left_to_it_until_it_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut journal = open_with(settings(&folder, Duration::ZERO, 1));
+        let path = journal.settings.folder.clone();
+        fill(&mut journal, &[("a f=1 1\n".to_owned(), 1)]);
+        assert!(journal.append(b"b f=1 1\n", 1, true));
+        fs::remove_file(path.join("lock")).unwrap();
+        let other = File::create_new(path.join("lock")).unwrap();
+        other.try_lock().unwrap();
+
+        assert!(!journal.append(b"c f=1 1\n", 1, true));
+        assert_eq!(all(&mut journal), [("b f=1 1\n".to_owned(), 1)], "what waits goes out all the same");
+        journal.emitted(2);
+        journal.tidy(None);
+        assert_eq!(files(&journal).len(), 2, "the other one decides what is deleted");
+        drop(other);
+        journal.retry_at = Some(Instant::now());
+        assert!(journal.append(b"d f=1 1\n", 1, true));
+        let lines = all(&mut journal).into_iter().map(|(lines, _)| lines).collect::<String>();
+        assert_eq!(lines, "a f=1 1\nb f=1 1\nd f=1 1\n", "as at a start");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn in_a_folder_that_has_been_moved_nothing_is_deleted_for_its_successor() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut first = open_with(settings(&folder, Duration::ZERO, 1));
+        fill(&mut first, &[("a f=1 1\n".to_owned(), 1)]);
+        let path = first.settings.folder.clone();
+        fs::rename(&path, path.with_extension("old")).unwrap();
+        let mut second = open_small(&folder);
+        assert!(second.append(b"b f=1 1\n", 1, false));
+        first.tidy(None);
+        assert_eq!(files(&second).len(), 1);
+        assert!(!first.append(b"c f=1 1\n", 1, false), "the second one has the folder");
+        drop(second);
+        first.retry_at = Some(Instant::now());
+        assert!(first.append(b"d f=1 1\n", 1, true));
+        let lines = all(&mut first).into_iter().map(|(lines, _)| lines).collect::<String>();
+        assert_eq!(lines, "b f=1 1\nd f=1 1\n");
     }
 }

@@ -5,6 +5,7 @@
 //! throws away what it has not read.
 
 mod flow;
+mod folder;
 mod handover;
 mod input;
 mod journal;

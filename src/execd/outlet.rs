@@ -203,12 +203,10 @@ impl Outlet {
 
     /// How long until there is something to do without new input.
     pub fn due(&self) -> Option<Duration> {
-        if !self.waits() || self.reader != Reader::There {
-            return self.journal.as_ref().and_then(Journal::due);
-        }
-        let flow = self.flow.as_ref()?;
-        let look = Some(flow.look_in()).filter(|wait| !wait.is_zero());
-        look.into_iter().chain(flow.due()).chain(self.journal.as_ref().and_then(Journal::due)).min()
+        let journal = self.journal.as_ref().and_then(Journal::due);
+        let flow = self.flow.as_ref().filter(|_| self.reader == Reader::There && self.waits());
+        let look = flow.map(Flow::look_in).filter(|wait| !wait.is_zero());
+        journal.into_iter().chain(look).chain(flow.and_then(Flow::due)).min()
     }
 
     fn has_gauges(&self) -> bool {

@@ -4,10 +4,18 @@
 //! when it is killed is lost with it. Elsewhere there are no signals and no pipes to look into: files and streams are
 //! converted, and that is all.
 
+mod calls;
+pub use calls::*;
+
 #[cfg(unix)]
 mod unix;
 #[cfg(unix)]
 pub use unix::*;
+
+#[cfg(unix)]
+mod dir;
+#[cfg(unix)]
+pub use dir::*;
 
 #[cfg(not(unix))]
 mod other;

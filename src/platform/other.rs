@@ -2,8 +2,9 @@
 //! process to end ends its input.
 
 use std::ffi::OsStr;
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, Metadata, OpenOptions, TryLockError};
 use std::io;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::Duration;
 
@@ -120,13 +121,89 @@ pub fn file_of(stream: impl AsHandle) -> io::Result<File> {
     Ok(File::from(stream.as_handle().try_clone_to_owned()?))
 }
 
-/// Folders and files are as private as the folder that they are in.
-pub fn private_file(options: &mut OpenOptions) -> &mut OpenOptions {
-    options
-}
-
+/// Folders are as private as the folder that they are in.
 pub fn private_folder(builder: &mut DirBuilder) -> &mut DirBuilder {
     builder
+}
+
+/// A folder whose files can be read. There is no journal to write.
+pub struct Dir {
+    path: PathBuf,
+}
+
+impl Dir {
+    pub fn open(path: &Path) -> io::Result<Self> {
+        Ok(Dir { path: path.to_owned() })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub fn metadata(&self) -> io::Result<Metadata> {
+        self.path.metadata()
+    }
+
+    pub fn try_lock(&self) -> Result<(), TryLockError> {
+        Ok(())
+    }
+
+    pub fn unlock(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    pub fn is_at_its_path(&self) -> io::Result<bool> {
+        Ok(true)
+    }
+
+    pub fn has(&self, _: &str, _: &File) -> io::Result<bool> {
+        Ok(true)
+    }
+
+    pub fn read(&self, name: &str) -> io::Result<File> {
+        File::open(self.path.join(name))
+    }
+
+    pub fn make(&self, name: &str) -> io::Result<File> {
+        OpenOptions::new().write(true).create_new(true).open(self.path.join(name))
+    }
+
+    pub fn open_or_make(&self, name: &str) -> io::Result<File> {
+        OpenOptions::new().read(true).write(true).create(true).truncate(false).open(self.path.join(name))
+    }
+
+    pub fn remove(&self, name: &str) -> io::Result<()> {
+        std::fs::remove_file(self.path.join(name))
+    }
+
+    pub fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        std::fs::rename(self.path.join(from), self.path.join(to))
+    }
+
+    pub fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+pub fn try_lock(file: &File) -> Result<(), TryLockError> {
+    file.try_lock()
+}
+
+pub fn metadata(file: &File) -> io::Result<Metadata> {
+    file.metadata()
+}
+
+/// Who may write where is said elsewhere than in a mode.
+pub fn distrust(_: &Metadata, _: &Path, _: bool) -> Option<String> {
+    None
+}
+
+pub fn is_shortage(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::OutOfMemory)
+}
+
+pub fn is_of_disk(_: &io::Error) -> bool {
+    false
 }
 
 pub fn set_name<'a>(command: &'a mut Command, _: &OsStr) -> &'a mut Command {

@@ -1,11 +1,11 @@
 //! Unix: what the standard library does not say about pipes (whether one can be read without waiting, what is in it, and how
-//! much of what was written has been read), signals, and files for their owner alone.
+//! much of what was written has been read), signals, and folders for their owner alone.
 
 use std::ffi::OsStr;
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File};
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 pub use std::os::unix::process::parent_id;
@@ -221,11 +221,7 @@ pub fn file_of(stream: impl AsFd) -> io::Result<File> {
     Ok(File::from(stream.as_fd().try_clone_to_owned()?))
 }
 
-/// A file is made, or a folder, that nobody but its owner can read.
-pub fn private_file(options: &mut OpenOptions) -> &mut OpenOptions {
-    options.mode(0o600)
-}
-
+/// A folder is made that nobody but its owner can read.
 pub fn private_folder(builder: &mut DirBuilder) -> &mut DirBuilder {
     builder.mode(0o700)
 }

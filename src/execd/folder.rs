@@ -1,0 +1,243 @@
+//! The journal's folder: who has it, and the files in it. Only regular files of ours are used, and no link is followed: somebody
+//! else may have put something in their place.
+
+use std::fs::{DirBuilder, File, Metadata, TryLockError};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use super::log;
+use crate::platform::{self, Call, Dir, call};
+
+/// Older versions lock this file alone. It has the id of the process that has the folder.
+const LOCK: &str = "lock";
+
+/// What a worker leaves to the next one.
+pub const HANDOVER: &str = "handover";
+
+/// A process id has no more digits.
+const MAX_HOLDER: u64 = 20;
+
+/// Which process has a folder, as it is said in a sentence.
+pub type Holder = String;
+
+/// An open folder.
+pub struct Folder {
+    dir: Dir,
+    /// None where the folder is not ours.
+    lock: Option<File>,
+    copies: bool,
+}
+
+impl Folder {
+    /// Opens a folder that somebody else may be using, to copy what is in it.
+    ///
+    /// # Errors
+    /// Where it cannot be read, or not be trusted.
+    pub fn to_copy(path: &Path) -> Result<Self> {
+        let cannot_read = || format!("cannot read the folder {}", path.display());
+        Self::open(path, true).with_context(cannot_read)
+    }
+
+    /// Takes the folder for this process, and makes it if need be; which process has it where another one does.
+    ///
+    /// # Errors
+    /// Where it cannot be used, or not be trusted.
+    pub fn take(path: &Path) -> Result<Result<Self, Holder>> {
+        let mut private = DirBuilder::new();
+        platform::private_folder(private.recursive(true));
+        call(Call::MakeFolder, || private.create(path))
+            .with_context(|| format!("cannot make the folder {}", path.display()))?;
+        loop {
+            let cannot_open = || format!("cannot open the folder {}", path.display());
+            let mut folder = Self::open(path, false).with_context(cannot_open)?;
+            // Nobody can take the folder itself away and put another one there without that being noticed, as it goes with `lock`.
+            // Some network file systems lock no folders, and have only `lock`.
+            if let Err(TryLockError::WouldBlock) = folder.dir.try_lock() {
+                return Ok(Err(folder.holder()));
+            }
+            if let Err(holder) = folder.take_lock()? {
+                return Ok(Err(holder));
+            }
+            if folder.dir.is_at_its_path().with_context(cannot_open)? {
+                return Ok(Ok(folder));
+            }
+        }
+    }
+
+    fn open(path: &Path, copies: bool) -> Result<Self> {
+        let dir = Dir::open(path)?;
+        if let Some(why) = platform::distrust(&dir.metadata()?, path, copies) {
+            bail!(why);
+        }
+        Ok(Folder { dir, lock: None, copies })
+    }
+
+    /// Takes the file `lock`; who has it where another process does.
+    fn take_lock(&mut self) -> Result<Result<(), Holder>> {
+        self.lock = None;
+        let path = self.dir.path().join(LOCK);
+        let cannot_open = || format!("cannot open {}", path.display());
+        loop {
+            let mut lock = self.dir.open_or_make(LOCK).with_context(cannot_open)?;
+            self.check(&lock, LOCK).with_context(cannot_open)?;
+            match platform::try_lock(&lock) {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => return Ok(Err(self.holder())),
+                Err(TryLockError::Error(error)) => {
+                    return Err(error).with_context(|| format!("cannot lock {}", path.display()));
+                }
+            }
+            // Somebody may have removed it before it was locked.
+            if !self.dir.has(LOCK, &lock).with_context(cannot_open)? {
+                continue;
+            }
+            let id = std::process::id().to_string();
+            call(Call::Truncate, || lock.set_len(0))
+                .and_then(|()| call(Call::Write, || lock.write_all(id.as_bytes())))
+                .with_context(|| format!("cannot write {}", path.display()))?;
+            self.lock = Some(lock);
+            return Ok(Ok(()));
+        }
+    }
+
+    /// Who has the folder.
+    fn holder(&self) -> Holder {
+        let mut text = String::new();
+        let read = self.dir.read(LOCK).and_then(|lock| {
+            self.check(&lock, LOCK)?;
+            call(Call::Read, || (&lock).take(MAX_HOLDER).read_to_string(&mut text))
+        });
+        match text.trim().parse::<u32>() {
+            Ok(id) if read.is_ok() => format!("the process {id}"),
+            _ => "another process".to_owned(),
+        }
+    }
+
+    /// Whether the folder was ours when that was looked at last.
+    pub fn has_lock(&self) -> bool {
+        self.lock.is_some()
+    }
+
+    /// Whether the folder is still ours. Where it has been moved or deleted, or another process has `lock`, it is not; `lock` alone
+    /// is made again where it is gone.
+    pub fn is_ours(&mut self) -> Result<bool> {
+        let kept = self.keep();
+        if self.lock.is_none() {
+            // Who takes the folder next may be this process.
+            let _ = self.dir.unlock();
+        }
+        kept.map(|()| self.lock.is_some())
+    }
+
+    fn keep(&mut self) -> Result<()> {
+        let Some(lock) = &self.lock else { return Ok(()) };
+        let path = self.dir.path().display();
+        let cannot_look = || format!("cannot look at {path}");
+        if !self.dir.is_at_its_path().with_context(cannot_look)? {
+            log::write('W', format_args!("somebody has moved or deleted {path}; it is made again"));
+            self.lock = None;
+        } else if !self.dir.has(LOCK, lock).with_context(cannot_look)? {
+            log::write('W', format_args!("somebody has moved or deleted {path}/{LOCK}; it is made again"));
+            let _ = self.take_lock()?;
+        }
+        Ok(())
+    }
+
+    /// The numbers and sizes of the segments, in order.
+    pub fn segments(&self) -> Result<Vec<(u64, u64)>> {
+        let path = self.dir.path();
+        let cannot_read = || format!("cannot read the folder {}", path.display());
+        let mut found = Vec::new();
+        for entry in call(Call::List, || std::fs::read_dir(path)).with_context(cannot_read)? {
+            let entry = entry.with_context(cannot_read)?;
+            let name = entry.file_name();
+            let number = name.to_str().and_then(|name| name.strip_suffix(".lp")).filter(|number| number.len() == 20);
+            let Some(number) = number.and_then(|number| number.parse().ok()) else { continue };
+            match call(Call::StatPath, || entry.metadata()) {
+                Ok(metadata) if metadata.is_file() => found.push((number, metadata.len())),
+                Ok(_) => {
+                    let path = entry.path();
+                    log::write('W', format_args!("left {} alone, which is no regular file", path.display()));
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error).with_context(cannot_read),
+            }
+        }
+        found.sort_unstable();
+        Ok(found)
+    }
+
+    /// The path that it was opened by.
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The path of a segment.
+    pub fn path_of(&self, number: u64) -> PathBuf {
+        self.dir.path().join(name_of(number))
+    }
+
+    /// Opens a segment to read it from `offset` on.
+    pub fn read(&self, number: u64, offset: u64) -> io::Result<Segment> {
+        let name = name_of(number);
+        let mut file = self.dir.read(&name)?;
+        self.check(&file, &name)?;
+        file.seek(SeekFrom::Start(offset))?;
+        Ok(Segment(file))
+    }
+
+    /// Makes a segment of a number that none has.
+    pub fn make(&self, number: u64) -> io::Result<File> {
+        self.dir.make(&name_of(number))
+    }
+
+    /// Deletes a segment.
+    pub fn remove(&self, number: u64) -> io::Result<()> {
+        self.dir.remove(&name_of(number))
+    }
+
+    /// Gives a segment a name that is none of a segment; its path.
+    pub fn set_aside(&self, number: u64) -> io::Result<PathBuf> {
+        let aside = format!("{number:020}.unread");
+        self.dir.rename(&name_of(number), &aside)?;
+        Ok(self.dir.path().join(aside))
+    }
+
+    /// Opens the file for what a worker leaves to the next one.
+    pub fn handover(&self) -> io::Result<File> {
+        let file = self.dir.open_or_make(HANDOVER)?;
+        self.check(&file, HANDOVER).map(|()| file)
+    }
+
+    /// Waits until new segments are on the disk.
+    pub fn sync(&self) -> io::Result<()> {
+        self.dir.sync()
+    }
+
+    /// Whether an open file is one that can be used.
+    fn check(&self, file: &File, name: &str) -> io::Result<()> {
+        let metadata: Metadata = platform::metadata(file)?;
+        if !metadata.is_file() {
+            return Err(io::Error::other("it is no regular file: move it away"));
+        }
+        match platform::distrust(&metadata, &self.dir.path().join(name), self.copies) {
+            Some(why) => Err(io::Error::other(why)),
+            None => Ok(()),
+        }
+    }
+}
+
+fn name_of(number: u64) -> String {
+    format!("{number:020}.lp")
+}
+
+/// A segment that is read.
+pub struct Segment(File);
+
+impl Read for Segment {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        call(Call::Read, || self.0.read(buffer))
+    }
+}
