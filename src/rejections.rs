@@ -2,7 +2,7 @@
 //! apart, and Telegraf may give several messages the same time. That holds for any number of rejections in a row that were
 //! given one time, and for as many as are remembered where given times come back in turn.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use crate::timestamp::{self, Timestamp};
 
@@ -14,7 +14,7 @@ const REMEMBERED: usize = 16_384;
 pub(crate) struct RejectionTimes {
     /// By the time that the metric or the clock gave and the hash of what was rejected: the same again gets the same.
     known: HashMap<(i64, u64), i64>,
-    taken: HashSet<i64>,
+    taken: Taken,
     order: VecDeque<(i64, u64)>,
     run: Run,
 }
@@ -28,6 +28,11 @@ struct Run {
     /// The last of their times.
     highest: i64,
 }
+
+/// A set of times, kept as intervals: the first and the last time of each. No two of them touch, so behind an interval there
+/// is a free time, however many are taken.
+#[derive(Debug, Default)]
+struct Taken(BTreeMap<i64, i64>);
 
 impl RejectionTimes {
     /// A time for a rejected text of this hash: the given one, with the digits that it lacks (trailing zeros, six at most)
@@ -46,8 +51,8 @@ impl RejectionTimes {
         } else {
             Timestamp { nanoseconds: given, unknown }.filled(hash)
         };
-        while self.taken.contains(&time) {
-            time = after(time);
+        while let Some((_, last)) = self.taken.interval(time) {
+            time = after(last);
         }
         self.run.count += 1;
         self.run.highest = self.run.highest.max(time);
@@ -58,9 +63,38 @@ impl RejectionTimes {
             && let Some(oldest) = self.order.pop_front()
             && let Some(time) = self.known.remove(&oldest)
         {
-            self.taken.remove(&time);
+            self.taken.remove(time);
         }
         time
+    }
+}
+
+impl Taken {
+    /// The first and the last time of the interval that `time` is in.
+    fn interval(&self, time: i64) -> Option<(i64, i64)> {
+        let (first, last) = self.0.range(..=time).next_back()?;
+        (time <= *last).then_some((*first, *last))
+    }
+
+    /// Adds a time that is not in the set.
+    fn insert(&mut self, time: i64) {
+        let last = self.0.remove(&time.saturating_add(1)).unwrap_or(time);
+        match self.0.range_mut(..time).next_back() {
+            Some((_, before)) if *before + 1 == time => *before = last,
+            _ => drop(self.0.insert(time, last)),
+        }
+    }
+
+    fn remove(&mut self, time: i64) {
+        let Some((first, last)) = self.interval(time) else { return };
+        if first < time {
+            self.0.insert(first, time - 1);
+        } else {
+            self.0.remove(&first);
+        }
+        if time < last {
+            self.0.insert(time + 1, last);
+        }
     }
 }
 
@@ -71,7 +105,16 @@ fn after(time: i64) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
+
+    fn hash(index: usize) -> u64 {
+        xxhash_rust::xxh3::xxh3_64(&index.to_le_bytes())
+    }
 
     #[test]
     fn different_texts_never_share_a_time() {
@@ -81,7 +124,6 @@ mod tests {
             (1_613_780_514_867_000_000, 4 * REMEMBERED),
         ] {
             let mut times = RejectionTimes::default();
-            let hash = |index: usize| xxhash_rust::xxh3::xxh3_64(&index.to_le_bytes());
             let all: HashSet<i64> = (0..count).map(|index| times.time(given, hash(index))).collect();
             assert_eq!(all.len(), count, "{given}");
         }
@@ -94,5 +136,99 @@ mod tests {
         let second: Vec<i64> = (0..100).map(|hash| times.time(5, hash)).collect();
         assert_eq!(first, second);
         assert_eq!(first[..3], [5, 6, 7]);
+    }
+
+    /// So a free time is one step away.
+    #[test]
+    fn times_in_a_row_are_one_interval_whatever_times_are_given() {
+        const LAST: i64 = i64::MAX - 1;
+        for given in [&[7][..], &[7, 1_613_780_514_867_231_593], &[7, 8], &[LAST, 7, LAST - 1], &[1, LAST]] {
+            let mut times = RejectionTimes::default();
+            for index in 0..2 * REMEMBERED {
+                times.time(given[index % given.len()], hash(index));
+                // Behind the last time comes 0, and at the start of an interval some are forgotten.
+                assert!(times.taken.0.len() <= 2 * given.len() + 1, "{given:?}: {:?}", times.taken);
+            }
+        }
+    }
+
+    /// The same with a plain set of times, in which a free one is looked for nanosecond by nanosecond.
+    #[derive(Default)]
+    struct Model {
+        known: HashMap<(i64, u64), i64>,
+        taken: HashSet<i64>,
+        order: VecDeque<(i64, u64)>,
+        run: Run,
+    }
+
+    impl Model {
+        fn time(&mut self, given: i64, hash: u64) -> i64 {
+            if let Some(time) = self.known.get(&(given, hash)) {
+                return *time;
+            }
+            if self.run.given != given {
+                self.run = Run { given, count: 0, highest: i64::MIN };
+            }
+            let unknown = timestamp::trailing_zeros(given);
+            let mut time = if self.run.count > (10usize.pow(unknown) / 2).min(REMEMBERED / 2) {
+                after(self.run.highest)
+            } else {
+                Timestamp { nanoseconds: given, unknown }.filled(hash)
+            };
+            while self.taken.contains(&time) {
+                time = after(time);
+            }
+            self.run.count += 1;
+            self.run.highest = self.run.highest.max(time);
+            self.known.insert((given, hash), time);
+            self.taken.insert(time);
+            self.order.push_back((given, hash));
+            if self.order.len() > REMEMBERED {
+                let time = self.known.remove(&self.order.pop_front().unwrap()).unwrap();
+                self.taken.remove(&time);
+            }
+            time
+        }
+    }
+
+    /// Whether both give the same times, and no more is remembered than should be.
+    fn agree(given: impl Iterator<Item = (i64, u64)>) {
+        let (mut times, mut model) = (RejectionTimes::default(), Model::default());
+        for (at, (given, hash)) in given.enumerate() {
+            assert_eq!(times.time(given, hash), model.time(given, hash), "number {at}, {given}");
+        }
+        let mut taken: Vec<i64> = times.taken.0.iter().flat_map(|(first, last)| *first..=*last).collect();
+        let mut expected: Vec<i64> = model.taken.into_iter().collect();
+        (taken.sort_unstable(), expected.sort_unstable());
+        assert_eq!(taken, expected);
+        let intervals: Vec<_> = times.taken.0.into_iter().collect();
+        assert!(intervals.windows(2).all(|pair| pair[0].1 + 1 < pair[1].0), "neighbours are one interval");
+    }
+
+    proptest! {
+        #[test]
+        fn times_are_those_of_a_plain_set(
+            base in prop_oneof![
+                Just(i64::MIN + 1), Just(-3), Just(i64::MAX - 20), Just(i64::MAX), Just(1_613_780_514_867_000_000)
+            ],
+            given in vec((0..6i64, prop_oneof![Just(1), Just(1000), Just(1_000_000)], 0..40u64), 1..400),
+        ) {
+            agree(given.into_iter().map(|(place, unit, hash)| (base.saturating_add(place * unit), hash)));
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(8))]
+
+        /// Not so many of one time that the plain set takes long.
+        #[test]
+        fn so_they_are_where_more_are_given_than_are_remembered(
+            distinct in 500..5000usize,
+            apart in 20..200i64,
+            in_a_row in 1..4usize,
+        ) {
+            let given = |index: usize| 1_613_780_514_867_231_593 + (index / in_a_row % distinct) as i64 * apart;
+            agree((0..2 * REMEMBERED).map(|index| (given(index), hash(index / 2))));
+        }
     }
 }
