@@ -421,8 +421,9 @@ pub fn length_of_lines(text: &[u8], count: u64) -> usize {
 /// found as they are read, so that no line break in a string begins one.
 pub fn lines_of(text: &[u8], measurement: &str) -> impl Iterator<Item = Range<usize>> {
     let (mut framer, mut reader) = (Framer::default(), MetricReader::default());
-    // Most texts do not hold the name at all, and need not be read.
-    let text = if memmem::find(text, measurement.as_bytes()).is_some() { text } else { &[] };
+    // Most texts do not hold the name at all, and need not be read; but a name that needs escapes can be written in several ways.
+    let is_plain = measurement.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    let text = if is_plain && memmem::find(text, measurement.as_bytes()).is_none() { &[] } else { text };
     std::iter::from_fn(move || {
         loop {
             let range = framer.next(text, true)?;
@@ -505,6 +506,7 @@ mod tests {
             0
         );
         assert_eq!(count(""), 0);
+        assert_eq!(lines_of(b"a\\ b f=1\na\\,b f=1\n", "a b").count(), 1);
         let text = "m f=1\n internal_write f=1\nm f=2\ninternal_write f=2";
         assert_eq!(lines_of(text.as_bytes(), "internal_write").collect::<Vec<_>>(), [6..26, 32..50]);
     }

@@ -6,7 +6,7 @@ mod record;
 
 use fixtures::telegraf::quoted_bytes;
 use serde_json::json;
-use telegraf_algorithmia::{Event, Observer, length_of_lines};
+use telegraf_algorithmia::{Event, Observer, length_of_lines, lines_of};
 
 use crate::lines::{self, Parts};
 use crate::product::{self, check_output, converter, survives};
@@ -51,6 +51,14 @@ pub fn metric(data: &[u8]) {
             };
             assert_eq!(seen.0, metrics.iter().map(read).collect::<Vec<_>>());
             assert_eq!(out.strip_suffix(b"\n").unwrap_or(&out), input.strip_suffix(b"\n").unwrap_or(input));
+            // A name without escapes is written in one way alone.
+            let name = |metric| lines::parse(metric).expect("split has read it").0.measurement;
+            let is_plain = |name: &&[u8]| name.iter().all(|byte| !matches!(byte, b'\\' | b'"' | b'='));
+            let first = metrics.first().map(|metric| name(metric)).filter(is_plain);
+            if let Some(Ok(first)) = first.map(std::str::from_utf8) {
+                let of_the_first = metrics.iter().filter(|metric| name(metric) == first.as_bytes()).count();
+                assert_eq!(lines_of(input, first).count(), of_the_first);
+            }
             for count in 0..=metrics.len() {
                 assert_eq!(
                     length_of_lines(input, count as u64),
