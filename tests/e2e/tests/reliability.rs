@@ -626,7 +626,7 @@ fn a_full_disk_under_the_journal_loses_none() {
 
         // A real full disk takes a file system of our own, which not everybody may have.
         let own = "exec unshare -rm \
-                   sh -c 'mount -t tmpfs -o size=2m tmpfs \"$ALGORITHMIA_JOURNAL\" && exec \"$0\" \"$@\"'";
+                   sh -c 'mount -t tmpfs -o size=2m,mode=700 tmpfs \"$ALGORITHMIA_JOURNAL\" && exec \"$0\" \"$@\"'";
         let mut trial = Command::new("sh");
         trial.args(["-c", &format!("{own} true")]).env("ALGORITHMIA_JOURNAL", road.journal());
         let trial = trial.output()?;
