@@ -1,11 +1,11 @@
 //! The journal: a folder with all that went out lately, so that what Telegraf loses when it dies goes out again.
 //!
 //! It is a row of numbered files, the segments. A segment is line protocol, and can be written to InfluxDB as it is. It
-//! consists of records ([`super::record`]): the lines that one read from stdin gave, behind a comment with their checksum,
-//! length and number:
+//! consists of records ([`super::record`]): the lines that one read from stdin gave, behind a comment with the process's key,
+//! their checksum, length and number, and a check of the comment itself:
 //!
 //! ```text
-//! # journal 1a2b3c4d5e6f7081 230 2
+//! # journal/2 9c0ffee1 1a2b3c4d5e6f7081 230 2 5d6e7f80
 //! algorithmia,algorithm_name=... 1613780514867231593
 //! algorithmia,algorithm_name=... 1613780515000000217
 //! ```
@@ -27,7 +27,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use super::flow::without_gauges;
 use super::folder::{self, Folder, Holder};
 use super::handover::{Handover, Note};
-use super::record::{RecordReader, write_head};
+use super::record::{RecordReader, new_key, write_head};
 use super::{Patience, log};
 use crate::platform::{self, Call, call};
 
@@ -70,6 +70,7 @@ pub struct Journal {
     /// When to try again to read what waits, and how often that has failed.
     reread: Option<(Instant, u32)>,
     written: u64,
+    key: u32,
     head: String,
 }
 
@@ -111,6 +112,7 @@ impl Journal {
             retry_at: None,
             reread: None,
             written: 0,
+            key: new_key(),
             head: String::new(),
         };
         let started = Instant::now();
@@ -259,7 +261,7 @@ impl Journal {
         let (Some(active), Some(segment)) = (&mut self.active, self.segments.back_mut()) else {
             bail!("there is no segment to write to");
         };
-        write_head(&mut self.head, lines, count, segment.bytes);
+        write_head(&mut self.head, self.key, lines, count, segment.bytes);
         let written = write_both(&mut active.file, self.head.as_bytes(), lines);
         let is_new = segment.bytes == 0;
         let written =
@@ -542,7 +544,7 @@ mod tests {
     /// Records with all that a line may hold, even what looks like the start of a record.
     fn records() -> Vec<(String, u64)> {
         let mut head = String::new();
-        write_head(&mut head, b"m=1\"", 1, 0);
+        write_head(&mut head, 7, b"m=1\"", 1, 0);
         let looks_like = format!("m s=\"\n{head}m=1\" 2\n");
         ["a f=1 1\nb f=2 2\n", "c f=\"line\nbreak\" 3\n", looks_like.as_str(), "d f=4 4\n"]
             .map(|lines| (lines.to_owned(), length(lines)))
@@ -664,7 +666,7 @@ mod tests {
                 let others =
                     records.iter().enumerate().filter(|(index, _)| *index != hit).map(|(_, record)| record.clone());
                 let found = all(&mut open(&folder));
-                // The case of a digit of the checksum says nothing.
+                // The case of a digit of the check says nothing.
                 assert!(found == others.collect::<Vec<_>>() || found == records, "byte {at} ^ {flip}: {found:?}");
             }
         }

@@ -1,32 +1,63 @@
-//! The records that a segment of the journal consists of: the lines that one read from stdin gave, behind a comment with
-//! their checksum, length and number. What is no whole record is skipped, up to the next one that is.
+//! The records that a segment of the journal consists of: the lines that one read from stdin gave, behind a comment, the
+//! head. What is no whole record is skipped, up to the next one that is.
+//!
+//! ```text
+//! # journal/2 KEY CHECKSUM LENGTH COUNT CHECK
+//! ```
+//!
+//! Lines may hold texts that look like heads, and where a record is damaged its lines are looked through. So a head has to show
+//! what it is before a byte behind it is read. The check is that of the head itself and its place. The key is the same in all
+//! heads that a process writes, and nobody who sends messages knows it.
+//!
+//! The version before wrote `# journal CHECKSUM LENGTH COUNT`. Which of them counts shows at a segment's start, where no
+//! message can put anything.
 //!
 //! No file is opened here and nothing logged, so that it can be fuzzed by itself (fuzz/fuzz_targets/journal.rs).
 
 use std::fmt::Write as _;
+use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read};
 
 use memchr::memmem;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-/// Begins every record.
-const MARK: &str = "# journal ";
+/// Begins every head, ...
+const MARK: &str = "# journal";
 
-/// No record's comment is longer.
+/// ... goes on like this, ...
+const OURS: &str = "# journal/2 ";
+
+/// ... or, in the version before, like this.
+const BEFORE: &str = "# journal ";
+
+/// No head is longer.
 const MAX_HEAD: usize = 80;
 
 /// No record is longer.
 const MAX_RECORD: usize = 1 << 30;
 
-/// Replaces `head` by the comment of a record with these lines, `count` of them, that begins at `offset` of its segment.
-pub fn write_head(head: &mut String, lines: &[u8], count: u64, offset: u64) {
-    head.clear();
-    let _ = writeln!(head, "{MARK}{:016x} {} {count}", checksum(lines, count, offset), lines.len());
+/// A key for the heads of one process.
+pub fn new_key() -> u32 {
+    RandomState::new().hash_one(MARK) as u32
 }
 
-/// The checksum of a record that begins at `offset` of its segment. A string within a line, which may hold what looks like a
-/// record, cannot know where it will be.
+/// Replaces `head` by that of a record with these lines, `count` of them, that begins at `offset` of its segment.
+pub fn write_head(head: &mut String, key: u32, lines: &[u8], count: u64, offset: u64) {
+    head.clear();
+    let _ = write!(head, "{OURS}{key:08x} {:016x} {} {count}", checksum(lines, count, offset), lines.len());
+    let check = check(head, offset);
+    let _ = writeln!(head, " {check:08x}");
+}
+
+/// The check of a head that begins at `offset` of its segment.
+fn check(head: &str, offset: u64) -> u32 {
+    xxh3_64_with_seed(head.as_bytes(), offset) as u32
+}
+
+/// The checksum of the lines of a record that begins at `offset` of its segment.
 fn checksum(lines: &[u8], count: u64, offset: u64) -> u64 {
+    #[cfg(test)]
+    tests::HASHED.set(tests::HASHED.get() + lines.len());
     xxh3_64_with_seed(lines, offset ^ count.rotate_left(32))
 }
 
@@ -40,22 +71,87 @@ pub struct RecordReader<R> {
     at: usize,
     ended: bool,
     skipped: u64,
+    /// None until something has been read.
+    form: Option<Form>,
+}
+
+/// Which heads count.
+#[derive(Clone, Copy)]
+enum Form {
+    /// Those with the key of the first one.
+    Keyed(u32),
+    /// Those with any key: the first head is damaged.
+    AnyKey,
+    /// Those of the version before.
+    Before,
+    /// All: the start of the segment says nothing. The first one with a key says that it is none of the version before.
+    Unknown,
 }
 
 struct Head {
     checksum: u64,
-    /// Where the lines begin and end, from the start of the comment.
+    /// Where the lines begin and end, from the start of the head.
     start: usize,
     end: usize,
     count: u64,
 }
 
+impl Form {
+    /// The form of a segment of which `text` was read first, at `offset`.
+    fn of(text: &[u8], offset: u64) -> Self {
+        if let Some((key, _)) = Head::read(text, offset) {
+            Form::Keyed(key)
+        } else if Head::read_before(text).is_some() {
+            Form::Before
+        } else if text.starts_with(OURS.as_bytes()) {
+            Form::AnyKey
+        } else {
+            Form::Unknown
+        }
+    }
+}
+
+impl Head {
+    /// The head at the start of `text`, which is at `offset` of its segment, and its key.
+    fn read(text: &[u8], offset: u64) -> Option<(u32, Self)> {
+        let (head, start) = Self::line(text, OURS)?;
+        let (checked, own_check) = head.rsplit_once(' ')?;
+        if u32::from_str_radix(own_check, 16) != Ok(check(checked, offset)) {
+            return None;
+        }
+        let (key, rest) = checked.strip_prefix(OURS)?.split_once(' ')?;
+        Some((u32::from_str_radix(key, 16).ok()?, Self::of(rest, start)?))
+    }
+
+    /// Likewise, of the version before.
+    fn read_before(text: &[u8]) -> Option<Self> {
+        let (head, start) = Self::line(text, BEFORE)?;
+        Self::of(head.strip_prefix(BEFORE)?, start)
+    }
+
+    /// The first line, if it begins with `mark`, and where the next one begins.
+    fn line<'a>(text: &'a [u8], mark: &str) -> Option<(&'a str, usize)> {
+        let text = &text[..text.len().min(MAX_HEAD)];
+        let end = text.starts_with(mark.as_bytes()).then(|| memchr::memchr(b'\n', text))??;
+        Some((std::str::from_utf8(&text[..end]).ok()?, end + 1))
+    }
+
+    /// What `CHECKSUM LENGTH COUNT` says of lines that begin at `start`.
+    fn of(words: &str, start: usize) -> Option<Self> {
+        let mut words = words.split(' ');
+        let checksum = u64::from_str_radix(words.next()?, 16).ok()?;
+        let len: usize = words.next()?.parse().ok().filter(|len| *len <= MAX_RECORD)?;
+        let count = words.next()?.parse().ok().filter(|_| words.next().is_none())?;
+        Some(Head { checksum, start, end: start + len, count })
+    }
+}
+
 impl<R: Read> RecordReader<R> {
     pub const READ_SIZE: usize = 256 * 1024;
 
-    /// Reads a segment, of which `offset` bytes have been read before.
+    /// Reads a segment, of which `offset` bytes have been read before: some whole records, or nothing.
     pub fn new(segment: R, offset: u64) -> Self {
-        RecordReader { segment, offset, buffer: Vec::new(), at: 0, ended: false, skipped: 0 }
+        RecordReader { segment, offset, buffer: Vec::new(), at: 0, ended: false, skipped: 0, form: None }
     }
 
     /// How much of the segment is done with.
@@ -73,6 +169,8 @@ impl<R: Read> RecordReader<R> {
     /// # Errors
     /// Where the segment cannot be read.
     pub fn next(&mut self, lines: &mut Vec<u8>) -> io::Result<Option<u64>> {
+        // There may be more by now.
+        self.ended = false;
         loop {
             if let Some(head) = self.head()? {
                 self.fill(head.end)?;
@@ -91,20 +189,27 @@ impl<R: Read> RecordReader<R> {
         }
     }
 
-    /// The comment at the cursor, if there is one.
+    /// The head at the cursor, if there is one.
     fn head(&mut self) -> io::Result<Option<Head>> {
         self.fill(MAX_HEAD)?;
         let text = &self.buffer[self.at..];
-        let text = &text[..text.len().min(MAX_HEAD)];
-        let parse = || {
-            let end = memchr::memchr(b'\n', text)?;
-            let mut words = std::str::from_utf8(text[..end].strip_prefix(MARK.as_bytes())?).ok()?.split(' ');
-            let checksum = u64::from_str_radix(words.next()?, 16).ok()?;
-            let len: usize = words.next()?.parse().ok().filter(|len| *len <= MAX_RECORD)?;
-            let count = words.next()?.parse().ok().filter(|_| words.next().is_none())?;
-            Some(Head { checksum, start: end + 1, end: end + 1 + len, count })
-        };
-        Ok(parse())
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let form = self.form.get_or_insert_with(|| Form::of(text, self.offset));
+        let ours = || Head::read(text, self.offset);
+        Ok(match *form {
+            Form::Keyed(key) => ours().filter(|(other, _)| *other == key).map(|(_, head)| head),
+            Form::AnyKey => ours().map(|(_, head)| head),
+            Form::Before => Head::read_before(text),
+            Form::Unknown => match ours() {
+                Some((_, head)) => {
+                    *form = Form::AnyKey;
+                    Some(head)
+                }
+                None => Head::read_before(text),
+            },
+        })
     }
 
     /// Moves on to where the next record may begin; false at the end.
@@ -137,15 +242,14 @@ impl<R: Read> RecordReader<R> {
 
     /// Reads on until `len` bytes are there behind the cursor, or the segment ends.
     fn fill(&mut self, len: usize) -> io::Result<()> {
-        if self.buffer.len() - self.at >= len {
+        if self.buffer.len() - self.at >= len || self.ended {
             return Ok(());
         }
-        // So that no more is moved than is done with, whatever the heads of damaged records claim.
+        // So that no more is moved than is done with, whatever heads claim.
         if self.at > self.buffer.len() / 2 {
             self.buffer.drain(..self.at);
             self.at = 0;
         }
-        self.ended = false;
         while self.buffer.len() - self.at < len {
             let have = self.buffer.len() - self.at;
             let want = (len - have).max(Self::READ_SIZE) as u64;
@@ -160,22 +264,204 @@ impl<R: Read> RecordReader<R> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
 
-    /// A fuzzer found it: where the line break behind a comment had become a space, the next comment was taken for its end.
-    #[test]
-    fn a_comment_with_more_in_it_is_none() {
-        let (mut head, mut segment) = (String::new(), String::new());
-        for _ in 0..2 {
-            write_head(&mut head, b"", 1, segment.len() as u64);
-            segment += &head;
+    thread_local! {
+        /// How many bytes of lines this thread has made checksums of.
+        pub static HASHED: Cell<usize> = const { Cell::new(0) };
+    }
+
+    const KEY: u32 = 0x9c0f_fee1;
+
+    /// A segment in the making.
+    #[derive(Default)]
+    struct Segment(Vec<u8>);
+
+    impl Segment {
+        /// Appends a record; where it begins.
+        fn add(&mut self, key: u32, lines: &[u8]) -> usize {
+            let (start, mut head) = (self.0.len(), String::new());
+            write_head(&mut head, key, lines, 1, start as u64);
+            self.0.extend_from_slice(head.as_bytes());
+            self.0.extend_from_slice(lines);
+            start
         }
-        let len = head.len();
-        segment.replace_range(len - 1..len, " ");
-        let mut reader = RecordReader::new(segment.as_bytes(), 0);
+
+        /// Likewise, as the version before wrote it.
+        fn add_before(&mut self, lines: &[u8]) -> usize {
+            let start = self.0.len();
+            self.0.extend_from_slice(head_before(lines, start).as_bytes());
+            self.0.extend_from_slice(lines);
+            start
+        }
+
+        /// The lines of all records that are found.
+        fn read(&self) -> Vec<Vec<u8>> {
+            let (mut reader, mut lines) = (RecordReader::new(self.0.as_slice(), 0), vec![]);
+            let mut next = || reader.next(&mut lines).unwrap().map(|_| lines.clone());
+            std::iter::from_fn(&mut next).collect()
+        }
+    }
+
+    fn head_before(lines: &[u8], offset: usize) -> String {
+        format!("{BEFORE}{:016x} {} 1\n", checksum(lines, 1, offset as u64), lines.len())
+    }
+
+    /// A fuzzer found it: where the line break behind a head had become a space, the next head was taken for its end.
+    #[test]
+    fn a_head_with_more_in_it_is_none() {
+        let mut segment = Segment::default();
+        segment.add(KEY, b"");
+        let len = segment.add(KEY, b"");
+        segment.0[len - 1] = b' ';
+        let mut reader = RecordReader::new(segment.0.as_slice(), 0);
         let mut lines = Vec::new();
         assert_eq!(reader.next(&mut lines).unwrap(), Some(1));
         assert_eq!((reader.take_skipped(), reader.offset()), (len as u64, 2 * len as u64));
         assert_eq!(reader.next(&mut lines).unwrap(), None);
+    }
+
+    /// Fills `lines` with heads that are true but for one thing, as far as somebody who knows where they will be can make them;
+    /// each claims all that is behind it.
+    fn false_heads(kind: usize, start: usize, len: usize) -> Vec<u8> {
+        let mut lines = Vec::new();
+        let (mut head, rest) = (String::new(), vec![b'x'; len]);
+        while lines.len() < len {
+            let offset = start + lines.len();
+            let claimed = &rest[lines.len()..];
+            match kind {
+                0 => head = head_before(claimed, offset),
+                1 => write_head(&mut head, KEY ^ 1, claimed, 1, offset as u64),
+                2 => write_head(&mut head, KEY, claimed, 1, offset as u64 ^ 1),
+                3 => head = head_before(&rest, offset),
+                _ => head = MARK.to_owned(),
+            }
+            lines.extend_from_slice(head.as_bytes());
+        }
+        lines
+    }
+
+    #[test]
+    fn false_heads_in_a_damaged_record_cost_no_look_at_what_is_behind_them() {
+        const LEN: usize = 128 << 10;
+        // The byte of the first head that is damaged.
+        let damage = [None, Some(0), Some(20)];
+        for (kind, damaged) in (0..5).flat_map(|kind| damage.map(|damaged| (kind, damaged))) {
+            let mut segment = Segment::default();
+            segment.add(KEY, b"first f=1 1\n");
+            let start = segment.0.len();
+            // They begin behind the head of the record that they are in.
+            let mut head = String::new();
+            write_head(&mut head, KEY, &false_heads(kind, start, LEN), 1, start as u64);
+            let lines = false_heads(kind, start + head.len(), LEN);
+            segment.add(KEY, &lines);
+            *segment.0.last_mut().unwrap() ^= 1;
+            if let Some(at) = damaged {
+                segment.0[at] ^= 1;
+            }
+            segment.add(KEY, b"last f=1 1\n");
+            let expected = [b"first f=1 1\n".to_vec(), b"last f=1 1\n".to_vec()];
+
+            HASHED.set(0);
+            assert_eq!(segment.read(), expected[usize::from(damaged.is_some())..], "{kind} {damaged:?}");
+            let hashed = HASHED.get();
+            // Where the first head does not say which key counts, they that have another one are looked at.
+            if kind != 1 || damaged.is_none() {
+                assert!(hashed <= segment.0.len(), "{kind} {damaged:?}: {hashed} bytes of {}", segment.0.len());
+            }
+        }
+    }
+
+    /// Counts what is read.
+    struct Counted<'a>(&'a [u8], usize);
+
+    impl Read for Counted<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            self.1 += 1;
+            self.0.read(buffer)
+        }
+    }
+
+    #[test]
+    fn memory_is_bounded_by_the_largest_record_and_the_end_is_seen_once() {
+        const SIZE: usize = RecordReader::<&[u8]>::READ_SIZE;
+        let mut segment = Segment::default();
+        segment.add(KEY, b"first f=1 1\n");
+        let mut head = String::new();
+        for _ in 0..200_000 {
+            // More than there is, with the right key, and yet in another place.
+            write_head(&mut head, KEY, &[b'x'; 2000], 1, 7);
+            segment.0.extend_from_slice(head.replace(" 2000 ", " 999999999 ").as_bytes());
+        }
+        // A record that lacks its end, and in it another one that does.
+        let torn = segment.0.len();
+        segment.add(KEY, &vec![b'y'; SIZE]);
+        segment.add(KEY, &vec![b'z'; SIZE]);
+        segment.0.truncate(torn + 2 * SIZE);
+        let mut reader = RecordReader::new(Counted(&segment.0, 0), 0);
+        let mut lines = Vec::new();
+        for expected in [Some(12), Some(SIZE), None] {
+            let found = reader.next(&mut lines).unwrap().map(|_| lines.len());
+            assert_eq!(found, expected);
+        }
+        assert_eq!(reader.offset(), segment.0.len() as u64);
+        assert!(reader.buffer.capacity() <= 8 * SIZE, "{}", reader.buffer.capacity());
+        let reads = reader.segment.1;
+        assert!(reads <= 8 * segment.0.len() / SIZE + 64, "{reads} reads");
+    }
+
+    #[test]
+    fn segments_of_the_version_before_are_read_even_where_their_start_is_damaged() {
+        let records = [b"a f=1 1\n", b"b f=2 2\n", b"c f=3 3\n"].map(|lines| lines.to_vec());
+        let mut segment = Segment::default();
+        for lines in &records {
+            segment.add_before(lines);
+        }
+        assert_eq!(segment.read(), records);
+        // Where the lines of the first record begin, and all that is before them.
+        for at in 0..head_before(&records[0], 0).len() + records[0].len() {
+            for byte in [b' ', b'\n', b'#', b'/', 0, segment.0[at] ^ 1] {
+                let mut damaged = Segment(segment.0.clone());
+                damaged.0[at] = byte;
+                let found = damaged.read();
+                assert!(found == records[1..] || damaged.0 == segment.0, "{byte:?} at {at}: {found:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_looks_like_a_record_of_the_version_before_is_none_while_the_mark_of_the_first_head_is_whole() {
+        let mut segment = Segment::default();
+        segment.add(KEY, &[b'x'; 200]);
+        let inner = segment.0.len() - 150;
+        let hidden = head_before(b"hidden f=1 1\n", inner) + "hidden f=1 1\n";
+        segment.0[inner..inner + hidden.len()].copy_from_slice(hidden.as_bytes());
+        segment.add(KEY, b"last f=1 1\n");
+        for at in 0..segment.0.len() - 200 {
+            for byte in [b' ', b'\n', b'#', b'/', 0, segment.0[at] ^ 1] {
+                let mut damaged = Segment(segment.0.clone());
+                damaged.0[at] = byte;
+                let found = damaged.read();
+                let others = found.iter().filter(|lines| at >= OURS.len() || !lines.starts_with(b"hidden"));
+                assert_eq!(others.collect::<Vec<_>>(), [b"last f=1 1\n"], "{byte:?} at {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn heads_of_the_version_before_that_claim_more_than_there_is_have_its_end_looked_for_once() {
+        let mut segment = Segment::default();
+        segment.add_before(b"first f=1 1\n");
+        for _ in 0..10_000 {
+            segment.0.extend_from_slice(head_before(b"", 0).replace(" 0 ", " 999999999 ").as_bytes());
+        }
+        segment.add_before(b"last f=1 1\n");
+        let mut reader = RecordReader::new(Counted(&segment.0, 0), 0);
+        let mut lines = Vec::new();
+        while reader.next(&mut lines).unwrap().is_some() {}
+        assert_eq!(lines, b"last f=1 1\n");
+        assert!(reader.segment.1 < 100, "{} reads", reader.segment.1);
     }
 }

@@ -7,6 +7,7 @@ mod record;
 use fixtures::telegraf::quoted_bytes;
 use serde_json::json;
 use telegraf_algorithmia::{Event, Observer, length_of_lines, lines_of};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::lines::{self, Parts};
 use crate::product::{self, check_output, converter, survives};
@@ -141,21 +142,21 @@ pub fn journal(data: &[u8]) {
     // What is before each 0xff is a record, and behind them is said what to damage.
     let Some((&[times, count], data)) = data.split_first_chunk() else { return };
     let (damage, texts) = data.split_at(data.len().min(4 * usize::from(times % 4)));
+    let is_before = times >= 0x80;
     let (mut segment, mut head, mut written) = (vec![], String::new(), vec![]);
     for lines in texts.split(|byte| *byte == 0xff) {
-        let start = segment.len();
-        write_head(&mut head, lines, u64::from(count), start as u64);
+        let (start, count) = (segment.len(), u64::from(count));
+        if is_before {
+            head = head_before(lines, count, start as u64);
+        } else {
+            write_head(&mut head, KEY, lines, count, start as u64);
+        }
         segment.extend_from_slice(head.as_bytes());
         let lines_start = segment.len();
         segment.extend_from_slice(lines);
-        written.push(Record { start, lines_start, lines: lines.to_vec(), count: u64::from(count) });
+        written.push(Record { start, lines_start, lines: lines.to_vec(), count });
     }
     assert_eq!(read(&segment), written);
-    // Whoever knows where in the segment a line will be can put a record into it, with the right checksum, that comes out when the
-    // true one around it is damaged. The fuzzer knows, and does.
-    if texts.windows(10).any(|window| window == b"# journal ") {
-        return;
-    }
 
     let mut damaged = segment.clone();
     for place in damage.chunks_exact(4) {
@@ -167,6 +168,14 @@ pub fn journal(data: &[u8]) {
             *place = byte;
         }
     }
+    // Whoever knows the key, and where in the segment a line will be, can put a record into it that comes out when the true one
+    // around it is damaged. The fuzzer knows, and does. In a segment of the version before there is no key, and without the
+    // start of a segment it cannot be told which version wrote it.
+    let holds = |mark: &[u8]| texts.windows(mark.len()).any(|window| window == mark);
+    let start_is_whole = damaged.get(..written[0].lines_start) == Some(&segment[..written[0].lines_start]);
+    if holds(b"# journal/2 ") || holds(b"# journal ") && (is_before || !start_is_whole) {
+        return;
+    }
     let found = read(&damaged);
     let mut in_order = written.iter();
     for record in &found {
@@ -177,6 +186,15 @@ pub fn journal(data: &[u8]) {
         let is_whole = damaged.get(range.clone()).is_some_and(|rest| *rest == segment[range]);
         assert!(!is_whole || found.contains(record), "it is whole: {record:?}");
     }
+}
+
+/// The key of the records that are written here: in decimal it could be the length in a head of the version before.
+const KEY: u32 = 0xfeed_beef;
+
+/// The head of a record as the version before wrote it.
+fn head_before(lines: &[u8], count: u64, offset: u64) -> String {
+    let checksum = xxh3_64_with_seed(lines, offset ^ count.rotate_left(32));
+    format!("# journal {checksum:016x} {} {count}\n", lines.len())
 }
 
 /// A record: where it begins in the segment and where its lines do, the lines, and how many the comment says they are.
@@ -204,7 +222,7 @@ fn read(segment: &[u8]) -> Vec<Record> {
         assert_eq!(segment[lines_start..end], lines, "what comes out stands there");
         let before = reader.take_skipped() as usize;
         let start = records.last().map_or(0, Record::end) + before;
-        assert!(segment[start..lines_start].starts_with(b"# journal ") && segment[lines_start - 1] == b'\n');
+        assert!(segment[start..lines_start].starts_with(b"# journal") && segment[lines_start - 1] == b'\n');
         (skipped, taken) = (skipped + before, taken + end - start);
         records.push(Record { start, lines_start, lines: lines.clone(), count });
     }
