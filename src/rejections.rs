@@ -199,7 +199,8 @@ mod tests {
         }
         let mut taken: Vec<i64> = times.taken.0.iter().flat_map(|(first, last)| *first..=*last).collect();
         let mut expected: Vec<i64> = model.taken.into_iter().collect();
-        (taken.sort_unstable(), expected.sort_unstable());
+        taken.sort_unstable();
+        expected.sort_unstable();
         assert_eq!(taken, expected);
         let intervals: Vec<_> = times.taken.0.into_iter().collect();
         assert!(intervals.windows(2).all(|pair| pair[0].1 + 1 < pair[1].0), "neighbours are one interval");

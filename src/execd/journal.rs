@@ -840,7 +840,7 @@ mod tests {
         fs::create_dir(&path).unwrap();
         let elsewhere = folder.path().join("elsewhere");
         let mut head = String::new();
-        write_head(&mut head, b"m f=1 1\n", 1, 0);
+        write_head(&mut head, 7, b"m f=1 1\n", 1, 0);
         fs::write(&elsewhere, head + "m f=1 1\n").unwrap();
         let [pipe, link, folder_in_it] = [1, 2, 3].map(|number| segment_path(&path, number));
         make_pipe(&pipe);
