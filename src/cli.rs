@@ -182,7 +182,8 @@ struct Cli {
     strict: bool,
 }
 
-/// One thread writes what all others make of a file, so more do not help; and with these, memory stays below 16 MiB.
+/// One thread writes what all others make of a file, so more do not help; and with these, memory stays below what
+/// tests/command/memory.rs says.
 const MAX_THREADS: usize = 16;
 
 const EXAMPLES: &str = "\

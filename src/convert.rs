@@ -14,6 +14,7 @@ use crate::metric::{Framer, FramerState, Metric, MetricReader, Pair};
 use crate::payload::{self, MAX_STRING, Payload, Rejection, Scratch};
 use crate::point::{Point, write_time};
 use crate::rejections::RejectionTimes;
+use crate::room::{KEPT, Room};
 use crate::settings::{Input, Settings, SettingsError};
 use crate::split::{Lines, Piece, Splitter};
 use crate::standing::{Standing, Stands};
@@ -29,9 +30,8 @@ const MAX_METRIC_PARTS: usize = 1000;
 /// The last time that a line can have, in nanoseconds.
 const LAST_TIME: &[u8; 19] = b"9223372036854775807";
 
-/// The lines of one message may take this many bytes. An array of the shortest payloads, each of which becomes a point with
-/// all tags and other fields of its metric, would else take thousands of times the message's own size.
-const MAX_LINES: usize = 16 * 1024 * 1024;
+/// A converter that helps another leaves to it what takes more lines than this, so that many of them take little memory.
+const MAX_HELPERS_LINES: usize = 128 * 1024;
 
 /// As much white space at the start of an input is kept until it is known what the input is.
 const MAX_BLANK: usize = 64 * 1024;
@@ -39,14 +39,18 @@ const MAX_BLANK: usize = 64 * 1024;
 /// Turns input into points.
 ///
 /// Input comes in chunks that may end anywhere; what is not complete waits for the next chunk. Output is whole lines.
-/// Memory stays bounded, whatever comes: some times [`Limits::message`](crate::Limits::message), and 16 MiB for the lines
-/// of one message.
+/// Memory stays bounded, whatever comes: the lines of a message take at most some 16 times [`Limits::message`](crate::Limits::message),
+/// and while they are made as much again.
 pub struct Converter {
     format: Format,
     /// What has arrived of a metric or message that is not complete.
     pending: Vec<u8>,
     /// The metric or message that is too large to wait for.
     oversize: Option<Oversize>,
+    /// It pauses with so many bytes of lines.
+    pause_at: usize,
+    /// It has paused, so that what is pending may be complete.
+    paused: bool,
     engine: Engine,
 }
 
@@ -106,6 +110,10 @@ struct Engine {
     scratch: Scratch,
     /// The text of a message, unescaped.
     message: Vec<u8>,
+    /// What is left for the lines of the present message.
+    room: Room,
+    /// The lines of one message never take more than this.
+    most_lines: usize,
     /// Another converter writes the rejections.
     leaves_rejections: bool,
     /// The last time that the clock gave.
@@ -142,6 +150,8 @@ impl Converter {
             format: Format::Undecided,
             pending: Vec::new(),
             oversize: None,
+            pause_at: usize::MAX,
+            paused: false,
             engine: Engine {
                 rejected_measurement: [&measurement, b"_rejected".as_slice()].concat(),
                 measurement,
@@ -150,6 +160,8 @@ impl Converter {
                 flat: Flat::default(),
                 scratch: Scratch::default(),
                 message: Vec::new(),
+                room: Room::default(),
+                most_lines: usize::MAX,
                 leaves_rejections: false,
                 last_now: i64::MIN,
                 rejection_times: RejectionTimes::default(),
@@ -170,10 +182,23 @@ impl Converter {
         self.engine.tracer.is_some()
     }
 
+    /// From now on, pauses behind a message once `out` holds this many bytes, since a chunk of many short messages may give a
+    /// hundred times as many bytes. While it [has paused](Converter::has_paused), take the lines out, and call
+    /// [`push`](Converter::push) with an empty chunk or, at the end, [`finish`](Converter::finish) again.
+    pub fn pause_at(&mut self, lines: usize) {
+        self.pause_at = lines;
+    }
+
+    /// Whether it has paused the last time, so that there may be more lines without more input.
+    pub fn has_paused(&self) -> bool {
+        self.paused
+    }
+
     /// Another converter of the same settings, which tells of rejections but leaves it to this one to write them.
     pub(crate) fn helper(&self) -> Self {
         let mut helper = Self::of(self.engine.settings.clone());
         helper.engine.leaves_rejections = true;
+        helper.engine.most_lines = MAX_HELPERS_LINES;
         helper
     }
 
@@ -267,6 +292,7 @@ impl Converter {
 
     /// Takes the next chunk of the input, and appends the lines that are complete with it to `out`.
     pub fn push(&mut self, chunk: &[u8], out: &mut Vec<u8>, observer: &mut dyn Observer) {
+        self.paused = false;
         let sink = &mut Sink { out, observer };
         if self.pending.is_empty() {
             let done = self.read(chunk, false, sink);
@@ -279,8 +305,11 @@ impl Converter {
 
     /// Takes the input as ended, and appends what is left to `out`. The next chunk begins another input.
     pub fn finish(&mut self, out: &mut Vec<u8>, observer: &mut dyn Observer) {
+        self.paused = false;
         self.read_pending(true, &mut Sink { out, observer });
-        self.abandon();
+        if !self.paused {
+            self.abandon();
+        }
     }
 
     /// How many bytes of the input are not done with: the last ones, which are the start of a metric or message.
@@ -299,7 +328,8 @@ impl Converter {
     }
 
     /// Takes the input as broken off within a line: forgets that line, and converts what is complete. How many bytes were
-    /// forgotten. The next chunk begins another input.
+    /// forgotten. The next chunk begins another input; where it [has paused](Converter::has_paused),
+    /// [`finish`](Converter::finish) comes before that.
     ///
     /// A line of line protocol may itself have several lines, and so all that is not complete is forgotten.
     pub fn break_off(&mut self, out: &mut Vec<u8>, observer: &mut dyn Observer) -> usize {
@@ -334,6 +364,9 @@ impl Converter {
         let mut pending = std::mem::take(&mut self.pending);
         let done = self.read(&pending, end_of_input, sink);
         pending.drain(..done);
+        if pending.len() <= KEPT {
+            pending.shrink_to(KEPT);
+        }
         self.pending = pending;
     }
 
@@ -393,7 +426,7 @@ impl Converter {
         if self.may_be_flat(&buffer[framer.start()..], framer.at() - framer.start(), b'\n') {
             framer.restart();
         }
-        loop {
+        while !self.pauses(sink) {
             // Nearly every line is one plain message: no look at its bytes but the one that converts it.
             if framer.at_line_start() {
                 let at = framer.at();
@@ -407,6 +440,7 @@ impl Converter {
                     && self.engine.plain_metric(&buffer[at..at + len], sink)
                 {
                     framer.skip_to(at + len + 1);
+                    self.engine.shrink();
                     continue;
                 }
             }
@@ -416,6 +450,7 @@ impl Converter {
                 Some(oversize) => oversize.reject_metric(&buffer[line], &mut self.engine, sink),
                 None => self.engine.metric(&buffer[line], sink),
             }
+            self.engine.shrink();
         }
         let done = self.skip(buffer, framer.start(), framer.at(), limit);
         framer.drained(done);
@@ -427,7 +462,7 @@ impl Converter {
         if self.may_be_flat(&buffer[splitter.start()..], splitter.at() - splitter.start(), b'}') {
             splitter.restart();
         }
-        loop {
+        while !self.pauses(sink) {
             if let Some(start) = splitter.object_start(buffer)
                 && let Some(len) = self.engine.flat_object(&buffer[start..], sink)
             {
@@ -437,13 +472,9 @@ impl Converter {
             let Some(piece) = splitter.next(buffer, end_of_input) else { break };
             // Without a metric there is nothing that payloads could share, not even a time.
             self.engine.start_metric();
-            self.engine.begin(
-                buffer,
-                match &piece {
-                    Piece::Value(range) | Piece::TooLong(range) | Piece::EmptyArray(range) => range.start,
-                    Piece::OpenArray => splitter.at(),
-                },
-            );
+            let text = piece.range().unwrap_or(splitter.at()..splitter.at());
+            self.engine.begin(buffer, text.start);
+            self.engine.start_message(trim(&buffer[text]).len());
             if let Piece::Value(range) = &piece
                 && let Some(oversize) = self.take_oversize(range.len(), limit)
             {
@@ -451,6 +482,7 @@ impl Converter {
             } else {
                 self.engine.piece(piece, buffer, Origin::default(), sink);
             }
+            self.engine.shrink();
         }
         let start = splitter.start();
         let kept = splitter.keeps(limit);
@@ -465,7 +497,7 @@ impl Converter {
         if self.may_be_flat(&buffer[lines.start()..], lines.at() - lines.start(), b'\n') {
             lines.restart();
         }
-        loop {
+        while !self.pauses(sink) {
             if lines.at_line_start()
                 && let Some(len) = self.engine.flat_line(&buffer[lines.at()..], sink)
             {
@@ -477,12 +509,26 @@ impl Converter {
             self.engine.begin(buffer, line.start);
             match self.take_oversize(line.len(), limit) {
                 Some(oversize) => oversize.reject_message(&buffer[line], &mut self.engine, sink),
-                None => self.engine.message(&buffer[line], None, sink),
+                None => {
+                    self.engine.start_message(trim(&buffer[line.clone()]).len());
+                    self.engine.message(&buffer[line], None, sink);
+                }
             }
+            self.engine.shrink();
         }
         let done = self.skip(buffer, lines.start(), lines.at(), limit);
         lines.drained(done);
         done
+    }
+
+    /// Whether to pause, and to leave the rest for later.
+    #[inline]
+    fn pauses(&mut self, sink: &Sink<'_>) -> bool {
+        if sink.out.len() < self.pause_at {
+            return false;
+        }
+        self.paused = true;
+        true
     }
 
     /// Whether a text of which the first `read` bytes came earlier may now be complete, and worth to be read anew at once.
@@ -499,7 +545,7 @@ impl Converter {
     /// How much of the buffer can go: what is before the incomplete text at `start`, and that text too, as far as it has been
     /// looked at, once it is larger than `limit`.
     fn skip(&mut self, buffer: &[u8], start: usize, at: usize, limit: usize) -> usize {
-        if self.oversize.is_none() && buffer.len() - start <= limit {
+        if self.paused || self.oversize.is_none() && buffer.len() - start <= limit {
             return start;
         }
         let engine = &mut self.engine;
@@ -625,8 +671,26 @@ impl Engine {
         }
     }
 
+    /// The present message took so many bytes when it arrived.
+    fn start_message(&mut self, bytes: usize) {
+        self.room = Room::of(bytes, self.most_lines);
+    }
+
+    /// Gives back the memory that a large message took.
+    #[inline(never)]
+    fn shrink(&mut self) {
+        self.point.shrink();
+        self.metric.shrink();
+        self.scratch.shrink();
+        self.message.clear();
+        self.message.shrink_to(KEPT);
+    }
+
     /// Converts the line at the start of `buffer`, if all of it is there, it starts as the last one did, and its message is
     /// for [`Flat`]; its length with the line break. Where that is None nothing is done.
+    ///
+    /// Such a payload's line always has room: of the text of a flat object each key and value is written once, at most doubled
+    /// by escapes or, where it is a number, four times as long.
     fn flat_metric(&mut self, buffer: &[u8], sink: &mut Sink<'_>) -> Option<usize> {
         let text = self.flat.behind_head(buffer)?;
         let len = self.flat.read::<InString>(&text[..self.flat_limit(text)], &self.settings)?;
@@ -695,6 +759,7 @@ impl Engine {
             if self.tracer.is_none() {
                 self.flat.take_head(&line[..start], &self.point, &self.settings.kinds);
             }
+            self.start_message(line.len());
             self.message(&message, time, sink);
         }
         self.message = message;
@@ -796,6 +861,7 @@ impl Engine {
         }
         message.clear();
         let _ = unescape_string(&line[value.start + 1..], &mut message);
+        self.start_message(line.len());
         self.message(&message, self.metric.time, sink);
         self.message = message;
     }
@@ -810,22 +876,19 @@ impl Engine {
         }
         let mut splitter = Splitter::of_message();
         origin.is_item = true;
-        let (start, mut shared) = (sink.out.len(), 0);
-        loop {
-            let rest = trim(&text[splitter.at()..]);
-            let Some(piece) = splitter.next(text, true) else { break };
-            if sink.out.len() - start + shared > MAX_LINES {
-                let error =
-                    format!("the lines of the message take more than {MAX_LINES} bytes; this is the rest of it");
-                return self.reject(&Rejection::new(Reason::TooLarge, error), rest, None, origin, sink);
+        while let Some(piece) = splitter.next(text, true) {
+            if let (false, Some(range)) = (self.room.is_left(), piece.range()) {
+                let rest = trim(&text[range.start..]);
+                return self.reject(&self.room.rejection_of_rest(), rest, None, origin, sink);
             }
+            let start = sink.out.len();
             match piece {
                 Piece::OpenArray => self.reject(&open_array().at(text.len()), text, None, origin, sink),
                 piece => self.piece(piece, text, origin, sink),
             }
+            // Even tags that are left out of a rejection have cost that much.
+            self.room.take((sink.out.len() - start).max(self.point.incoming_len()));
             origin.index += 1;
-            // Even a payload whose line comes out short has cost that much.
-            shared += self.point.shared_len();
         }
     }
 
@@ -877,6 +940,7 @@ impl Engine {
         let payload = payload::read(
             text,
             &self.settings,
+            &mut self.room,
             &mut self.scratch,
             &mut self.point,
             sink.observer,
@@ -891,10 +955,7 @@ impl Engine {
         if !self.point.has_fields() {
             return fail(Reason::NoFields, "the payload has nothing but tags, time and values that make no field");
         }
-        if let Err(long) = self.point.write(&self.measurement, sink.out) {
-            let error = format!("tags and a field's key take {} bytes, and InfluxDB at most 65535", long.0);
-            return Err(Rejection::new(Reason::TooLarge, error));
-        }
+        self.point.write(&self.measurement, &mut self.room, sink.out)?;
         let own_time = self.own_time(&payload, text, sink.observer);
         let metric_time = || {
             let nanoseconds = timestamp::of_metric(origin.time?, origin.index)?;

@@ -52,6 +52,7 @@ mod parallel;
 mod payload;
 mod point;
 mod rejections;
+mod room;
 mod settings;
 mod split;
 mod spread;

@@ -15,7 +15,7 @@ use anyhow::{Context, Result};
 use telegraf_algorithmia::{Converter, Summary};
 
 use crate::cli::{Conversion, Job, Output};
-use crate::execd::{Ended, Stream, log, supervisor};
+use crate::execd::{Ended, PAUSE_SIZE, Stream, log, supervisor};
 use crate::report::Report;
 use crate::report::shown::{Screen, shown_lines};
 
@@ -133,6 +133,7 @@ fn convert(conversion: Conversion) -> Result<ExitCode> {
 /// Writes a table of what becomes of each message.
 fn show(mut converter: Converter, inputs: &[PathBuf], mut summary: Option<Summary>, strict: bool) -> Result<ExitCode> {
     converter.trace();
+    converter.pause_at(PAUSE_SIZE);
     let mut report = Report::new();
     let stdin = [PathBuf::from("-")];
     let mut failed = false;
@@ -166,20 +167,29 @@ fn show_input(
     let (mut buffer, mut out) = (vec![0; 64 * 1024], Vec::new());
     loop {
         let read = input.read(&mut buffer);
-        match &read {
+        let mut rest = match &read {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             // What was read before an error is as good as ever.
-            Ok(0) | Err(_) => converter.finish(&mut out, report),
-            Ok(len) => {
-                progress::advance(*len);
-                converter.push(&buffer[..*len], &mut out, report);
+            result => &buffer[..*result.as_ref().unwrap_or(&0)],
+        };
+        progress::advance(rest.len());
+        let ended = rest.is_empty();
+        loop {
+            if ended {
+                converter.finish(&mut out, report);
+            } else {
+                converter.push(rest, &mut out, report);
+            }
+            report.flush().context("cannot write to stdout: check that there is room where it goes")?;
+            if let Some(summary) = &mut summary {
+                summary.read(&out);
+            }
+            out.clear();
+            rest = &[];
+            if !converter.has_paused() {
+                break;
             }
         }
-        report.flush().context("cannot write to stdout: check that there is room where it goes")?;
-        if let Some(summary) = &mut summary {
-            summary.read(&out);
-        }
-        out.clear();
         if read.with_context(|| execd::unreadable(path))? == 0 {
             return Ok(());
         }

@@ -11,6 +11,7 @@ use std::ops::Range;
 use memchr::{memchr2, memmem};
 
 use crate::line_protocol::plain_key;
+use crate::room::KEPT;
 
 /// White space within a line.
 const fn is_blank(byte: u8) -> bool {
@@ -207,6 +208,14 @@ pub(crate) struct MetricError {
 type Result<T> = std::result::Result<T, MetricError>;
 
 impl MetricReader {
+    /// Forgets the line, and gives back the memory that one of many tags or fields took.
+    pub fn shrink(&mut self) {
+        for pairs in [&mut self.tags, &mut self.fields] {
+            pairs.clear();
+            pairs.shrink_to(KEPT / size_of::<Pair>());
+        }
+    }
+
     /// Takes a whole line (without its line break) apart.
     pub fn read(&mut self, line: &[u8]) -> Result<()> {
         let at = self.read_head(line)?;

@@ -6,7 +6,7 @@
 //! the chunk itself. Always left to it is what depends on messages before, such as the time of a rejection, or is worth a word
 //! in the log. So all there is to be right about is in [`Converter`]; a wrong guess costs time, and nothing else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Read};
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -22,11 +22,11 @@ use crate::event::{Counts, Event, Observer};
 /// How much a thread takes at once. What it makes of it then still is in the processor's cache when it is written.
 const CHUNK: usize = 128 * 1024;
 
-/// A thread gives up a chunk that makes more lines than this, so that memory does not depend on what comes.
-const MAX_LINES: usize = 8 * CHUNK;
+/// A thread gives up a chunk with so many bytes of lines, so that memory does not depend on what comes.
+const MAX_LINES: usize = 4 * CHUNK;
 
 /// An input that is read and converted by several threads. Memory stays bounded: some hundred KiB for each, and what their
-/// converters take.
+/// converters take; a message with more lines is left to the caller's converter.
 pub struct Parallel<R> {
     threads: usize,
     reader: Arc<Mutex<Reader<R>>>,
@@ -36,6 +36,8 @@ pub struct Parallel<R> {
     used: Sender<Chunk>,
     /// None while there are no threads.
     converted: Option<Receiver<thread::Result<Chunk>>>,
+    /// The chunk whose lines were not all taken yet.
+    current: Option<Chunk>,
     /// What was converted before its turn.
     early: BTreeMap<u64, Chunk>,
     /// The number of the next chunk.
@@ -68,8 +70,12 @@ struct Chunk {
     /// Where it ends. None within a message.
     end: Option<Place>,
     lines: Vec<u8>,
+    /// How many of their bytes the caller has taken.
+    taken: usize,
     /// What the caller's converter has to convert.
-    left: Vec<Left>,
+    left: VecDeque<Left>,
+    /// That has paused in it.
+    paused: bool,
     /// Of the messages that became lines.
     counts: Counts,
 }
@@ -77,7 +83,8 @@ struct Chunk {
 /// A part of a chunk that was not converted.
 struct Left {
     text: Range<usize>,
-    begin: Place,
+    /// None where the converter goes on from where it stands.
+    begin: Option<Place>,
     /// Where in the chunk's lines its own belong.
     at: usize,
 }
@@ -99,15 +106,16 @@ impl<R: Read + Send + 'static> Parallel<R> {
             guess: Arc::default(),
             used,
             converted: None,
+            current: None,
             early: BTreeMap::new(),
             next: 0,
             end: None,
         }
     }
 
-    /// Appends the lines of the next chunk to `out`. `converter` is the same for all of them; at the end it may still have a
-    /// message to [finish](Converter::finish). What comes back counts messages that the observer is not told of; None is the
-    /// end of the input.
+    /// Appends the lines of the next chunk to `out`, or some of them where the converter [pauses](Converter::pause_at).
+    /// `converter` is the same for all of them; at the end it may still have a message to [finish](Converter::finish). What
+    /// comes back counts messages that the observer is not told of; None is the end of the input.
     ///
     /// # Errors
     /// Where the input cannot be read, after all that was read before.
@@ -123,12 +131,20 @@ impl<R: Read + Send + 'static> Parallel<R> {
         if self.converted.is_none() && self.next > 0 {
             self.start(converter);
         }
-        let mut chunk = match self.next_converted() {
+        let mut chunk = match self.current.take() {
             Some(chunk) => chunk,
-            None => lock(&self.reader).next_unconverted(converter.place()),
+            None => {
+                let converted = self.next_converted();
+                let chunk = converted.unwrap_or_else(|| lock(&self.reader).next_unconverted(converter.place()));
+                self.next += 1;
+                chunk.for_converter(converter)
+            }
         };
-        self.next += 1;
-        let counts = chunk.take_over(converter, out, observer);
+        let counts = std::mem::take(&mut chunk.counts);
+        if chunk.take_over(converter, out, observer) {
+            self.current = Some(chunk);
+            return Ok(Some(counts));
+        }
         *lock(&self.guess) = converter.place();
         self.end = chunk.end_of_input.take();
         // Where there is no thread any more, nobody needs it.
@@ -144,6 +160,7 @@ impl<R: Read + Send + 'static> Parallel<R> {
         for _ in 0..threads {
             let (reader, guess) = (Arc::clone(&self.reader), Arc::clone(&self.guess));
             let (mut converter, sender) = (converter.helper(), sender.clone());
+            converter.pause_at(MAX_LINES);
             let work = move || {
                 let mut next = || {
                     let mut chunk = next_chunk(&reader, &guess)?;
@@ -205,7 +222,7 @@ impl<R: Read> Reader<R> {
     fn next_unconverted(&mut self, place: Place) -> Chunk {
         let mut chunk = self.free.try_recv().unwrap_or_default();
         self.read(&mut chunk, place);
-        chunk.left.push(Left { text: 0..chunk.text.len(), begin: place, at: 0 });
+        chunk.left.push_back(Left { text: 0..chunk.text.len(), begin: Some(place), at: 0 });
         chunk
     }
 
@@ -276,17 +293,17 @@ impl Chunk {
         let len = self.text.len();
         for end in memchr_iter(b'\n', &self.text).map(|at| at + 1).chain((!self.text.ends_with(b"\n")).then_some(len)) {
             converter.push(&self.text[at..end], &mut self.lines, &mut seen);
-            at = end;
-            if self.lines.len() > MAX_LINES {
+            if converter.has_paused() {
                 break;
             }
+            at = end;
             if !converter.is_between() {
                 continue;
             }
             let now = converter.last_now();
             if seen.other || clock != now {
                 self.lines.truncate(lines);
-                self.left.push(Left { text: start..end, begin, at: lines });
+                self.left.push_back(Left { text: start..end, begin: Some(begin), at: lines });
             } else {
                 self.counts.add(&seen.counts);
             }
@@ -296,33 +313,51 @@ impl Chunk {
         self.lines.truncate(lines);
         self.end = Some(begin);
         if start < len {
-            self.left.push(Left { text: start..len, begin, at: lines });
+            self.left.push_back(Left { text: start..len, begin: Some(begin), at: lines });
             self.end = None;
         }
     }
 
-    /// Appends its lines to `out`, as `converter` makes them; counts what the observer is not told of.
-    fn take_over(&mut self, converter: &mut Converter, out: &mut Vec<u8>, observer: &mut dyn Observer) -> Counts {
+    /// All of it is left to a converter that does not stand where its text was supposed to begin.
+    fn for_converter(mut self, converter: &Converter) -> Self {
         if !converter.is_between() || converter.place() != self.begin {
-            converter.push(&self.text, out, observer);
-            return Counts::default();
+            self.lines.clear();
+            self.left.clear();
+            self.left.push_back(Left { text: 0..self.text.len(), begin: None, at: 0 });
+            (self.end, self.counts) = (None, Counts::default());
         }
-        let mut at = 0;
-        for left in &self.left {
-            out.extend_from_slice(&self.lines[at..left.at]);
-            at = left.at;
-            converter.go_to(left.begin);
-            converter.push(&self.text[left.text.clone()], out, observer);
+        self
+    }
+
+    /// Appends its lines to `out`, as `converter` makes them. True where that has paused, and there are more.
+    fn take_over(&mut self, converter: &mut Converter, out: &mut Vec<u8>, observer: &mut dyn Observer) -> bool {
+        if std::mem::take(&mut self.paused) {
+            converter.push(&[], out, observer);
+            self.paused = converter.has_paused();
         }
-        if out.is_empty() {
+        while !self.paused
+            && let Some(left) = self.left.pop_front()
+        {
+            out.extend_from_slice(&self.lines[self.taken..left.at]);
+            self.taken = left.at;
+            if let Some(begin) = left.begin {
+                converter.go_to(begin);
+            }
+            converter.push(&self.text[left.text], out, observer);
+            self.paused = converter.has_paused();
+        }
+        if self.paused {
+            return true;
+        }
+        if out.is_empty() && self.taken == 0 {
             std::mem::swap(out, &mut self.lines);
         } else {
-            out.extend_from_slice(&self.lines[at..]);
+            out.extend_from_slice(&self.lines[self.taken..]);
         }
         if let Some(end) = self.end {
             converter.go_to(end);
         }
-        std::mem::take(&mut self.counts)
+        false
     }
 
     /// What is left of it to be used again.

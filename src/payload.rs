@@ -8,15 +8,12 @@ use crate::json::{Number, Reader, Scalar, Start, SyntaxError};
 use crate::kinds::Kind;
 use crate::line_protocol::{cut, write_float, write_integer, write_string};
 use crate::point::{Missing, Point, Set};
+use crate::room::{KEPT, Room};
 use crate::settings::Settings;
 use crate::trace::{LeftOut, TimeSource, Tracer};
 
 /// The most bytes of a string field that InfluxDB is documented to store.
 pub(crate) const MAX_STRING: usize = 64 * 1024;
-
-/// The flattened keys of a payload may take this many bytes together. A long key in front of many short values would else
-/// be copied as often.
-const MAX_KEYS: usize = 4 * 1024 * 1024;
 
 /// What a payload says besides tags and fields.
 #[derive(Debug, Default)]
@@ -67,10 +64,21 @@ pub(crate) struct Scratch {
     decoded: String,
 }
 
-/// Reads the payload `text` into `point`.
+impl Scratch {
+    /// Gives back the memory that a large payload took.
+    pub fn shrink(&mut self) {
+        for text in [&mut self.path, &mut self.decoded] {
+            text.clear();
+            text.shrink_to(KEPT);
+        }
+    }
+}
+
+/// Reads the payload `text` into `point`. Its flattened keys may take as much as its line may.
 pub(crate) fn read<'a>(
     text: &'a str,
     settings: &Settings,
+    room: &mut Room,
     scratch: &mut Scratch,
     point: &mut Point,
     observer: &mut dyn Observer,
@@ -79,6 +87,7 @@ pub(crate) fn read<'a>(
     let mut walk = Walk {
         reader: Reader::new(text),
         settings,
+        room,
         scratch,
         point,
         observer,
@@ -103,6 +112,7 @@ pub(crate) fn read<'a>(
 struct Walk<'a, 'w> {
     reader: Reader<'a>,
     settings: &'w Settings,
+    room: &'w mut Room,
     scratch: &'w mut Scratch,
     point: &'w mut Point,
     observer: &'w mut dyn Observer,
@@ -296,13 +306,10 @@ impl<'a> Walk<'a, '_> {
         }
     }
 
+    /// Takes account of a key of this length, whatever becomes of it: to look at it costs time.
     fn count_key(&mut self, len: usize) -> Result<(), Rejection> {
         self.keys += len;
-        if self.keys <= MAX_KEYS {
-            return Ok(());
-        }
-        let error = format!("the keys of the payload take more than {MAX_KEYS} bytes, with those of what they are in");
-        Err(Rejection::new(Reason::TooLarge, error).at(self.reader.at()))
+        self.room.check(self.keys)
     }
 
     fn check_fields(&self, beyond: usize) -> Result<(), Rejection> {

@@ -5,7 +5,10 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::ops::Range;
 
+use crate::event::Reason;
 use crate::line_protocol::{escape_key, write_string};
+use crate::payload::Rejection;
+use crate::room::{KEPT, Room};
 
 /// InfluxDB refuses a point of which measurement, tags and one field's key take more bytes than this together with the
 /// four that its storage puts between them (models.MaxKeyLength and seriesKeySize).
@@ -53,10 +56,6 @@ pub(crate) enum Missing {
     /// It has no value.
     Value,
 }
-
-/// The point's series would be longer than InfluxDB takes: bytes.
-#[derive(Debug)]
-pub(crate) struct SeriesTooLong(pub usize);
 
 /// Keys with their values, each key once.
 #[derive(Debug, Default)]
@@ -135,10 +134,21 @@ impl Entries {
         }
     }
 
-    /// Whether `text` is nothing but the entries, in their order.
-    fn is_contiguous(&self) -> bool {
-        self.text.len() == self.entries.iter().map(|entry| 2 + entry.key.len() + entry.value.len()).sum::<usize>()
+    /// How many bytes they are when they are written, and how many the longest key is.
+    fn lengths(&self) -> (usize, usize) {
+        lengths(self.entries.iter().map(|entry| (entry.key.len(), entry.value.len())))
     }
+
+    fn shrink(&mut self) {
+        self.text.shrink_to(KEPT);
+        self.entries.shrink_to(KEPT / size_of::<Entry>());
+        self.hashes.shrink_to(KEPT / size_of::<u32>());
+    }
+}
+
+/// How many bytes fields are with their separators, and how many the longest key is, by the lengths of keys and values.
+fn lengths(fields: impl Iterator<Item = (usize, usize)>) -> (usize, usize) {
+    fields.fold((0, 0), |(bytes, longest), (key, value)| (bytes + key + value + 2, longest.max(key)))
 }
 
 /// Quick, not strong: a payload that is made to collide costs a look at each of its (limited) fields.
@@ -162,6 +172,16 @@ impl Point {
     pub fn start_payload(&mut self) {
         self.tags.clear();
         self.fields.clear();
+    }
+
+    /// Forgets everything, and gives back the memory that a large message took.
+    pub fn shrink(&mut self) {
+        self.start_metric();
+        for entries in [&mut self.incoming, &mut self.others, &mut self.tags, &mut self.fields] {
+            entries.shrink();
+        }
+        self.sorted.clear();
+        self.sorted.shrink_to(KEPT / size_of::<(bool, Entry)>());
     }
 
     /// Adds a tag of the metric's own.
@@ -197,9 +217,9 @@ impl Point {
         self.fields.entries.len() + self.tags.entries.len()
     }
 
-    /// The bytes that each point has from the metric.
-    pub fn shared_len(&self) -> usize {
-        self.incoming.text.len() + self.others.text.len()
+    /// The bytes of the metric's own tags.
+    pub fn incoming_len(&self) -> usize {
+        self.incoming.text.len()
     }
 
     pub fn has_fields(&self) -> bool {
@@ -210,26 +230,41 @@ impl Point {
         self.tags.contains(key.as_bytes()) || self.incoming.contains(key.as_bytes())
     }
 
-    /// Appends the line up to its time, which [`write_time`] adds.
-    pub fn write(&mut self, measurement: &[u8], out: &mut Vec<u8>) -> Result<(), SeriesTooLong> {
+    /// Appends the line up to its time, which [`write_time`] adds, if InfluxDB takes it and there is room for it.
+    pub fn write(&mut self, measurement: &[u8], room: &mut Room, out: &mut Vec<u8>) -> Result<(), Rejection> {
         let start = out.len();
         out.extend_from_slice(measurement);
         self.write_tags(out);
         let series = out.len() - start;
-        out.push(b' ');
-        let fields = out.len();
         let renamed = self.fields.entries.iter().any(|field| self.is_tag(self.fields.key(field)));
-        let longest = self.fields.entries.iter().map(|field| field.key.len()).max().unwrap_or(0);
-        let longest = if renamed || !self.others.entries.is_empty() || !self.fields.is_contiguous() {
-            self.write_fields(out)
+        let (mut bytes, mut longest) = self.fields.lengths();
+        // One by one, where a key has to change or a field has been replaced.
+        let one_by_one = renamed || !self.others.entries.is_empty() || self.fields.text.len() != bytes;
+        let parts = if one_by_one { self.field_parts() } else { Vec::new() };
+        if one_by_one {
+            (bytes, longest) = lengths(parts.iter().map(|part| (part.key.len(), part.value.len())));
+        }
+        debug_assert!(bytes > 0, "a point has a field");
+        let checked = if series + longest > MAX_SERIES_KEY {
+            let bytes = series + longest + 4;
+            let error = format!("tags and a field's key take {bytes} bytes, and InfluxDB at most 65535");
+            Err(Rejection::new(Reason::TooLarge, error))
         } else {
-            out.extend_from_slice(&self.fields.text[1..]);
-            longest
+            room.check(series + bytes)
         };
-        debug_assert!(out.len() > fields, "a point has a field");
-        if series + longest > MAX_SERIES_KEY {
+        if checked.is_err() {
             out.truncate(start);
-            return Err(SeriesTooLong(series + longest + 4));
+            return checked;
+        }
+        out.push(b' ');
+        if !one_by_one {
+            out.extend_from_slice(&self.fields.text[1..]);
+        }
+        for (at, Part { key, value, .. }) in parts.iter().enumerate() {
+            out.extend_from_slice(if at == 0 { b"" } else { b"," });
+            out.extend_from_slice(key);
+            out.push(b'=');
+            out.extend_from_slice(value);
         }
         Ok(())
     }
@@ -280,18 +315,6 @@ impl Point {
         self.sorted.sort_unstable_by(|(a_incoming, a), (b_incoming, b)| {
             by_meaning(texts(*a_incoming).key(a), texts(*b_incoming).key(b))
         });
-    }
-
-    /// Writes the fields one by one, where a key has to change or a field has been replaced; the length of the longest key.
-    fn write_fields(&self, out: &mut Vec<u8>) -> usize {
-        let parts = self.field_parts();
-        for (at, Part { key, value, .. }) in parts.iter().enumerate() {
-            out.extend_from_slice(if at == 0 { b"" } else { b"," });
-            out.extend_from_slice(key);
-            out.push(b'=');
-            out.extend_from_slice(value);
-        }
-        parts.iter().map(|part| part.key.len()).max().unwrap_or(0)
     }
 
     fn field_parts(&self) -> Vec<Part<'_>> {
@@ -385,7 +408,7 @@ mod tests {
 
     fn line(point: &mut Point) -> String {
         let mut out = Vec::new();
-        point.write(b"m", &mut out).unwrap();
+        point.write(b"m", &mut Room::of(0, usize::MAX), &mut out).unwrap();
         write_time(7, &mut out);
         String::from_utf8(out).unwrap()
     }
@@ -435,10 +458,27 @@ mod tests {
         let value = "v".repeat(65_535 - "m,t=".len() - 4 - "f".len());
         let _ = point.tag("t", &value);
         let _ = point.field("f", raw("1"));
-        assert_eq!(line(&mut point).len(), 65_535 - 4 - 1 + " f=1 7\n".len());
+        let (mut room, mut out) = (Room::of(100_000, usize::MAX), Vec::new());
+        point.write(b"m", &mut room, &mut out).unwrap();
+        assert_eq!(out.len(), 65_535 - 4 - 1 + " f=1".len());
         let _ = point.field("fg", raw("1"));
         let mut out = b"before".to_vec();
-        assert_eq!(point.write(b"m", &mut out).unwrap_err().0, 65_536);
+        let refused = point.write(b"m", &mut room, &mut out).unwrap_err();
+        assert!(refused.error.contains(" 65536 bytes, and InfluxDB at most 65535"), "{}", refused.error);
         assert_eq!(out, b"before");
+    }
+
+    #[test]
+    fn a_line_for_which_there_is_no_room_is_refused() {
+        let mut point = Point::default();
+        let _ = point.tag("t", "v");
+        let _ = point.field("f", raw("1"));
+        let _ = point.other_field(b"g", b"2");
+        let mut out = b"before".to_vec();
+        point.write(b"m", &mut Room::of(0, "m,t=v f=1,g=2".len()), &mut out).unwrap();
+        assert_eq!(out, b"beforem,t=v f=1,g=2");
+        let refused = point.write(b"m", &mut Room::of(0, "m,t=v f=1,g=2".len() - 1), &mut out).unwrap_err();
+        assert!(refused.error.contains(" would take 13 bytes or more, and the limit is 12,"), "{}", refused.error);
+        assert_eq!(out, b"beforem,t=v f=1,g=2");
     }
 }

@@ -34,6 +34,16 @@ pub(crate) enum Piece {
     OpenArray,
 }
 
+impl Piece {
+    /// Its place in the buffer, if it has one.
+    pub fn range(&self) -> Option<Range<usize>> {
+        match self {
+            Piece::Value(range) | Piece::TooLong(range) | Piece::EmptyArray(range) => Some(range.clone()),
+            Piece::OpenArray => None,
+        }
+    }
+}
+
 /// Finds the values in a buffer that grows.
 #[derive(Debug, Default)]
 pub(crate) struct Splitter {

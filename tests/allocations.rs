@@ -1,4 +1,5 @@
-//! A valid message is converted without a heap allocation, once the buffers have grown to what is needed.
+//! A valid message is converted without a heap allocation, once the buffers have grown to what is needed; and what a large one
+//! has made them grow to is given back.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -11,6 +12,8 @@ struct Counting;
 
 thread_local! {
     static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+    /// Bytes that are allocated, modulo what there is room for.
+    static BYTES: Cell<usize> = const { Cell::new(0) };
 }
 
 fn count() {
@@ -18,19 +21,26 @@ fn count() {
     let _ = ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
 }
 
+fn resize(from: usize, to: usize) {
+    let _ = BYTES.try_with(|bytes| bytes.set(bytes.get().wrapping_add(to).wrapping_sub(from)));
+}
+
 // SAFETY: all is left to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count();
+        resize(0, layout.size());
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        resize(layout.size(), 0);
         unsafe { System.dealloc(pointer, layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         count();
+        resize(layout.size(), size);
         unsafe { System.realloc(pointer, layout, size) }
     }
 }
@@ -103,5 +113,39 @@ fn a_valid_message_among_others_costs_no_allocation() {
             assert_eq!((valid, rejected > 0), (0, shape == Shape::Bad), "{shape:?}");
             assert_eq!(counts.converted, if shape == Shape::Bad { 2 * 190 } else { 2 * 200 });
         }
+    }
+}
+
+/// A stream runs for months after a large message.
+#[test]
+fn what_a_large_message_took_is_given_back() {
+    let usual = r#"{"algorithm_name":"a","x":1,"y":[1,2],"time":1613780514867231}"#;
+    let short = (0..990).map(|index| format!("\"{index}\":1")).collect::<Vec<_>>().join(",");
+    let blank = " ".repeat((1 << 20) - 30_000);
+    let long = format!(r#"{{"algorithm_name":"a","{}":{{{short}}}{blank}}}"#, "k".repeat(15_000));
+    let text = format!(r#"{{"algorithm_name":"a","x":"{}"}}"#, r#"\""#.repeat((1 << 19) - 100));
+    let fields = |value: &str| format!("m {} 7\n", vec![value; 400_000].join(","));
+    for (what, input, usual) in [
+        ("a long key", telegraf(&long), telegraf(usual)),
+        ("a long key in JSON", format!("{long}\n"), format!("{usual}\n")),
+        ("escapes", telegraf(&text), telegraf(usual)),
+        ("escapes in JSON", format!("{text}\n"), format!("{usual}\n")),
+        ("many fields", fields("f=1"), telegraf(usual)),
+        ("a line that is too large", "y".repeat(3 << 20) + "\n", telegraf(usual)),
+    ] {
+        let mut converter = Converter::new(Settings::default()).unwrap();
+        let mut bytes = |input: &str| {
+            let mut out = Vec::new();
+            for chunk in input.as_bytes().chunks(1 << 16) {
+                converter.push(chunk, &mut out, &mut ());
+                out = Vec::new();
+            }
+            BYTES.get()
+        };
+        let before = bytes(&usual);
+        assert!(input.len() > 1_000_000, "{what}");
+        let _ = bytes(&input);
+        let grown = bytes(&usual).saturating_sub(before);
+        assert!(grown < 1 << 20, "{what}: {grown} bytes more than before");
     }
 }

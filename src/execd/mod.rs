@@ -40,6 +40,9 @@ use crate::report;
 /// Write when this much is there, even if more input is waiting.
 const WRITE_SIZE: usize = 128 * 1024;
 
+/// And when this much is there, even in the midst of a read: short messages that are rejected make a hundred times as much.
+pub const PAUSE_SIZE: usize = 2 * WRITE_SIZE;
+
 /// Where fewer lines than this come with as many bytes, pipes of 64 KiB hold one or two, and Telegraf waits for us and we for
 /// it with each. They are made to hold more; where lines are short, that would only put more of them beyond the reach of flow
 /// control.
@@ -240,7 +243,7 @@ impl Stream {
     /// # Errors
     /// Where stdout or signals cannot be used, or another process uses the journal.
     pub fn new(
-        converter: Converter,
+        mut converter: Converter,
         service: Service,
         patience: Patience,
         summary: Option<Summary>,
@@ -265,6 +268,7 @@ impl Stream {
             // Only Telegraf has gauges to heed. Anybody else would wonder.
             outlet.widen_reader()?;
         }
+        converter.pause_at(PAUSE_SIZE);
         Ok(Stream {
             converter,
             observer: Watch::new(flow_control, &patience),
@@ -378,19 +382,27 @@ impl Stream {
             }
             match chunk {
                 Ok(Chunk::Bytes(bytes)) => {
-                    let len = bytes.len();
-                    let lines = self.observer.lines;
+                    let (len, mut lines) = (bytes.len(), 0);
                     self.received += len as u64;
                     progress::advance(len);
                     self.observer.lag.read_now();
-                    self.converter.push(bytes, &mut self.out, &mut self.observer);
-                    let lines = self.observer.lines - lines;
+                    let mut rest = bytes;
+                    loop {
+                        let before = self.observer.lines;
+                        self.converter.push(rest, &mut self.out, &mut self.observer);
+                        lines += self.observer.lines - before;
+                        self.heed_gauges(rest.len());
+                        if !self.converter.has_paused() {
+                            break;
+                        }
+                        self.put()?;
+                        rest = &[];
+                    }
                     flood.came(lines);
                     if lines < FEW_LINES && len >= FEW_LINES_SIZE && !std::mem::replace(&mut wide, true) {
                         input.grow(WIDE_PIPE);
                         self.outlet.grow(WIDE_PIPE);
                     }
-                    self.heed_gauges(len);
                     // What the input does not keep for us has to be in the journal before anything else; and where the
                     // next read waits, nothing else would let it out.
                     if self.has_journal || platform::READS_WAIT || self.out.len() >= WRITE_SIZE {
@@ -490,8 +502,13 @@ impl Stream {
 
     /// Lets out what there is at the end of an input, even where reading it has failed.
     fn end_input(&mut self, ended: Ended, failure: Result<()>) -> Result<Ended> {
-        self.converter.finish(&mut self.out, &mut self.observer);
-        self.put()?;
+        loop {
+            self.converter.finish(&mut self.out, &mut self.observer);
+            self.put()?;
+            if !self.converter.has_paused() {
+                break;
+            }
+        }
         let ended = if self.outlet.is_closed() { Ended::Output } else { ended };
         failure.map(|()| ended)
     }
@@ -527,7 +544,7 @@ impl Stream {
         }
         self.outlet.put(&mut self.out, std::mem::take(&mut self.observer.lines))?;
         // A flood of rejections may have made it large; a stream runs for months.
-        self.out.shrink_to(2 * WRITE_SIZE);
+        self.out.shrink_to(PAUSE_SIZE);
         Ok(())
     }
 

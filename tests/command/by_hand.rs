@@ -310,7 +310,7 @@ fn the_table_comes_with_its_message_and_its_memory_is_bounded() {
         assert!(shown.starts_with(&format!("message {number}, ")), "{shown}");
     }
     // All of the tables are some ten MiB.
-    let large = metric(&format!("[{}]", vec!["{}"; 5000].join(",")), 7);
+    let large = metric(&format!("[{}]", vec![r#"{"algorithm_name":"a"}"#; 5000].join(",")), 7);
     let peak = || {
         let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();

@@ -16,7 +16,7 @@ use telegraf_algorithmia::Kinds;
 use reference::case::{bytes_input, input, message};
 use reference::lines::{self, decode};
 use reference::product::{check_output, convert, convert_chunks, converter, count_events};
-use reference::{Format, Options};
+use reference::{Format, NOW, Options};
 
 // ============================================================================================== Which input is what
 
@@ -1263,6 +1263,118 @@ fn limits() {
         .gives(&format!("algorithmia,algorithm_name=a x{}=1 7", "_0".repeat(63)));
     message("a limit of its own", &arrays(2)).with(|o| o.nesting = 2).gives("algorithmia,algorithm_name=a x_0=1 7");
     message("and one more", &arrays(3)).with(|o| o.nesting = 2).gives(&too_large(&arrays(3)));
+}
+
+/// "The lines of a message take at most 16 times the bytes of the message as it arrived, and 32 KiB."
+#[test]
+fn the_lines_of_a_message_are_a_small_multiple_of_it() {
+    let rejected = |text: &str, time: i64| {
+        let kept = quoted(&text[..text.len().min(61_440)]);
+        format!("algorithmia_rejected,reason=too_large error=\"*\",payload={kept} {time}")
+    };
+    let start = r#"{"algorithm_name":"a","time":1,"#;
+    let of = |key: &str, count: usize, pad: usize| {
+        let items = vec!["1"; count].join(",");
+        format!(r#"{start}"{key}":[{items}],"pad":"{}"}}"#, "y".repeat(pad))
+    };
+    let line = |key: &str, count: usize, pad: usize| {
+        let items: String = (0..count).map(|index| format!("{key}_{index}=1,")).collect();
+        format!("algorithmia,algorithm_name=a {items}pad=\"{}\"", "y".repeat(pad))
+    };
+
+    // To the byte.
+    for in_metric in [true, false] {
+        let arrived = |text: &str| if in_metric { metric(text, 7).trim_end().len() } else { text.len() };
+        let missing = |key: usize, pad: usize| {
+            let key = "k".repeat(key);
+            let most = 16 * arrived(&of(&key, 900, pad)) + 32_768;
+            most.checked_signed_diff(line(&key, 900, pad).len()).unwrap()
+        };
+        for (wanted, fits) in [(0, true), (-1, false)] {
+            let found = (100..115).find_map(|key| {
+                // Each byte of it is 16 more that there is room for, and one that is needed.
+                let pad = usize::try_from((wanted - missing(key, 0)) / 15).unwrap();
+                (missing(key, pad) == wanted).then(|| ("k".repeat(key), pad))
+            });
+            let (key, pad) = found.expect("there is such a key");
+            let text = of(&key, 900, pad);
+            let time = if in_metric { 7 } else { NOW };
+            let point = format!("{} 1000000000", line(&key, 900, pad));
+            let expected = if fits { point } else { rejected(&text, time) };
+            let case = if in_metric { message("a metric", &text) } else { input("by itself", &text) };
+            case.with(|o| o.exact_time = true).gives(&expected);
+        }
+    }
+
+    // Those beside it are unharmed.
+    let members = (0..995).map(|index| format!("\"{index}\":1")).collect::<Vec<_>>().join(",");
+    let long = format!(r#"{start}"{}":{{{members}}}}}"#, "k".repeat(14_000));
+    let good = r#"{"algorithm_name":"b","x":2}"#;
+    let both = format!("{}{}", metric(&long, 7), metric(good, 8));
+    input("a long key over short ones", &both)
+        .gives(&format!("{}\nalgorithmia,algorithm_name=b x=2 8", rejected(&long, 7)));
+    message("the same in an array", &format!("[{good},{long},{good},{good}]")).gives(&format!(
+        "algorithmia,algorithm_name=b x=2 7\n{}\n{}",
+        rejected(&long, 7),
+        rejected(&format!("{good},{good}]"), 8)
+    ));
+
+    // What is not stored is read all the same.
+    for nothing in ["null", "NaN", "[]", "{}"] {
+        let text = format!(r#"{start}"x":1,"{}":[{}]}}"#, "k".repeat(14_000), vec![nothing; 1000].join(","));
+        message(nothing, &text).gives(&rejected(&text, 7));
+    }
+    let text = format!(r#"{start}"x":1,"{}":[{}]}}"#, "k".repeat(14_000), "null,".repeat(999) + "null");
+    message("what is dropped is not", &text)
+        .with(|o| (o.exact_time, o.kinds) = (true, vec!["k*=drop".into()]))
+        .gives("algorithmia,algorithm_name=a x=1 1000000000");
+}
+
+/// What is common is far from that bound.
+#[test]
+fn an_array_of_tiny_payloads_with_tags_has_room() {
+    let message = format!("[{}]", vec![r#"{"algorithm_name":"a","x":1}"#; 36_000].join(","));
+    let tags = (0..15).map(|index| (format!("some_tag_{index}"), format!("value_{index}")));
+    let metric = tagged(tags, &message, 7);
+    let out = convert(metric.as_bytes(), &Options::default());
+    let shared = metric.find(" value=").unwrap() - "kafka_consumer".len();
+    assert!((280..320).contains(&shared), "{shared} bytes of tags");
+    assert_eq!(out.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"algorithmia,")).count(), 36_000);
+    assert!(out.len() > 12_000_000);
+}
+
+/// Tags and other fields are in the lines of all items, and so are the tags in rejections.
+#[test]
+fn the_lines_of_an_array_are_a_small_multiple_of_it() {
+    let good = r#"{\"algorithm_name\":\"a\",\"x\":1}"#;
+    let long = "t".repeat(5000);
+    for (what, tag, item, field) in [
+        ("tags", format!(",t={long}"), good, String::new()),
+        ("other fields", String::new(), good, format!(",f=\"{long}\"")),
+        ("tags of rejections", format!(",t={long}"), "1", String::new()),
+        ("rejections alone", String::new(), "1", String::new()),
+    ] {
+        let line = format!("kafka_consumer{tag} value=\"[{}]\"{field} 7", vec![item; 5000].join(","));
+        let most = 16 * line.len() + 32_768;
+        let out = convert(format!("{line}\n").as_bytes(), &Options::default());
+        let lines = lines::split(&out).unwrap();
+        let last = str::from_utf8(lines.last().unwrap()).unwrap();
+        let before: usize = lines[..lines.len() - 2].iter().map(|line| line.len()).sum();
+        assert!(before <= most && most < out.len(), "{what}: {before} of {most}, {}", out.len());
+        let rest = format!("payload=\"{item},{item},");
+        assert!(last.contains("reason=too_large") && last.contains(&rest), "{what}: {last:.300}");
+        assert!(
+            last.contains(&format!("the limit is {most}, 16 times the message and 32768 bytes")),
+            "{what}: {last:.300}"
+        );
+        check_output(&out, &Options::default());
+    }
+
+    // They count where they are too long for InfluxDB, and left out.
+    let line = format!("kafka_consumer,t={} value=\"[{}]\" 7\n", "t".repeat(66_000), vec![good; 5000].join(","));
+    let out = convert(line.as_bytes(), &Options::default());
+    let most = (16 * line.len() + 32_768) / 66_000;
+    assert!((most..most + 3).contains(&lines::split(&out).unwrap().len()), "{most}");
 }
 
 /// InfluxDB refuses a series that is longer, with one of its fields, than 65,535 bytes, escapes included.

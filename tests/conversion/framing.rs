@@ -379,3 +379,39 @@ fn no_input_costs_much_more_than_a_rejection_for_each_line() {
         assert!(taken < 6.0 * dearest, "{taken:.0} ns a byte, and not {dearest:.0}: {line:.50}");
     }
 }
+
+/// A chunk, or what was pending, may hold so many short messages that their rejections take a hundred times as much: they come
+/// in parts, each with one message more than it takes to be enough.
+#[test]
+fn lines_beyond_what_is_wanted_at_once_come_later() {
+    const ENOUGH: usize = 10_000;
+    let broken = format!("{{\"a\":\n{}", "[1],\"b\":\n".repeat(10_000));
+    let tiny = "1\n".repeat(20_000);
+    let metrics = "kafka_consumer value=\"\" 1\n".repeat(2000);
+    for (what, input, format) in [
+        ("lines of JSON", &tiny, Format::JsonLines),
+        ("values", &tiny, Format::Json),
+        ("no metrics", &tiny, Format::Influx),
+        ("metrics", &metrics, Format::Influx),
+        ("what was pending", &broken, Format::Json),
+    ] {
+        let options = Options { input: format, message: 10_000, ..Options::default() };
+        let mut converter = converter(&options);
+        converter.pause_at(ENOUGH);
+        let (mut all, mut parts) = (vec![], 0);
+        let mut out = vec![];
+        converter.push(input.as_bytes(), &mut out, &mut ());
+        loop {
+            assert!(out.len() < ENOUGH + 500, "{what}: {} bytes at once", out.len());
+            all.append(&mut out);
+            parts += 1;
+            if !converter.has_paused() {
+                break;
+            }
+            converter.push(&[], &mut out, &mut ());
+        }
+        converter.finish(&mut all, &mut ());
+        assert!(parts > 10, "{what}: {parts} parts");
+        assert_same(&all, &convert(input.as_bytes(), &options), input.as_bytes());
+    }
+}

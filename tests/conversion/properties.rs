@@ -5,33 +5,32 @@
 
 use proptest::collection::vec;
 use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
 
 use reference::generate::{self, Incoming, Run};
 use reference::lines::{self, decode};
-use reference::product::{assert_same, check_output, chunks, convert, convert_chunks, survives};
+use reference::product::{assert_same, check_output, chunks, convert, convert_chunks, convert_with_pauses, survives};
 use reference::{Line, Metric, NOW, Options, Reference, float_text};
 
 proptest! {
     #![proptest_config(generate::config())]
 
     #[test]
-    fn the_output_equals_the_reference(run in generate::run()) {
-        let output = convert(run.text().as_bytes(), &run.options);
-        let shown = String::from_utf8_lossy(&output).into_owned();
-        let lines = lines::split(&output).unwrap_or_else(|_| panic!("Telegraf refuses {shown:?}"));
-        let mut lines = lines.into_iter();
-        for expected in expected(&run) {
-            let Some(line) = lines.next() else { panic!("too few lines: {shown}\nfor {}", run.text()) };
-            let line = std::str::from_utf8(line).expect("UTF-8");
-            match expected {
-                Expected::Verbatim(expected) => prop_assert_eq!(line, expected),
-                Expected::Decoded(expected) => {
-                    let line = decode(line);
-                    prop_assert!(line == expected, "{line:.1500?}\nnot {expected:.1500?}\nfor {:.1500}", run.text());
-                }
-            }
+    fn the_output_equals_the_reference(run in prop_oneof![8 => generate::run(), 1 => generate::multiplied()]) {
+        equals_the_reference(&run)?;
+    }
+
+    /// "The lines of a message take at most 16 times the bytes of the message as it arrived, and 32 KiB."
+    #[test]
+    fn the_lines_of_a_message_are_a_small_multiple_of_it(run in prop_oneof![generate::run(), generate::multiplied()]) {
+        for input in &run.inputs {
+            let line = input.line();
+            let output = convert(line.as_bytes(), &run.options);
+            // Where there is no room for a payload, two rejections may take its place and that of all behind it.
+            let rejection = line.len() + 500;
+            prop_assert!(output.len() <= 16 * line.len() + 32_768 + 2 * rejection, "{} of {}", output.len(), line.len());
         }
-        prop_assert_eq!(lines.next(), None, "too many lines: {}\nfor {}", shown, run.text());
     }
 
     #[test]
@@ -43,8 +42,9 @@ proptest! {
     fn cutting_the_input_changes_nothing(run in generate::run(), cuts in vec(any::<usize>(), 0..8)) {
         let text = run.text();
         let whole = convert(text.as_bytes(), &run.options);
-        let cut = convert_chunks(&chunks(text.as_bytes(), &cuts), &run.options);
-        assert_same(&cut, &whole, text.as_bytes());
+        let chunks = chunks(text.as_bytes(), &cuts);
+        assert_same(&convert_chunks(&chunks, &run.options), &whole, text.as_bytes());
+        assert_same(&convert_with_pauses(&chunks, &run.options), &whole, text.as_bytes());
     }
 
     #[test]
@@ -144,6 +144,27 @@ fn is_by_clock(line: &Line) -> bool {
     (NOW..NOW + 1_000_000).contains(&line.time)
 }
 
+/// The output is what the reference makes of the input, line for line.
+fn equals_the_reference(run: &Run) -> Result<(), TestCaseError> {
+    let output = convert(run.text().as_bytes(), &run.options);
+    let shown = String::from_utf8_lossy(&output).into_owned();
+    let lines = lines::split(&output).unwrap_or_else(|_| panic!("Telegraf refuses {shown:?}"));
+    let mut lines = lines.into_iter();
+    for expected in expected(run) {
+        let Some(line) = lines.next() else { panic!("too few lines: {shown:.3000}\nfor {:.3000}", run.text()) };
+        let line = std::str::from_utf8(line).expect("UTF-8");
+        match expected {
+            Expected::Verbatim(expected) => prop_assert_eq!(line, expected),
+            Expected::Decoded(expected) => {
+                let line = decode(line);
+                prop_assert!(line == expected, "{line:.1500?}\nnot {expected:.1500?}\nfor {:.1500}", run.text());
+            }
+        }
+    }
+    prop_assert_eq!(lines.next(), None, "too many lines: {:.3000}\nfor {:.3000}", shown, run.text());
+    Ok(())
+}
+
 enum Expected {
     Verbatim(String),
     Decoded(Line),
@@ -214,6 +235,19 @@ fn the_generators_reach_every_kind_of_line() {
     for start in starts {
         assert!(lines.iter().any(|line| line.starts_with(start.as_bytes())), "no line begins with {start}");
     }
+}
+
+#[test]
+fn the_generators_reach_the_bound_on_the_lines_of_a_message() {
+    let mut runner = TestRunner::deterministic();
+    let (mut within, mut beyond) = (0, 0);
+    for _ in 0..200 {
+        let run = generate::multiplied().new_tree(&mut runner).expect("a run").current();
+        let output = convert(run.text().as_bytes(), &run.options);
+        let has_room = !String::from_utf8_lossy(&output).contains(" times the message and ");
+        *if has_room { &mut within } else { &mut beyond } += 1;
+    }
+    assert!(within > 20 && beyond > 20, "{within} runs within it, {beyond} beyond");
 }
 
 /// White space behind a broken value once counted as a part of it, or not, as the input was cut.

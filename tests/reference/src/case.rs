@@ -65,7 +65,8 @@ impl Case {
         }
 
         if let Some(message) = &self.message {
-            let metric = Metric { time: Some(7), ..Default::default() };
+            let bytes = Some(self.input.strip_suffix(b"\n").unwrap_or(&self.input).len());
+            let metric = Metric { time: Some(7), bytes, ..Default::default() };
             let by_reference = convert_message(message.as_bytes(), &metric, &self.options);
             let literal = expected.replace("error=\"*\"", "error=\"any\"");
             let literal: Vec<_> = lines::split(literal.as_bytes())

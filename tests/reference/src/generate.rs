@@ -64,6 +64,41 @@ pub fn run() -> BoxedStrategy<Run> {
     (options(), vec(incoming(), 1..5)).prop_map(|(options, inputs)| Run { options, inputs }).boxed()
 }
 
+/// Metrics whose lines may be many times as long: some bytes of the message are in them over and over, around the bound on
+/// that. No payload is rejected for anything else.
+pub fn multiplied() -> BoxedStrategy<Run> {
+    let long = |most: usize| {
+        (prop_oneof!["k", "[a-z]{1,3}[ ,=\"\\\\é]?"], 0..most).prop_map(|(text, count)| text.repeat(count))
+    };
+    let quoted_long = |most| long(most).prop_map(|text| quoted(&text));
+    let small = || {
+        select(vec!["1", "null", "true", "1e15", "\"é\"", r#""\"""#, "[]", "[2]", "{\"_\":3}"]).prop_map(String::from)
+    };
+    let under_a_key = (quoted_long(900), vec(small(), 0..400), any::<bool>()).prop_map(|(key, values, named)| {
+        let members = values.iter().enumerate();
+        let value = if named {
+            let members = members.map(|(index, value)| format!("\"{}\":{value}", index % 300));
+            format!("{{{}}}", members.collect::<Vec<_>>().join(","))
+        } else {
+            format!("[{}]", values.join(","))
+        };
+        format!("{{\"algorithm_name\":\"a\",\"x\":1,{key}:{value}}}")
+    });
+    let in_an_array = (vec(small(), 1..4), 1..150_usize).prop_map(|(values, count)| {
+        let payload = |value: &String| format!("{{\"algorithm_name\":\"a\",\"x\":1,\"y\":{value}}}");
+        let payloads: Vec<_> = values.iter().cycle().take(count).map(payload).collect();
+        format!("[{}]", payloads.join(","))
+    });
+    let message = prop_oneof![under_a_key, in_an_array].boxed();
+    let metric = (message, long(700), quoted_long(700), metric_time()).prop_map(|(message, tag, field, time)| {
+        let tags = if tag.is_empty() { vec![] } else { vec![("t".to_string(), tag)] };
+        let fields = vec![("value".to_string(), quoted(&message)), ("f".to_string(), field)];
+        Incoming::Message(line("kafka_consumer", tags, fields, time))
+    });
+    let options = select(vec![Options::default(), Options { fields: 200, ..Options::default() }]);
+    (options, vec(metric, 1..3)).prop_map(|(options, inputs)| Run { options, inputs }).boxed()
+}
+
 pub fn options() -> BoxedStrategy<Options> {
     let with = |kinds: &[&str]| Options { kinds: kinds.iter().map(|k| k.to_string()).collect(), ..Options::default() };
     let kinds =

@@ -29,6 +29,10 @@ pub const STORABLE: std::ops::RangeInclusive<i64> = i64::MIN + 2..=i64::MAX - 1;
 /// InfluxDB's limit on a series and one of its fields, as they are written in line protocol.
 pub const SERIES_BYTES: usize = 65_535;
 
+/// What the lines of one message may take: so many times what it took when it arrived, and so many bytes.
+const LINES_TIMES: usize = 16;
+const LINES_BYTES: usize = 32_768;
+
 const STRING_BYTES: usize = 64 * 1024;
 const PAYLOAD_BYTES: usize = 60 * 1024;
 
@@ -78,6 +82,8 @@ pub struct Metric {
     /// The fields beside the one that holds the message.
     pub fields: Vec<(String, Value)>,
     pub time: Option<i64>,
+    /// What its line took, without the line break. None where the message came without one.
+    pub bytes: Option<usize>,
 }
 
 /// One line of line protocol, decoded. A rejection has the error text left out: it is meant for people.
@@ -127,6 +133,9 @@ pub struct Reference {
 
 type Reason = &'static str;
 
+/// The reason for which a payload is `too_large` that ends its message.
+const NO_ROOM: Reason = "no room";
+
 impl Reference {
     pub fn new(options: &Options) -> Self {
         Reference { options: options.clone(), last_now: NOW - 1, rejected: HashMap::new() }
@@ -141,40 +150,59 @@ impl Reference {
         };
         // JSON's white space, and the NULs that Telegraf trims.
         let text = text.trim_matches([' ', '\t', '\r', '\n', '\0']);
+        let most = LINES_TIMES * metric.bytes.unwrap_or(text.len()) + LINES_BYTES;
         if !text.starts_with('[') {
-            return vec![self.convert_payload(text, metric, 0)];
+            return vec![self.convert_payload(text, metric, 0, most).0];
         }
         match elements(text) {
             None => vec![self.reject("invalid_json", text.as_bytes(), metric)],
             Some(elements) if elements.is_empty() => {
                 vec![self.reject("not_an_object", text.as_bytes(), metric)]
             }
-            Some(elements) => elements
-                .iter()
-                .enumerate()
-                .map(|(index, element)| self.convert_payload(element, metric, index))
-                .collect(),
+            Some(elements) => {
+                let (mut lines, mut bytes) = (vec![], 0);
+                for (index, element) in elements.iter().enumerate() {
+                    // "A payload for which there is no room is rejected; all that is behind it is one rejection."
+                    if bytes >= most {
+                        let start = element.as_ptr() as usize - text.as_ptr() as usize;
+                        lines.push(self.reject("too_large", &text.as_bytes()[start..], metric));
+                        break;
+                    }
+                    let (line, had_room) = self.convert_payload(element, metric, index, most - bytes);
+                    bytes =
+                        if had_room { bytes + lines::length(&line) + format!(" {}\n", line.time).len() } else { most };
+                    lines.push(line);
+                }
+                lines
+            }
         }
     }
 
-    fn convert_payload(&mut self, text: &str, metric: &Metric, index: usize) -> Line {
-        match self.point(text, metric, index) {
-            Ok(line) => line,
-            Err(reason) => self.reject(reason, text.as_bytes(), metric),
+    /// The payload's line, and whether one of at most `most` bytes was enough for it. How long a rejection is cannot be known
+    /// here, for its error may be any text.
+    fn convert_payload(&mut self, text: &str, metric: &Metric, index: usize, most: usize) -> (Line, bool) {
+        match self.point(text, metric, index, most) {
+            Ok(line) => (line, true),
+            Err(NO_ROOM) => (self.reject("too_large", text.as_bytes(), metric), false),
+            Err(reason) => (self.reject(reason, text.as_bytes(), metric), true),
         }
     }
 
-    fn point(&mut self, text: &str, metric: &Metric, index: usize) -> Result<Line, Reason> {
+    fn point(&mut self, text: &str, metric: &Metric, index: usize, most: usize) -> Result<Line, Reason> {
         let Json::Object(payload) = Json::read(text, self.options.nesting)? else {
             return Err("not_an_object");
         };
 
         // "Nested objects flatten with `_`; array items get their index. A repeated key: the last one wins."
         let mut leaves: Vec<(String, Json)> = vec![];
+        let mut keys = 0;
         for (key, value) in &payload {
             if key != "time" && key != "timestamp" {
-                self.flatten(key, value, &mut leaves);
+                keys += self.flatten(key, value, &mut leaves);
             }
+        }
+        if keys > most {
+            return Err(NO_ROOM);
         }
 
         let mut tags = incoming_tags(metric);
@@ -225,18 +253,23 @@ impl Reference {
         if fields.iter().any(|(key, _)| series + 4 + lines::escape(key).len() > SERIES_BYTES) {
             return Err("too_large");
         }
+        let mut line = Line { measurement: self.options.measurement.clone(), tags, fields, time: 0 };
+        if lines::length(&line) > most {
+            return Err(NO_ROOM);
+        }
 
-        let time = match self.payload_time(&payload, text) {
+        line.time = match self.payload_time(&payload, text) {
             Some(time) => time,
             None => match metric.time {
                 Some(time) => time + index as i64,
                 None => self.now(),
             },
         };
-        Ok(Line { measurement: self.options.measurement.clone(), tags, fields, time })
+        Ok(line)
     }
 
-    fn flatten(&self, path: &str, value: &Json, leaves: &mut Vec<(String, Json)>) {
+    /// Adds what there is in a value; the bytes of its key and of those of all values in it.
+    fn flatten(&self, path: &str, value: &Json, leaves: &mut Vec<(String, Json)>) -> usize {
         let stored = stored_key(path, "time_field");
         let nested: Vec<(String, &Json)> = match value {
             Json::Object(members) => members.iter().map(|(key, value)| (key.clone(), value)).collect(),
@@ -245,15 +278,14 @@ impl Reference {
                 if let Some(key) = stored {
                     put_last(leaves, key, scalar.clone());
                 }
-                return;
+                return path.len();
             }
         };
         if stored.is_some_and(|key| self.kind(&key) == Kind::Drop) {
-            return;
+            return path.len();
         }
-        for (key, value) in nested {
-            self.flatten(&format!("{path}_{key}"), value, leaves);
-        }
+        let nested = nested.iter().map(|(key, value)| self.flatten(&format!("{path}_{key}"), value, leaves));
+        path.len() + nested.sum::<usize>()
     }
 
     fn kind(&self, key: &str) -> Kind {

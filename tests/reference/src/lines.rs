@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Line, Metric, Value};
+use super::{Line, Metric, Value, float_text};
 
 // ------------------------------------------------------------------------------------------------------------- reading
 
@@ -202,7 +202,8 @@ pub fn message_of(line: &[u8], field: &str) -> Option<(Vec<u8>, Metric)> {
         }
     }
     let tags = parts.tags.iter().map(|(key, value)| (unescape(key), unescape(value))).collect();
-    Some((message?, Metric { tags, fields, time: parts.time }))
+    let bytes = Some(line.strip_suffix(b"\n").unwrap_or(line).len());
+    Some((message?, Metric { tags, fields, time: parts.time, bytes }))
 }
 
 /// Decodes a line that the product made. It panics, with the line, where Telegraf, InfluxDB or the crate that knows the
@@ -295,4 +296,17 @@ pub fn write_series(measurement: &str, tags: &BTreeMap<String, String>) -> Strin
         out += &format!(",{}={}", escape(key), escape(value));
     }
     out
+}
+
+/// How many bytes a line takes up to its time.
+pub fn length(line: &Line) -> usize {
+    let value = |value: &Value| match value {
+        Value::Float(x) => float_text(*x),
+        Value::Integer(x) => format!("{x}i"),
+        Value::Unsigned(x) => format!("{x}u"),
+        Value::Boolean(x) => x.to_string(),
+        Value::String(text) => format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"")),
+    };
+    let fields = line.fields.iter().map(|(key, text)| format!(",{}={}", escape(key), value(text)).len());
+    write_series(&line.measurement, &line.tags).len() + fields.sum::<usize>()
 }

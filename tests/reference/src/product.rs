@@ -51,6 +51,28 @@ pub fn convert_chunks(chunks: &[&[u8]], options: &Options) -> Vec<u8> {
     out
 }
 
+/// Converts with pauses behind every message, and takes the lines in each.
+pub fn convert_with_pauses(chunks: &[&[u8]], options: &Options) -> Vec<u8> {
+    let mut converter = converter(options);
+    converter.pause_at(1);
+    let (mut all, mut out) = (vec![], vec![]);
+    for chunk in chunks {
+        converter.push(chunk, &mut out, &mut ());
+        all.append(&mut out);
+        while converter.has_paused() {
+            converter.push(&[], &mut out, &mut ());
+            all.append(&mut out);
+        }
+    }
+    loop {
+        converter.finish(&mut out, &mut ());
+        all.append(&mut out);
+        if !converter.has_paused() {
+            return all;
+        }
+    }
+}
+
 pub fn count_events(input: &[u8], options: &Options) -> usize {
     let mut converter = converter(options);
     let mut events = Events::default();
@@ -106,8 +128,9 @@ pub fn survives(input: &[u8], cuts: &[usize], options: &Options) {
         let options = Options { input: format, ..options.clone() };
         let output = convert(input, &options);
         check_output(&output, &options);
-        let cut = convert_chunks(&chunks(input, cuts), &options);
-        assert_same(&cut, &output, input);
+        let chunks = chunks(input, cuts);
+        assert_same(&convert_chunks(&chunks, &options), &output, input);
+        assert_same(&convert_with_pauses(&chunks, &options), &output, input);
     }
 }
 
