@@ -5,6 +5,8 @@ mod by_hand;
 #[cfg(unix)]
 mod generate;
 #[cfg(target_os = "linux")]
+mod memory;
+#[cfg(target_os = "linux")]
 mod service;
 #[cfg(unix)]
 mod usage;

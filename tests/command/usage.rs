@@ -625,7 +625,7 @@ fn a_file_takes_no_more_memory_than_a_few_messages() {
             writer.write_all(block.as_bytes()).unwrap();
         }
         writer.write_all(end.as_bytes()).unwrap();
-        for threads in ["1", "2"] {
+        for threads in ["1", "2", "16"] {
             let mut child = spawn(command().args(["--threads", threads]).arg(file.path()));
             let mut stdout = child.stdout.take().unwrap();
             let (mut buffer, mut lines, mut peak) = (vec![0; 1 << 20], 0, 0);
