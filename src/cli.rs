@@ -15,6 +15,7 @@ use telegraf_algorithmia::{Input, KindRule, Limits, Settings};
 
 use crate::execd::{JournalSettings, Patience, Service};
 use crate::generate::{Kind, Values};
+use crate::platform;
 
 /// Turns the messages of Algorithmia Insights into InfluxDB points.
 ///
@@ -332,6 +333,7 @@ pub fn parse() -> Result<Job, clap::Error> {
         flow_control: cli.flow_control.then_some(cli.flow_output),
         stats: cli.stats.map(|every| (every, report, instance)),
         supervised: cli.supervised,
+        supervisor: platform::parent_id(),
         restarted: cli.restarted,
         ending: cli.ending,
     };

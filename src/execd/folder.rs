@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use super::log;
-use crate::platform::{self, Call, Dir, call};
+use crate::platform::{self, Call, Dir, call, part};
 
 /// Older versions lock this file alone. It has the id of the process that has the folder.
 const LOCK: &str = "lock";
@@ -18,6 +18,10 @@ pub const HANDOVER: &str = "handover";
 
 /// A process id has no more digits.
 const MAX_HOLDER: u64 = 20;
+
+/// What the names of segments end in, and of those that could not be read.
+const SEGMENT: &str = "lp";
+const UNREAD: &str = "unread";
 
 /// Which process has a folder, as it is said in a sentence.
 pub type Holder = String;
@@ -145,18 +149,24 @@ impl Folder {
         Ok(())
     }
 
-    /// The numbers and sizes of the segments, in order.
-    pub fn segments(&self) -> Result<Vec<(u64, u64)>> {
+    /// What segments there are.
+    pub fn list(&self) -> Result<Listing> {
         let path = self.dir.path();
         let cannot_read = || format!("cannot read the folder {}", path.display());
-        let mut found = Vec::new();
+        let mut listing = Listing::default();
         for entry in call(Call::List, || std::fs::read_dir(path)).with_context(cannot_read)? {
             let entry = entry.with_context(cannot_read)?;
             let name = entry.file_name();
-            let number = name.to_str().and_then(|name| name.strip_suffix(".lp")).filter(|number| number.len() == 20);
-            let Some(number) = number.and_then(|number| number.parse().ok()) else { continue };
+            let parts = name.to_str().and_then(|name| name.split_once('.')).filter(|(number, _)| number.len() == 20);
+            let Some((number, kind)) = parts.and_then(|(number, kind)| Some((number.parse().ok()?, kind))) else {
+                continue;
+            };
+            listing.last = listing.last.max(number);
+            if kind != SEGMENT {
+                continue;
+            }
             match call(Call::StatPath, || entry.metadata()) {
-                Ok(metadata) if metadata.is_file() => found.push((number, metadata.len())),
+                Ok(metadata) if metadata.is_file() => listing.segments.push((number, metadata.len())),
                 Ok(_) => {
                     let path = entry.path();
                     log::write('W', format_args!("left {} alone, which is no regular file", path.display()));
@@ -165,8 +175,8 @@ impl Folder {
                 Err(error) => return Err(error).with_context(cannot_read),
             }
         }
-        found.sort_unstable();
-        Ok(found)
+        listing.segments.sort_unstable();
+        Ok(listing)
     }
 
     /// The path that it was opened by.
@@ -200,7 +210,7 @@ impl Folder {
 
     /// Gives a segment a name that is none of a segment; its path.
     pub fn set_aside(&self, number: u64) -> io::Result<PathBuf> {
-        let aside = format!("{number:020}.unread");
+        let aside = format!("{number:020}.{UNREAD}");
         self.dir.rename(&name_of(number), &aside)?;
         Ok(self.dir.path().join(aside))
     }
@@ -230,7 +240,16 @@ impl Folder {
 }
 
 fn name_of(number: u64) -> String {
-    format!("{number:020}.lp")
+    format!("{number:020}.{SEGMENT}")
+}
+
+/// The segments of a folder.
+#[derive(Default)]
+pub struct Listing {
+    /// Their numbers and sizes, in order.
+    pub segments: Vec<(u64, u64)>,
+    /// The highest number that anything has, be it a segment or not.
+    pub last: u64,
 }
 
 /// A segment that is read.
@@ -238,6 +257,7 @@ pub struct Segment(File);
 
 impl Read for Segment {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        call(Call::Read, || self.0.read(buffer))
+        let most = part(buffer.len());
+        call(Call::Read, || self.0.read(&mut buffer[..most]))
     }
 }

@@ -19,7 +19,7 @@ use telegraf_algorithmia::Standing;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::log;
-use crate::platform::{self, Call, call};
+use crate::platform::{Call, call};
 
 /// The line has this length, so that one write makes one of another.
 const LENGTH: usize = 96;
@@ -27,8 +27,11 @@ const LENGTH: usize = 96;
 pub struct Handover {
     file: File,
     path: PathBuf,
+    supervisor: u32,
     /// Where the next worker would begin.
     standing: Standing,
+    /// The file says something else, because it could not be written.
+    is_stale: bool,
 }
 
 /// What the worker before has left.
@@ -42,8 +45,9 @@ pub struct Note {
 }
 
 impl Handover {
-    /// Takes over with `file`, which is at `path`: what the worker before has left there, or nothing if there was none.
-    pub fn new(mut file: File, path: &Path, restarted: bool) -> io::Result<(Self, Option<Note>)> {
+    /// Takes over with `file`, which is at `path`: what the worker before of the same supervisor has left there, or nothing if there
+    /// was none.
+    pub fn new(mut file: File, path: &Path, supervisor: u32, restarted: bool) -> io::Result<(Self, Option<Note>)> {
         let mut text = Vec::new();
         if restarted {
             call(Call::Read, || Read::by_ref(&mut file).take(LENGTH as u64).read_to_end(&mut text))?;
@@ -51,8 +55,9 @@ impl Handover {
             call(Call::Truncate, || file.set_len(0))?;
         }
         let note = std::str::from_utf8(&text).ok().and_then(Note::read);
-        let note = note.filter(|note| note.supervisor == platform::parent_id());
-        Ok((Handover { file, path: path.to_owned(), standing: Standing::default() }, note))
+        let note = note.filter(|note| note.supervisor == supervisor);
+        let path = path.to_owned();
+        Ok((Handover { file, path, supervisor, standing: Standing::default(), is_stale: false }, note))
     }
 
     /// This is where the input begins.
@@ -63,17 +68,21 @@ impl Handover {
     /// Before `bytes` are taken out of the pipe: whoever comes then stands here.
     pub fn note(&mut self, behind: Standing, bytes: &[u8]) {
         // Metrics of the usual size stay in the pipe until they are whole, so there is nothing new.
-        if bytes.is_empty() || behind == self.standing && !behind.is_within() {
+        if bytes.is_empty() || behind == self.standing && !behind.is_within() && !self.is_stale {
             return;
         }
-        let supervisor = platform::parent_id();
-        let note = Note { supervisor, before: self.standing, behind, len: bytes.len(), hash: xxh3_64(bytes) };
+        let Handover { supervisor, standing: before, .. } = *self;
+        let note = Note { supervisor, before, behind, len: bytes.len(), hash: xxh3_64(bytes) };
         self.standing = behind;
         let text = note.text();
         let written = call(Call::Write, || self.file.rewind().and_then(|()| self.file.write_all(text.as_bytes())));
+        let was_stale = std::mem::replace(&mut self.is_stale, written.is_err());
         if let Err(error) = written {
             // An old note would be worse than none.
             let _ = call(Call::Truncate, || self.file.set_len(0));
+            if was_stale {
+                return;
+            }
             let path = self.path.display();
             log::write(
                 'W',
@@ -119,29 +128,26 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("handover");
         let open = || File::options().read(true).write(true).create(true).truncate(false).open(&path).unwrap();
-        let (mut handover, note) = Handover::new(open(), &path, true).unwrap();
+        let (mut handover, note) = Handover::new(open(), &path, 3, true).unwrap();
         assert_eq!(note, None);
         handover.note(standing("influx"), b"m f=1\n");
         handover.note(standing("influx"), b"m f=2\n");
-        let note = Handover::new(open(), &path, true).unwrap().1.unwrap();
+        let note = Handover::new(open(), &path, 3, true).unwrap().1.unwrap();
         assert_eq!(note.standing(b"m f=1\nm f=2\n"), Standing::default());
         assert_eq!(note.standing(b""), standing("influx"));
 
         handover.note(standing("influx-string"), b"m f=\"a");
         handover.note(standing("influx-string"), b"bbbb");
-        let note = Handover::new(open(), &path, true).unwrap().1.unwrap();
+        let note = Handover::new(open(), &path, 3, true).unwrap().1.unwrap();
         assert_eq!((note.standing(b"bbbbc"), note.standing(b"c\"\n")), (note.before, standing("influx-string")));
         handover.note(standing("influx"), b"\"\n");
-        let (next, note) = Handover::new(open(), &path, true).unwrap();
+        let (next, note) = Handover::new(open(), &path, 3, true).unwrap();
         assert_eq!(note.as_ref().unwrap().standing(b"\"\nm"), standing("influx-string"));
         assert_eq!(note.unwrap().standing(b"m f=1\n"), standing("influx"));
         drop(next);
-        let text = std::fs::read_to_string(&path).unwrap();
-        std::fs::write(&path, text.replace(&platform::parent_id().to_string(), "1")).unwrap();
-        assert_eq!(Handover::new(open(), &path, true).unwrap().1, None, "of another supervisor");
-        std::fs::write(&path, text).unwrap();
-        assert_eq!(Handover::new(open(), &path, false).unwrap().1, None, "there was no worker");
-        assert_eq!(Handover::new(open(), &path, true).unwrap().1, None);
+        assert_eq!(Handover::new(open(), &path, 4, true).unwrap().1, None, "of another supervisor");
+        assert_eq!(Handover::new(open(), &path, 3, false).unwrap().1, None, "there was no worker");
+        assert_eq!(Handover::new(open(), &path, 3, true).unwrap().1, None);
     }
 
     #[test]

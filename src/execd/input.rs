@@ -5,7 +5,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::time::{Duration, Instant};
 
-use crate::platform::{self, PipeCopy, Signals, Waited};
+use super::log;
+use crate::platform::{self, Call, PipeCopy, Signals, Waited, call, call_once, part, while_waiting};
 
 /// Read at most this much at once: what a pipe holds.
 const READ_SIZE: usize = 64 * 1024;
@@ -13,6 +14,9 @@ const READ_SIZE: usize = 64 * 1024;
 /// The start of a metric, while the rest of it has not come, stays in the pipe, which grows up to this many bytes: what
 /// Linux lets everybody have. A metric that takes more than half of that is not safe from a kill while it comes.
 const MAX_PIPE: usize = 1024 * 1024;
+
+/// Four pages. Linux gives whoever has many pipes smaller ones, of two pages or one, and both may be taken by a few bytes.
+const MIN_PIPE: usize = 16 * 1024;
 
 /// Between two looks for more behind what stays in the pipe.
 const LONGEST_PAUSE: Duration = Duration::from_millis(10);
@@ -46,7 +50,20 @@ impl Input {
     /// An input that keeps what is read until it is consumed, where it is a pipe and the platform can do that.
     pub fn keeping(file: File) -> io::Result<Self> {
         let mut input = Input::new(file);
-        if let Some(copy) = PipeCopy::of(&input.file)? {
+        let mut told = false;
+        let copy = loop {
+            match PipeCopy::of(&input.file) {
+                // To end would be to lose what is in the pipe.
+                Err(error) if platform::is_shortage(&error) => {
+                    if !std::mem::replace(&mut told, true) {
+                        log::write('E', format_args!("cannot read stdin yet, but go on trying: {error}"));
+                    }
+                    platform::pause();
+                }
+                copy => break copy?,
+            }
+        };
+        if let Some(copy) = copy {
             // It may have grown under a worker before us.
             input.buffer.resize(copy.size()?, 0);
             input.copy = Some(copy);
@@ -65,7 +82,8 @@ impl Input {
             if !platform::is_readable(&self.file)? {
                 return Ok(Chunk::Empty);
             }
-            return match self.file.read(&mut self.buffer) {
+            let most = part(self.buffer.len());
+            return match call_once(Call::ReadPipe, || self.file.read(&mut self.buffer[..most])) {
                 Ok(0) => Ok(Chunk::End),
                 Ok(len) => Ok(Chunk::Bytes(&self.buffer[..len])),
                 Err(error) if is_nothing(&error) => Ok(Chunk::Empty),
@@ -74,6 +92,10 @@ impl Input {
         };
         let len = match copy.read(&self.file, &mut self.buffer) {
             Err(error) if is_nothing(&error) => return Ok(Chunk::Empty),
+            Err(error) if platform::is_shortage(&error) => {
+                platform::pause();
+                return Ok(Chunk::Empty);
+            }
             len => len?,
         };
         if len > self.seen {
@@ -110,8 +132,8 @@ impl Input {
 
     /// Whether a sender can write more while `rest` bytes stay in the pipe. Where there is little room left, makes more.
     pub fn has_room_behind(&mut self, rest: usize) -> bool {
-        // Each write may leave nearly half of a page unused.
-        if rest <= self.buffer.len() / 4 {
+        // Each write may leave nearly half of a page unused, and the first byte that stays takes one.
+        if rest == 0 || rest <= self.buffer.len() / 4 && self.buffer.len() >= MIN_PIPE {
             return true;
         }
         let size = 2 * self.buffer.len();
@@ -133,16 +155,16 @@ impl Input {
 
     /// Waits until nobody will write any more, whatever there may be to read.
     pub fn wait_for_hang_up(&self, signals: &Signals, timeout: Option<Duration>) -> io::Result<Waited> {
-        signals.wait_for_hang_up(&self.file, timeout)
+        wait(timeout, |timeout| signals.wait_for_hang_up(&self.file, timeout))
     }
 
     /// Waits until there is more to read, or the input has ended. A signal ends the wait where `heed` says so.
     pub fn wait(&self, signals: &Signals, timeout: Option<Duration>, heed: bool) -> io::Result<Waited> {
         if self.seen == 0 {
-            return signals.wait(Some(&self.file), timeout, heed);
+            return wait(timeout, |timeout| signals.wait(Some(&self.file), timeout, heed));
         }
         // A poll would see what stays in the pipe.
-        let until = timeout.map(|timeout| Instant::now() + timeout);
+        let until = while_waiting(timeout).map(|timeout| Instant::now() + timeout);
         let mut pause = Duration::from_micros(200);
         loop {
             let readable = platform::readable_bytes(&self.file)?.min(self.buffer.len() as u64);
@@ -161,6 +183,16 @@ impl Input {
     }
 }
 
+/// Waits. Where memory is too short even for that, it is as if something had come.
+fn wait(timeout: Option<Duration>, wait: impl FnOnce(Option<Duration>) -> io::Result<Waited>) -> io::Result<Waited> {
+    let timeout = while_waiting(timeout);
+    match call_once(Call::Poll, || wait(timeout)) {
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(Waited::Signal),
+        Err(error) if platform::is_shortage(&error) => Ok(Waited::Readable),
+        waited => waited,
+    }
+}
+
 /// Whether an error only says that there is nothing to read now.
 fn is_nothing(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock)
@@ -170,13 +202,45 @@ fn is_nothing(error: &io::Error) -> bool {
 fn take(file: &mut File, len: usize, buffer: &mut [u8]) -> io::Result<()> {
     let mut left = len;
     while left > 0 {
+        // A pipe gives all that it has, so no kill comes between two parts of a message.
         let most = left.min(buffer.len());
-        match file.read(&mut buffer[..most]) {
-            Ok(0) => break,
-            Ok(len) => left -= len,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+        match call(Call::ReadPipe, || file.read(&mut buffer[..most]))? {
+            0 => break,
+            len => left -= len,
         }
     }
     Ok(())
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::io::Write;
+
+    use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
+
+    use super::*;
+
+    /// Where the start of a message stays in the only page, or the last of two, the rest of it could never come.
+    #[test]
+    fn what_stays_in_a_small_pipe_leaves_room_for_the_next_write() {
+        for size in [4096, 8192] {
+            let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).unwrap();
+            fcntl_setpipe_size(&writer, size).unwrap();
+            let mut writer = File::from(writer);
+            let mut input = Input::keeping(File::from(reader)).unwrap();
+            for _ in 0..3 {
+                // It fills all pages, but for a few bytes.
+                writer.write_all(&vec![b'x'; size - 10]).unwrap();
+                let Chunk::Bytes(bytes) = input.read().unwrap() else { panic!("there is something to read") };
+                let len = bytes.len();
+                assert!(len >= size - 10);
+                let rest = usize::from(input.has_room_behind(1));
+                input.consume(rest).unwrap();
+                assert_eq!(writer.write(&[b'y'; 100]).unwrap(), 100);
+                let Chunk::Bytes(bytes) = input.read().unwrap() else { panic!("there is more to read") };
+                assert_eq!(bytes, [b'y'; 100]);
+                input.consume(0).unwrap();
+            }
+        }
+    }
 }

@@ -25,11 +25,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail};
 
 use super::flow::without_gauges;
-use super::folder::{self, Folder, Holder};
+use super::folder::{self, Folder, Holder, Listing};
 use super::handover::{Handover, Note};
 use super::record::{RecordReader, new_key, write_head};
 use super::{Patience, log};
-use crate::platform::{self, Call, call};
+use crate::platform::{self, Call, call, part};
 
 /// What is kept, and where.
 #[derive(Clone, Debug)]
@@ -150,11 +150,12 @@ impl Journal {
         Ok(journal)
     }
 
-    /// The file for what is left to a worker that takes our place, and what was left to us. None where the folder cannot be used.
-    pub fn handover(&self, restarted: bool) -> Option<(Handover, Option<Note>)> {
+    /// The file for what is left to a worker that takes our place, and what was left to us by one of the same supervisor. None where
+    /// the folder cannot be used.
+    pub fn handover(&self, supervisor: u32, restarted: bool) -> Option<(Handover, Option<Note>)> {
         let folder = self.folder.as_ref().filter(|folder| folder.has_lock())?;
         let path = folder.path().join(folder::HANDOVER);
-        let opened = folder.handover().and_then(|file| Handover::new(file, &path, restarted));
+        let opened = folder.handover().and_then(|file| Handover::new(file, &path, supervisor, restarted));
         opened.inspect_err(|error| log::write('W', format_args!("cannot use {}: {error}", path.display()))).ok()
     }
 
@@ -165,11 +166,12 @@ impl Journal {
             Err(holder) => return Ok(Some(holder)),
         };
         // A process was killed, or the power cut, before anything was in them.
-        let (empty, found): (Vec<_>, Vec<_>) = folder.segments()?.into_iter().partition(|(_, bytes)| *bytes == 0);
+        let Listing { segments, last } = folder.list()?;
+        let (empty, found): (Vec<_>, Vec<_>) = segments.into_iter().partition(|(_, bytes)| *bytes == 0);
         for (number, _) in empty {
             let _ = folder.remove(number);
         }
-        self.next_number = found.last().map_or(1, |(number, _)| number.saturating_add(1));
+        self.next_number = last.saturating_add(1);
         self.first_own = self.next_number;
         self.cursor = found.first().map(|(number, _)| Cursor { segment: *number, offset: 0, reader: None });
         self.segments = found.into_iter().map(|(number, bytes)| Segment { number, bytes, emitted: None }).collect();
@@ -353,6 +355,10 @@ impl Journal {
                     if !self.give_up(&error) {
                         return None;
                     }
+                    // What is appended to it would not be found again.
+                    if self.segments.back().is_some_and(|last| last.number == done) {
+                        self.active = None;
+                    }
                     self.segments.retain(|segment| segment.number != done);
                 }
             }
@@ -437,7 +443,7 @@ impl Journal {
 /// Writes all lines of the journal in `folder` to `out`, oldest first, but for the gauges, which say how full a buffer was then.
 pub fn replay(folder: &Path, out: &mut dyn Write) -> Result<()> {
     let folder = Folder::to_copy(folder)?;
-    let found = folder.segments()?;
+    let found = folder.list()?.segments;
     if found.is_empty() {
         log::write('W', format_args!("there is no journal in {}, or nothing in it", folder.path().display()));
     }
@@ -490,14 +496,17 @@ fn sync(folder: &Folder, file: &File, is_new: bool) -> io::Result<()> {
     call(Call::Sync, || file.sync_data())
 }
 
-fn write_both(file: &mut File, head: &[u8], lines: &[u8]) -> io::Result<()> {
-    let mut both = &mut [IoSlice::new(head), IoSlice::new(lines)][..];
-    IoSlice::advance_slices(&mut both, 0);
-    while !both.is_empty() {
-        match call(Call::Write, || file.write_vectored(both))? {
-            0 => return Err(io::ErrorKind::WriteZero.into()),
-            len => IoSlice::advance_slices(&mut both, len),
+fn write_both(file: &mut File, mut head: &[u8], mut lines: &[u8]) -> io::Result<()> {
+    while head.len() + lines.len() > 0 {
+        let most = part(head.len() + lines.len());
+        let first = &head[..most.min(head.len())];
+        let parts = [IoSlice::new(first), IoSlice::new(&lines[..most - first.len()])];
+        let len = call(Call::Write, || file.write_vectored(&parts))?;
+        if len == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
         }
+        let of_head = len.min(head.len());
+        (head, lines) = (&head[of_head..], &lines[len - of_head..]);
     }
     Ok(())
 }
@@ -970,5 +979,99 @@ mod tests {
         assert!(first.append(b"d f=1 1\n", 1, true));
         let lines = all(&mut first).into_iter().map(|(lines, _)| lines).collect::<String>();
         assert_eq!(lines, "b f=1 1\nd f=1 1\n");
+    }
+
+    /// Has calls of this thread fail next, each so often, while it does something.
+    #[cfg(unix)]
+    fn with_faults<T>(faults: &[(Call, rustix::io::Errno, u32)], work: impl FnOnce() -> T) -> T {
+        use crate::platform::faults::{Schedule, begin, end};
+        let mut schedule = Schedule::new(0);
+        schedule.next = faults.to_vec();
+        begin(schedule, |_| {});
+        let result = work();
+        assert!(end().next.is_empty(), "all of them have come");
+        result
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_segment_that_cannot_be_read_for_now_is_read_later() {
+        use rustix::io::Errno;
+        let folder = tempfile::tempdir().unwrap();
+        fill(&mut open_small(&folder), &records());
+        for (call, error) in [(Call::Open, Errno::MFILE), (Call::Read, Errno::NOMEM)] {
+            let mut journal =
+                Journal::open(settings(&folder, LONG, 1), Patience { retry: Duration::ZERO, ..Patience::default() })
+                    .unwrap();
+            with_faults(&[(call, error, 10 * TRIES)], || {
+                for _ in 0..10 * TRIES {
+                    assert_eq!((journal.next(&mut Vec::new()), journal.waits()), (None, true));
+                    assert_eq!(journal.due(), Some(Duration::ZERO), "nothing else may come that would have it tried");
+                }
+            });
+            assert_eq!(all(&mut journal), records());
+        }
+        // Nor is it tried again all the time.
+        let mut journal = open_small(&folder);
+        with_faults(&[(Call::Open, Errno::MFILE, 1)], || {
+            for _ in 0..3 {
+                assert_eq!(journal.next(&mut Vec::new()), None);
+            }
+        });
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_segment_that_the_disk_does_not_give_is_set_aside_in_the_end() {
+        use rustix::io::Errno;
+        let folder = tempfile::tempdir().unwrap();
+        fill(&mut open_small(&folder), &records());
+        let patience = Patience { retry: Duration::ZERO, ..Patience::default() };
+        let mut journal = Journal::open(settings(&folder, LONG, 1), patience).unwrap();
+        let first = files(&journal).remove(0);
+        with_faults(&[(Call::Open, Errno::IO, TRIES)], || {
+            for _ in 1..TRIES {
+                assert_eq!(journal.next(&mut Vec::new()), None);
+            }
+            assert_eq!(all(&mut journal), records()[1..]);
+        });
+        assert!(first.with_extension("unread").exists());
+        drop(journal);
+        // Its number is not given to another one.
+        for file in files(&open_small(&folder)) {
+            fs::remove_file(file).unwrap();
+        }
+        let mut journal = open_small(&folder);
+        assert!(journal.append(b"a f=1 1\n", 1, false));
+        assert_eq!(files(&journal), [segment_path(&journal.settings.folder, 2)]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_segment_that_cannot_even_be_set_aside_is_not_deleted() {
+        use rustix::io::Errno;
+        let folder = tempfile::tempdir().unwrap();
+        fill(&mut open_small(&folder), &records());
+        let mut journal = open_with(settings(&folder, Duration::ZERO, 1));
+        with_faults(&[(Call::Open, Errno::ACCESS, 1), (Call::Rename, Errno::ROFS, 1)], || {
+            assert_eq!(all(&mut journal), records()[1..]);
+        });
+        journal.emitted(1);
+        journal.tidy(None);
+        drop(journal);
+        assert_eq!(all(&mut open(&folder)), records()[..1]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_appended_behind_a_segment_that_was_set_aside_is_found_again() {
+        use rustix::io::Errno;
+        let folder = tempfile::tempdir().unwrap();
+        let mut journal = open(&folder);
+        assert!(journal.append(b"a f=1 1\n", 1, true));
+        with_faults(&[(Call::Open, Errno::ACCESS, 1)], || assert_eq!(journal.next(&mut Vec::new()), None));
+        assert!(journal.append(b"b f=1 1\n", 1, true));
+        drop(journal);
+        assert_eq!(all(&mut open(&folder)), [("b f=1 1\n".to_owned(), 1)]);
     }
 }

@@ -4,6 +4,8 @@
 //! read, and that the child goes only when its output has been read. When a child exits, Telegraf closes the pipe and
 //! throws away what it has not read.
 
+#[cfg(all(test, target_os = "linux"))]
+mod faults;
 mod flow;
 mod folder;
 mod handover;
@@ -19,6 +21,7 @@ pub mod supervisor;
 use std::fs::File;
 use std::io::{self, IsTerminal};
 use std::path::Path;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -89,6 +92,8 @@ pub struct Service {
     pub stats: Option<(Duration, String, String)>,
     /// There is a supervisor, which will end our pipes and may hand on a signal that we got too.
     pub supervised: bool,
+    /// The process that is, by its id.
+    pub supervisor: u32,
     /// A worker before us was killed, and may have left half a line.
     pub restarted: bool,
     /// It was killed by the signal that asked us both to end.
@@ -105,7 +110,7 @@ impl Service {
 pub struct Stream {
     converter: Converter,
     observer: Watch,
-    signals: Signals,
+    signals: Rc<Signals>,
     outlet: Outlet,
     stats: Option<Stats>,
     /// Of all lines, by hand.
@@ -229,7 +234,9 @@ impl Flood {
             Some(_) => self.needed = FLOOD_WAITS,
         }
         self.lines = Some(0);
-        std::thread::sleep(FLOOD_PAUSE);
+        if let Some(pause) = platform::while_waiting(Some(FLOOD_PAUSE)) {
+            std::thread::sleep(pause);
+        }
         true
     }
 
@@ -243,6 +250,25 @@ impl Stream {
     /// # Errors
     /// Where stdout or signals cannot be used, or another process uses the journal.
     pub fn new(
+        converter: Converter,
+        service: Service,
+        patience: Patience,
+        summary: Option<Summary>,
+        threads: usize,
+    ) -> Result<Self> {
+        if let Some(limits) = platform::LIMITS.filter(|_| service.journal.is_some() || service.flow_control.is_some()) {
+            bail!("{limits}");
+        }
+        // Before the journal, which may have to be waited for.
+        let signals = Signals::new(!service.supervised, service.ending).context("cannot listen for SIGTERM")?;
+        let stdout = platform::file_of(io::stdout()).context("cannot use stdout")?;
+        Self::to(stdout, Rc::new(signals), converter, service, patience, summary, threads)
+    }
+
+    /// The way to any file.
+    fn to(
+        stdout: File,
+        signals: Rc<Signals>,
         mut converter: Converter,
         service: Service,
         patience: Patience,
@@ -250,16 +276,10 @@ impl Stream {
         threads: usize,
     ) -> Result<Self> {
         let is_service = service.is_asked_for();
-        let Service { journal, flow_control, stats, supervised, restarted, ending } = service;
-        if let Some(limits) = platform::LIMITS.filter(|_| journal.is_some() || flow_control.is_some()) {
-            bail!("{limits}");
-        }
-        // Before the journal, which may have to be waited for.
-        let signals = Signals::new(!supervised, ending).context("cannot listen for SIGTERM")?;
-        let stdout = platform::file_of(io::stdout()).context("cannot use stdout")?;
+        let Service { journal, flow_control, stats, supervised, supervisor, restarted, .. } = service;
         let has_journal = journal.is_some();
         let journal = journal.map(|settings| Journal::open(settings, patience)).transpose()?;
-        let (handover, note) = journal.as_ref().and_then(|journal| journal.handover(restarted)).unzip();
+        let (handover, note) = journal.as_ref().and_then(|journal| journal.handover(supervisor, restarted)).unzip();
         let flow = flow_control.clone().map(|output| Flow::new(output, patience));
         let mut outlet = Outlet::new(stdout, journal, flow, patience);
         if restarted {

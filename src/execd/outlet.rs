@@ -11,7 +11,7 @@ use telegraf_algorithmia::length_of_lines;
 use super::flow::{self, Flow};
 use super::journal::Journal;
 use super::{Patience, log};
-use crate::platform;
+use crate::platform::{self, Call, call, part};
 use crate::report::shown::shown_lines;
 
 /// When this many bytes wait to go out, no more input is taken than has to be.
@@ -270,10 +270,11 @@ impl Outlet {
         let shown = self.is_terminal.then(|| shown_lines(text));
         let mut rest = shown.as_deref().map_or(text, str::as_bytes);
         while !rest.is_empty() {
-            match self.stdout.write(rest) {
+            let most = part(rest.len());
+            match call(Call::WritePipe, || self.stdout.write(&rest[..most])) {
                 Ok(len) => rest = &rest[len..],
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => platform::wait_writable(&self.stdout)?,
+                Err(error) if platform::is_shortage(&error) => platform::pause(),
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
                     self.reader = Reader::Gone;
                     return Ok(());

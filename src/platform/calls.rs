@@ -1,10 +1,18 @@
 //! The system calls on the journal's files and on the pipes: each goes through here, so that tests can have any of them fail.
+//! Elsewhere than in tests, this is the plain call.
 
 use std::io;
+use std::time::Duration;
+
+#[cfg(all(test, unix))]
+use super::faults;
+#[cfg(all(test, unix))]
+pub use super::faults::{logged, part, while_waiting};
 
 /// Which system call, as far as its errors differ.
-#[cfg_attr(not(unix), allow(dead_code))]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(not(target_os = "linux"), allow(dead_code))]
+#[cfg_attr(all(test, unix), derive(Debug, PartialEq, Eq, PartialOrd, Ord))]
+#[derive(Clone, Copy)]
 pub enum Call {
     MakeFolder,
     OpenFolder,
@@ -20,14 +28,80 @@ pub enum Call {
     Sync,
     Rename,
     Remove,
+    MakePipe,
+    SizePipe,
+    CopyPipe,
+    ReadPipe,
+    WritePipe,
+    Poll,
+}
+
+#[cfg(all(test, unix))]
+impl Call {
+    /// All of them.
+    pub const ALL: [Call; 20] = [
+        Call::MakeFolder,
+        Call::OpenFolder,
+        Call::List,
+        Call::Open,
+        Call::Create,
+        Call::Stat,
+        Call::StatPath,
+        Call::Lock,
+        Call::Read,
+        Call::Write,
+        Call::Truncate,
+        Call::Sync,
+        Call::Rename,
+        Call::Remove,
+        Call::MakePipe,
+        Call::SizePipe,
+        Call::CopyPipe,
+        Call::ReadPipe,
+        Call::WritePipe,
+        Call::Poll,
+    ];
 }
 
 /// Makes a system call, again where a signal has interrupted it.
-pub fn call<T>(_: Call, mut work: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+#[inline]
+pub fn call<T>(kind: Call, mut work: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
-        match work() {
+        match call_once(kind, &mut work) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             result => return result,
         }
+    }
+}
+
+/// Makes a system call, of which a signal may be the end.
+#[inline]
+pub fn call_once<T>(kind: Call, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    #[cfg(all(test, unix))]
+    faults::before(kind)?;
+    #[cfg(not(all(test, unix)))]
+    let _ = kind;
+    work()
+}
+
+/// How many of `len` bytes a read or write is asked for.
+#[cfg(not(all(test, unix)))]
+#[inline]
+pub fn part(len: usize) -> usize {
+    len
+}
+
+/// For how long to wait: what a test has others do meanwhile is done at once.
+#[cfg(not(all(test, unix)))]
+#[inline]
+pub fn while_waiting(timeout: Option<Duration>) -> Option<Duration> {
+    timeout
+}
+
+/// Waits a little for the system to have what it lacks.
+pub fn pause() {
+    const PAUSE: Duration = Duration::from_millis(10);
+    if while_waiting(None).is_none() {
+        std::thread::sleep(PAUSE);
     }
 }

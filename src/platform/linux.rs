@@ -2,16 +2,21 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_getpipe_size, fcntl_setpipe_size, pipe_with, tee};
 
+use super::calls::{Call, call};
 use super::unix::is_pipe;
 
 /// Makes a pipe hold `size` bytes; false where it is none, or the system does not let us.
 pub fn grow(pipe: &File, size: usize) -> bool {
-    fcntl_setpipe_size(pipe, size).is_ok()
+    set_size(pipe, size).is_ok()
+}
+
+fn set_size(pipe: impl AsFd, size: usize) -> io::Result<()> {
+    call(Call::SizePipe, || Ok(fcntl_setpipe_size(&pipe, size).map(drop)?))
 }
 
 /// Reads what is in a pipe and leaves it there.
@@ -27,9 +32,9 @@ impl PipeCopy {
         if !is_pipe(input)? {
             return Ok(None);
         }
-        let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
+        let (reader, writer) = call(Call::MakePipe, || Ok(pipe_with(PipeFlags::CLOEXEC)?))?;
         // Should ours stay smaller, less can be read at once.
-        let _ = fcntl_setpipe_size(&writer, fcntl_getpipe_size(input)?);
+        let _ = set_size(&writer, fcntl_getpipe_size(input)?);
         Ok(Some(PipeCopy { reader: File::from(reader), writer }))
     }
 
@@ -40,13 +45,13 @@ impl PipeCopy {
 
     /// Makes both pipes hold `size` bytes; false where the system does not let us.
     pub fn grow(&self, input: &File, size: usize) -> bool {
-        fcntl_setpipe_size(&self.writer, size).is_ok() && grow(input, size)
+        set_size(&self.writer, size).is_ok() && grow(input, size)
     }
 
     /// Copies what is in the pipe to the start of `buffer`: how many bytes that are, and 0 if the pipe is empty and nobody can
     /// write to it. The error is of the kind WouldBlock if it is empty for now.
     pub fn read(&mut self, input: &File, buffer: &mut [u8]) -> io::Result<usize> {
-        let len = tee(input, &self.writer, buffer.len(), SpliceFlags::NONBLOCK)?;
+        let len = call(Call::CopyPipe, || Ok(tee(input, &self.writer, buffer.len(), SpliceFlags::NONBLOCK)?))?;
         self.reader.read_exact(&mut buffer[..len])?;
         Ok(len)
     }

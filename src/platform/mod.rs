@@ -7,6 +7,9 @@
 mod calls;
 pub use calls::*;
 
+#[cfg(all(test, unix))]
+pub mod faults;
+
 #[cfg(unix)]
 mod unix;
 #[cfg(unix)]

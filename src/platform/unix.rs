@@ -22,6 +22,8 @@ use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SI
 use signal_hook::low_level::signal_name;
 
 use super::Waited;
+use super::calls::{Call, call_once, while_waiting};
+use super::dir::is_shortage;
 
 /// Why there is neither a journal nor flow control here, if that is so.
 pub const LIMITS: Option<&str> = None;
@@ -139,27 +141,32 @@ fn timespec(time: Duration) -> Timespec {
     Timespec { tv_sec: time.as_secs() as i64, tv_nsec: time.subsec_nanos().into() }
 }
 
+/// How many of these are ready now. None where that is not to be known: a signal has come, or memory is short.
+fn look(fds: &mut [PollFd<'_>]) -> io::Result<Option<usize>> {
+    match call_once(Call::Poll, || Ok(poll(fds, Some(&timespec(Duration::ZERO)))?)) {
+        Ok(ready) => Ok(Some(ready)),
+        Err(error) if error.kind() == io::ErrorKind::Interrupted || is_shortage(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// Whether a read would return at once.
 pub fn is_readable(input: impl AsFd) -> io::Result<bool> {
-    let mut fds = [PollFd::new(&input, PollFlags::IN)];
-    match poll(&mut fds, Some(&timespec(Duration::ZERO))) {
-        Ok(ready) => Ok(ready > 0),
-        Err(Errno::INTR) => Ok(false),
-        Err(error) => Err(error.into()),
-    }
+    Ok(look(&mut [PollFd::new(&input, PollFlags::IN)])?.is_some_and(|ready| ready > 0))
 }
 
 /// Whether a short write would return at once.
 pub fn is_writable(output: impl AsFd) -> io::Result<bool> {
-    let mut fds = [PollFd::new(&output, PollFlags::OUT)];
-    Ok(poll(&mut fds, Some(&timespec(Duration::ZERO)))? > 0)
+    Ok(look(&mut [PollFd::new(&output, PollFlags::OUT)])?.is_some_and(|ready| ready > 0))
 }
 
-/// Waits until a write would not have to.
+/// Waits until a write would not have to, or a signal comes.
 pub fn wait_writable(output: impl AsFd) -> io::Result<()> {
-    match poll(&mut [PollFd::new(&output, PollFlags::OUT)], None) {
-        Ok(_) | Err(Errno::INTR) => Ok(()),
-        Err(error) => Err(error.into()),
+    let timeout = while_waiting(None).map(timespec);
+    let mut fds = [PollFd::new(&output, PollFlags::OUT)];
+    match call_once(Call::Poll, || Ok(poll(&mut fds, timeout.as_ref())?)) {
+        Err(error) if error.kind() != io::ErrorKind::Interrupted && !is_shortage(&error) => Err(error),
+        _ => Ok(()),
     }
 }
 
@@ -186,11 +193,7 @@ pub fn has_only_pipes() -> bool {
 /// Whether the other end of a pipe is closed.
 pub fn has_hung_up(file: impl AsFd) -> io::Result<bool> {
     let mut fds = [PollFd::new(&file, PollFlags::empty())];
-    match poll(&mut fds, Some(&timespec(Duration::ZERO))) {
-        Ok(_) => Ok(fds[0].revents().intersects(PollFlags::ERR | PollFlags::HUP)),
-        Err(Errno::INTR) => Ok(false),
-        Err(error) => Err(error.into()),
-    }
+    Ok(look(&mut fds)?.is_some() && fds[0].revents().intersects(PollFlags::ERR | PollFlags::HUP))
 }
 
 /// Waits until the other end of a pipe is closed; false if that has not happened in time.
