@@ -874,6 +874,7 @@ mod tests {
         make_pipe(&last);
         assert_eq!(journal.next(&mut Vec::new()), None);
         assert!(!journal.waits());
+        assert!(fs::symlink_metadata(last.with_extension("unread")).is_ok(), "it is not taken for one that is empty");
     }
 
     #[cfg(unix)]

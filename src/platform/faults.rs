@@ -22,7 +22,9 @@ pub enum Moment<'a> {
 
 /// Which calls fail, and when the process is killed.
 pub struct Schedule {
+    seed: u64,
     random: Random,
+    calls: u64,
     /// How often a call fails, and is the last one.
     pub faults: f64,
     pub kills: f64,
@@ -37,6 +39,9 @@ pub struct Schedule {
     pub seen: BTreeSet<Call>,
 }
 
+/// No schedule takes so many.
+const MANY_CALLS: u64 = 1_000_000;
+
 type Others = Box<dyn FnMut(Moment<'_>)>;
 
 thread_local! {
@@ -50,10 +55,23 @@ impl Schedule {
         let random = Random::seed_from_u64(seed);
         let seen = BTreeSet::new();
         let focus = Call::Open;
-        Schedule { random, faults: 0.0, kills: 0.0, longest: 1, focus, next: Vec::new(), killed: false, seen }
+        Schedule {
+            seed,
+            random,
+            calls: 0,
+            faults: 0.0,
+            kills: 0.0,
+            longest: 1,
+            focus,
+            next: Vec::new(),
+            killed: false,
+            seen,
+        }
     }
 
     fn before(&mut self, call: Call) -> io::Result<()> {
+        self.calls += 1;
+        assert!(self.calls < MANY_CALLS, "with the seed {}, it does not come to an end", self.seed);
         // An error that no call gives.
         let killed = || Err(io::Error::other("the process has been killed"));
         if self.killed {
