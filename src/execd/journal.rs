@@ -1,8 +1,8 @@
 //! The journal: a folder with all that went out lately, so that what Telegraf loses when it dies goes out again.
 //!
 //! It is a row of numbered files, the segments. A segment is line protocol, and can be written to InfluxDB as it is. It
-//! consists of records ([`super::record`]): the lines that one read from stdin gave, behind a comment with the process's key,
-//! their checksum, length and number, and a check of the comment itself:
+//! consists of records ([`super::record`]): the lines that one read from stdin gave, or a part of them, behind a comment with the
+//! process's key, their checksum, length and number, and a check of the comment itself:
 //!
 //! ```text
 //! # journal/2 9c0ffee1 1a2b3c4d5e6f7081 230 2 5d6e7f80

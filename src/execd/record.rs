@@ -1,5 +1,5 @@
-//! The records that a segment of the journal consists of: the lines that one read from stdin gave, behind a comment, the
-//! head. What is no whole record is skipped, up to the next one that is.
+//! The records that a segment of the journal consists of: the lines that one read from stdin gave, or a part of them where these
+//! are many, behind a comment, the head. What is no whole record is skipped, up to the next one that is.
 //!
 //! ```text
 //! # journal/2 KEY CHECKSUM LENGTH COUNT CHECK
