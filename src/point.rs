@@ -3,7 +3,11 @@
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;
+
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::event::Reason;
 use crate::line_protocol::{escape_key, write_string};
@@ -26,8 +30,22 @@ pub(crate) struct Point {
     /// What the payload gives.
     tags: Entries,
     fields: Entries,
-    /// The tags in their order, for writing.
-    sorted: Vec<(bool, Entry)>,
+    /// The metric's own tags in their order, for all points of one metric.
+    ordered: Ordered,
+    /// The payload's tags in their order, and how both are merged.
+    sorted: Vec<Entry>,
+    runs: Vec<(Set, Range<usize>)>,
+}
+
+/// Entries in an order of their own.
+#[derive(Debug, Default)]
+struct Ordered {
+    /// They are those of the present metric.
+    is_current: bool,
+    entries: Vec<Entry>,
+    /// What is written of them, and where each one ends.
+    text: Vec<u8>,
+    ends: Vec<usize>,
 }
 
 /// The sets of entries that a point is made of.
@@ -63,21 +81,49 @@ struct Entries {
     /// For each entry `,key=value`.
     text: Vec<u8>,
     entries: Vec<Entry>,
-    /// A hash of each entry's key, side by side so that looking through a thousand of them is quick.
-    hashes: Vec<u32>,
+    /// How many of the entries are gone.
+    gone: usize,
+    /// Some have been, so that `text` is more than what is written of the entries.
+    has_gaps: bool,
+    /// The length of the longest key, whether or not it is gone.
+    longest: usize,
+    /// Each entry's hash and its place and one, from the place on that the hash says; zeros for none. At most half of them
+    /// are taken.
+    slots: Vec<(u32, u32)>,
+    seed: Seed,
 }
 
 #[derive(Clone, Debug)]
 struct Entry {
     key: Range<usize>,
     value: Range<usize>,
+    /// There is another value for the key, or none any more.
+    is_gone: bool,
+}
+
+/// Makes hashes that nobody can foresee, so that no payload is made to collide.
+#[derive(Debug)]
+struct Seed(u64);
+
+impl Default for Seed {
+    fn default() -> Self {
+        Seed(RandomState::new().hash_one(()))
+    }
 }
 
 impl Entries {
+    /// The fewest slots.
+    const SLOTS: usize = 32;
+
     fn clear(&mut self) {
         self.text.clear();
-        self.entries.clear();
-        self.hashes.clear();
+        self.longest = 0;
+        self.has_gaps = false;
+        if !self.entries.is_empty() {
+            self.entries.clear();
+            self.gone = 0;
+            self.slots.clear();
+        }
     }
 
     fn key(&self, entry: &Entry) -> &[u8] {
@@ -88,17 +134,78 @@ impl Entries {
         &self.text[entry.value.clone()]
     }
 
-    fn position(&self, key: &[u8], hash: u32) -> Option<usize> {
-        // The compiler makes this quick, and it is nearly always the answer.
-        if !self.hashes.contains(&hash) {
-            return None;
+    /// The entries in the order in which they came.
+    fn iter(&self) -> impl Iterator<Item = &Entry> + Clone {
+        self.entries.iter().filter(|entry| !entry.is_gone)
+    }
+
+    fn len(&self) -> usize {
+        self.entries.len() - self.gone
+    }
+
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many bytes [`write`](Self::write) appends.
+    fn written_len(&self) -> usize {
+        if self.has_gaps { self.iter().map(Entry::written_len).sum() } else { self.text.len() }
+    }
+
+    /// How many bytes the longest key is.
+    fn longest_key(&self) -> usize {
+        if self.has_gaps { self.iter().map(|entry| entry.key.len()).max().unwrap_or(0) } else { self.longest }
+    }
+
+    /// Appends the entries, each with a comma before it.
+    fn write(&self, out: &mut Vec<u8>) {
+        if self.has_gaps {
+            self.iter().for_each(|entry| out.extend_from_slice(&self.text[entry.written()]));
+        } else {
+            out.extend_from_slice(&self.text);
         }
-        let same = |(entry, other): (&Entry, &u32)| *other == hash && self.key(entry) == key;
-        self.entries.iter().zip(&self.hashes).position(same)
+    }
+
+    fn hash(&self, key: &[u8]) -> u32 {
+        xxh3_64_with_seed(key, self.seed.0) as u32
+    }
+
+    /// The slot of a key, or a free one for it. There has to be one.
+    fn slot(&self, key: &[u8], hash: u32) -> usize {
+        let mut at = hash as usize;
+        loop {
+            at &= self.slots.len() - 1;
+            match self.slots[at] {
+                (_, 0) => return at,
+                (other, place) if other == hash && self.key(&self.entries[place as usize - 1]) == key => return at,
+                _ => at += 1,
+            }
+        }
     }
 
     fn contains(&self, key: &[u8]) -> bool {
-        self.position(key, hash(key)).is_some()
+        if self.is_empty() {
+            return false;
+        }
+        let (_, place) = self.slots[self.slot(key, self.hash(key))];
+        place > 0 && !self.entries[place as usize - 1].is_gone
+    }
+
+    /// Makes room for one more entry: forgets those that are gone, and takes more slots where there are too few.
+    fn make_room(&mut self) {
+        if 2 * (self.entries.len() + 1) <= self.slots.len() {
+            return;
+        }
+        self.entries.retain(|entry| !entry.is_gone);
+        self.gone = 0;
+        self.slots.clear();
+        self.slots.resize((4 * self.entries.len()).next_power_of_two().max(Self::SLOTS), (0, 0));
+        for place in 0..self.entries.len() {
+            let key = self.key(&self.entries[place]);
+            let hash = self.hash(key);
+            let slot = self.slot(key, hash);
+            self.slots[slot] = (hash, place as u32 + 1);
+        }
     }
 
     /// Adds a key with what `write` appends for it, instead of any earlier value. Where `write` returns false the key has
@@ -117,16 +224,23 @@ impl Entries {
             self.text.truncate(start);
             return Err(Missing::Key);
         }
-        let hash = hash(&self.text[key.clone()]);
-        if let Some(earlier) = self.position(&self.text[key.clone()], hash) {
-            self.entries.remove(earlier);
-            self.hashes.remove(earlier);
+        self.make_room();
+        let hash = self.hash(&self.text[key.clone()]);
+        let slot = self.slot(&self.text[key.clone()], hash);
+        if let (_, place @ 1..) = self.slots[slot]
+            && let earlier = &mut self.entries[place as usize - 1]
+            && !earlier.is_gone
+        {
+            earlier.is_gone = true;
+            self.gone += 1;
+            self.has_gaps = true;
         }
         self.text.push(b'=');
         let value = self.text.len();
         if write(&mut self.text) {
-            self.entries.push(Entry { key, value: value..self.text.len() });
-            self.hashes.push(hash);
+            self.longest = self.longest.max(key.len());
+            self.entries.push(Entry { key, value: value..self.text.len(), is_gone: false });
+            self.slots[slot] = (hash, self.entries.len() as u32);
             Ok(())
         } else {
             self.text.truncate(start);
@@ -134,30 +248,63 @@ impl Entries {
         }
     }
 
-    /// How many bytes they are when they are written, and how many the longest key is.
-    fn lengths(&self) -> (usize, usize) {
-        lengths(self.entries.iter().map(|entry| (entry.key.len(), entry.value.len())))
-    }
-
     fn shrink(&mut self) {
         self.text.shrink_to(KEPT);
         self.entries.shrink_to(KEPT / size_of::<Entry>());
-        self.hashes.shrink_to(KEPT / size_of::<u32>());
+        self.slots.shrink_to(KEPT / size_of::<(u32, u32)>());
     }
 }
 
-/// How many bytes fields are with their separators, and how many the longest key is, by the lengths of keys and values.
-fn lengths(fields: impl Iterator<Item = (usize, usize)>) -> (usize, usize) {
-    fields.fold((0, 0), |(bytes, longest), (key, value)| (bytes + key + value + 2, longest.max(key)))
+/// How many bytes fields are with their separators, and how many the longest key is.
+fn lengths(fields: &[Part<'_>]) -> (usize, usize) {
+    let sizes = fields.iter().map(|field| (field.key.len(), field.value.len()));
+    sizes.fold((0, 0), |(bytes, longest), (key, value)| (bytes + key + value + 2, longest.max(key)))
 }
 
-/// Quick, not strong: a payload that is made to collide costs a look at each of its (limited) fields.
-fn hash(key: &[u8]) -> u32 {
-    const FACTOR: u64 = 0x9E37_79B9_7F4A_7C15;
-    let (words, rest) = key.as_chunks::<8>();
-    let rest = rest.iter().fold(key.len() as u64, |sum, byte| sum << 8 | u64::from(*byte));
-    let mix = |sum: u64, word: u64| (sum.rotate_left(29) ^ word).wrapping_mul(FACTOR);
-    (words.iter().fold(mix(0, rest), |sum, word| mix(sum, u64::from_le_bytes(*word))) >> 32) as u32
+impl Entry {
+    /// Where `,key=value` stands.
+    fn written(&self) -> Range<usize> {
+        self.key.start - 1..self.value.end
+    }
+
+    fn written_len(&self) -> usize {
+        self.written().len()
+    }
+}
+
+impl Ordered {
+    /// Takes the entries, unless it has them.
+    fn take(&mut self, entries: &Entries) {
+        if self.is_current {
+            return;
+        }
+        self.is_current = true;
+        self.entries.clear();
+        self.entries.extend(entries.iter().cloned());
+        self.entries.sort_unstable_by(|a, b| by_meaning(entries.key(a), entries.key(b)));
+        self.text.clear();
+        self.ends.clear();
+        for entry in &self.entries {
+            self.text.extend_from_slice(&entries.text[entry.written()]);
+            self.ends.push(self.text.len());
+        }
+    }
+
+    fn shrink(&mut self) {
+        self.is_current = false;
+        self.entries.clear();
+        self.entries.shrink_to(KEPT / size_of::<Entry>());
+        self.text.clear();
+        self.text.shrink_to(KEPT);
+        self.ends.clear();
+        self.ends.shrink_to(KEPT / size_of::<usize>());
+    }
+
+    /// What is written of the entries in a range.
+    fn text(&self, range: Range<usize>) -> &[u8] {
+        let end = |count: usize| count.checked_sub(1).map_or(0, |last| self.ends[last]);
+        &self.text[end(range.start)..end(range.end)]
+    }
 }
 
 impl Point {
@@ -165,6 +312,7 @@ impl Point {
     pub fn start_metric(&mut self) {
         self.incoming.clear();
         self.others.clear();
+        self.ordered.is_current = false;
         self.start_payload();
     }
 
@@ -181,17 +329,21 @@ impl Point {
             entries.shrink();
         }
         self.sorted.clear();
-        self.sorted.shrink_to(KEPT / size_of::<(bool, Entry)>());
+        self.sorted.shrink_to(KEPT / size_of::<Entry>());
+        self.runs.clear();
+        self.runs.shrink_to(KEPT / size_of::<(Set, Range<usize>)>());
+        self.ordered.shrink();
     }
 
     /// Adds a tag of the metric's own.
     pub fn incoming_tag(&mut self, key: &[u8], value: &[u8]) -> Result<(), Missing> {
+        self.ordered.is_current = false;
         insert_tag(&mut self.incoming, key, value)
     }
 
     /// The metric's own tags: each key and value as it is written.
     pub fn incoming_tags(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.incoming.entries.iter().map(|tag| (self.incoming.key(tag), self.incoming.value(tag)))
+        self.incoming.iter().map(|tag| (self.incoming.key(tag), self.incoming.value(tag)))
     }
 
     /// Adds a field that stands beside the message, its value as it is written in line protocol.
@@ -214,7 +366,7 @@ impl Point {
 
     /// How many fields and tags the payload gave.
     pub fn len(&self) -> usize {
-        self.fields.entries.len() + self.tags.entries.len()
+        self.fields.len() + self.tags.len()
     }
 
     /// The bytes of the metric's own tags.
@@ -223,7 +375,7 @@ impl Point {
     }
 
     pub fn has_fields(&self) -> bool {
-        !self.fields.entries.is_empty() || !self.others.entries.is_empty()
+        !self.fields.is_empty() || !self.others.is_empty()
     }
 
     pub fn has_tag(&self, key: &str) -> bool {
@@ -236,14 +388,15 @@ impl Point {
         out.extend_from_slice(measurement);
         self.write_tags(out);
         let series = out.len() - start;
-        let renamed = self.fields.entries.iter().any(|field| self.is_tag(self.fields.key(field)));
-        let (mut bytes, mut longest) = self.fields.lengths();
-        // One by one, where a key has to change or a field has been replaced.
-        let one_by_one = renamed || !self.others.entries.is_empty() || self.fields.text.len() != bytes;
-        let parts = if one_by_one { self.field_parts() } else { Vec::new() };
-        if one_by_one {
-            (bytes, longest) = lengths(parts.iter().map(|part| (part.key.len(), part.value.len())));
-        }
+        let (fields, others) = (&self.fields, &self.others);
+        let as_they_are = self.keys_are_apart();
+        // One by one, where a key has to change.
+        let parts = if as_they_are { Vec::new() } else { self.field_parts() };
+        let (bytes, longest) = if as_they_are {
+            (fields.written_len() + others.written_len(), fields.longest_key().max(others.longest_key()))
+        } else {
+            lengths(&parts)
+        };
         debug_assert!(bytes > 0, "a point has a field");
         let checked = if series + longest > MAX_SERIES_KEY {
             let bytes = series + longest + 4;
@@ -256,17 +409,31 @@ impl Point {
             out.truncate(start);
             return checked;
         }
-        out.push(b' ');
-        if !one_by_one {
-            out.extend_from_slice(&self.fields.text[1..]);
+        let separator = out.len();
+        if as_they_are {
+            fields.write(out);
+            others.write(out);
+            out[separator] = b' ';
         }
         for (at, Part { key, value, .. }) in parts.iter().enumerate() {
-            out.extend_from_slice(if at == 0 { b"" } else { b"," });
+            out.push(if at == 0 { b' ' } else { b',' });
             out.extend_from_slice(key);
             out.push(b'=');
             out.extend_from_slice(value);
         }
         Ok(())
+    }
+
+    /// Whether each field's key is neither that of a tag nor that of another field.
+    fn keys_are_apart(&self) -> bool {
+        let are_no_keys_of = |entries: &Entries, others: &Entries| {
+            entries.is_empty() || !others.iter().any(|other| entries.contains(others.key(other)))
+        };
+        // The metric may have many tags and other fields for each of many payloads.
+        self.fields.iter().all(|field| !self.is_tag(self.fields.key(field)))
+            && are_no_keys_of(&self.others, &self.fields)
+            && are_no_keys_of(&self.others, &self.tags)
+            && are_no_keys_of(&self.incoming, &self.others)
     }
 
     fn is_tag(&self, key: &[u8]) -> bool {
@@ -289,52 +456,71 @@ impl Point {
 
     /// The tags and fields as [`write`](Self::write) writes them.
     pub fn parts(&mut self) -> Vec<Part<'_>> {
-        self.sort_tags();
-        let tags = self.sorted.iter().map(|(incoming, tag)| {
-            let set = if *incoming { Set::Incoming } else { Set::Tags };
+        self.merge_tags();
+        let part = |(set, tag): (Set, &Entry)| {
             let texts = self.entries(set);
             Part { entry: (set, tag.key.start), key: texts.key(tag).into(), value: texts.value(tag) }
+        };
+        let tags = self.runs.iter().flat_map(|(set, range)| {
+            let tags = if *set == Set::Incoming { &self.ordered.entries } else { &self.sorted };
+            tags[range.clone()].iter().map(move |tag| (*set, tag))
         });
-        tags.chain(self.field_parts()).collect()
+        tags.map(part).chain(self.field_parts()).collect()
     }
 
     fn write_tags(&mut self, out: &mut Vec<u8>) {
-        self.sort_tags();
-        for (incoming, tag) in &self.sorted {
-            let texts = if *incoming { &self.incoming } else { &self.tags };
-            out.extend_from_slice(&texts.text[tag.key.start - 1..tag.value.end]);
+        self.merge_tags();
+        for (set, range) in &self.runs {
+            if *set == Set::Incoming {
+                out.extend_from_slice(self.ordered.text(range.clone()));
+            } else {
+                for tag in &self.sorted[range.clone()] {
+                    out.extend_from_slice(&self.tags.text[tag.written()]);
+                }
+            }
         }
     }
 
-    fn sort_tags(&mut self) {
+    /// Sorts the tags of metric and payload into `runs`, without those of the metric that the payload has too. The metric's
+    /// own are sorted once, and those between two of the payload's are one run, as they may be many.
+    fn merge_tags(&mut self) {
+        self.ordered.take(&self.incoming);
+        let (tags, incoming, ordered) = (&self.tags, &self.incoming, &self.ordered.entries);
         self.sorted.clear();
-        let incoming = self.incoming.entries.iter().filter(|tag| !self.tags.contains(self.incoming.key(tag)));
-        self.sorted.extend(incoming.map(|tag| (true, tag.clone())));
-        self.sorted.extend(self.tags.entries.iter().map(|tag| (false, tag.clone())));
-        let texts = |incoming: bool| if incoming { &self.incoming } else { &self.tags };
-        self.sorted.sort_unstable_by(|(a_incoming, a), (b_incoming, b)| {
-            by_meaning(texts(*a_incoming).key(a), texts(*b_incoming).key(b))
-        });
+        self.sorted.extend(tags.iter().cloned());
+        self.sorted.sort_unstable_by(|a, b| by_meaning(tags.key(a), tags.key(b)));
+        self.runs.clear();
+        let mut at = 0;
+        for (index, tag) in self.sorted.iter().enumerate() {
+            let key = tags.key(tag);
+            let place = at + ordered[at..].partition_point(|other| by_meaning(incoming.key(other), key).is_lt());
+            self.runs.push((Set::Incoming, at..place));
+            self.runs.push((Set::Tags, index..index + 1));
+            at = place + usize::from(ordered.get(place).is_some_and(|other| incoming.key(other) == key));
+        }
+        self.runs.push((Set::Incoming, at..ordered.len()));
     }
 
     fn field_parts(&self) -> Vec<Part<'_>> {
-        let mut parts: Vec<Part<'_>> = Vec::new();
-        let all = |set: Set| self.entries(set).entries.iter().map(move |field| (set, field));
+        let mut parts: Vec<Option<Part<'_>>> = Vec::new();
+        let mut places = HashMap::new();
+        let all = |set: Set| self.entries(set).iter().map(move |field| (set, field));
         for (set, field) in all(Set::Fields).chain(all(Set::Others)) {
             let fields = self.entries(set);
             let mut key = Cow::Borrowed(fields.key(field));
             while self.is_tag(&key) {
                 key.to_mut().extend_from_slice(FIELD_SUFFIX);
             }
-            match parts.iter().position(|other| other.key == key) {
+            match places.get(&key) {
                 // The payload's wins.
                 Some(_) if set == Set::Others => continue,
-                Some(earlier) => drop(parts.remove(earlier)),
+                Some(earlier) => parts[*earlier] = None,
                 None => {}
             }
-            parts.push(Part { entry: (set, field.key.start), key, value: fields.value(field) });
+            places.insert(key.clone(), parts.len());
+            parts.push(Some(Part { entry: (set, field.key.start), key, value: fields.value(field) }));
         }
-        parts
+        parts.into_iter().flatten().collect()
     }
 
     /// Appends a line about the metric, with its tags and with one tag and some string fields of ours; without its tags
