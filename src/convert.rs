@@ -298,8 +298,12 @@ impl Converter {
             let done = self.read(chunk, false, sink);
             self.pending.extend_from_slice(&chunk[done..]);
         } else {
+            // Behind a byte order mark there is nothing but white space yet, and that need not be looked at again.
+            let is_blank = matches!(self.format, Format::Undecided) && (3..=MAX_BLANK).contains(&self.pending.len());
             self.pending.extend_from_slice(chunk);
-            self.read_pending(false, sink);
+            if !(is_blank && chunk.iter().all(u8::is_ascii_whitespace)) {
+                self.read_pending(false, sink);
+            }
         }
     }
 
@@ -531,9 +535,11 @@ impl Converter {
         true
     }
 
-    /// Whether a text of which the first `read` bytes came earlier may now be complete, and worth to be read anew at once.
+    /// Whether a text of which the first `read` bytes came earlier may now be complete, and worth to be read anew at once. That is
+    /// no more than eight times what is new, so that no text is read again and again as its bytes come.
     fn may_be_flat(&self, text: &[u8], read: usize, end: u8) -> bool {
-        (1..=flat::MAX_TEXT).contains(&read) && self.oversize.is_none() && memchr(end, &text[read..]).is_some()
+        let is_worth_it = (1..=flat::MAX_TEXT.min(8 * (text.len() - read))).contains(&read);
+        is_worth_it && self.oversize.is_none() && memchr(end, &text[read..]).is_some()
     }
 
     /// What was skipped of the text whose last `len` bytes have now come, if it is larger than `limit`: a text that is too
