@@ -491,7 +491,7 @@ fn escape<E: Encoding>(text: &[u8]) -> Option<(usize, u32)> {
             let digit = |sum: u32, digit: &u8| Some(sum << 4 | char::from(*digit).to_digit(16)?);
             let meant = digits.iter().try_fold(0, digit)?;
             // Digits in disguise may make a number.
-            let in_number = char::from_u32(meant).is_some_and(|meant| "0123456789+-.eE".contains(meant));
+            let in_number = u8::try_from(meant).is_ok_and(|meant| b"0123456789+-.eE".contains(&meant));
             return Some((len + 5, meant)).filter(|_| !in_number);
         }
         _ if rest.starts_with(E::QUOTE) => (E::QUOTE.len(), b'"'),

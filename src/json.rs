@@ -8,6 +8,8 @@
 
 use std::borrow::Cow;
 
+use crate::line_protocol::special;
+
 /// Where and why a text is not JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SyntaxError {
@@ -179,7 +181,7 @@ impl<'a> Reader<'a> {
         let (start, bytes) = (self.at, self.text.as_bytes());
         let mut escaped = false;
         loop {
-            let Some(len) = memchr::memchr2(b'"', b'\\', &bytes[self.at..]) else {
+            let Some(len) = special(&bytes[self.at..]) else {
                 self.at = bytes.len();
                 return self.error("expected the `\"` that ends the string");
             };
@@ -263,7 +265,9 @@ impl<'a> Str<'a> {
 
 /// The value of the first four bytes, which the reader has seen to be hexadecimal digits.
 fn hex4(text: &str) -> u32 {
-    text.get(..4).and_then(|digits| u32::from_str_radix(digits, 16).ok()).unwrap_or(0xFFFD)
+    let digit = |sum: u32, digit: &u8| Some(sum << 4 | char::from(*digit).to_digit(16)?);
+    let digits = text.as_bytes().first_chunk::<4>();
+    digits.and_then(|digits| digits.iter().try_fold(0, digit)).unwrap_or(0xFFFD)
 }
 
 impl<'a> Number<'a> {

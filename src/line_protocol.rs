@@ -36,7 +36,11 @@ const fn set(bytes: &[u8]) -> [bool; 256] {
 
 /// Whether a tag key, a tag value or a field key is written as it is.
 pub(crate) fn is_plain_key(raw: &[u8]) -> bool {
-    !raw.iter().any(|byte| KEY_SPECIAL[usize::from(*byte)])
+    // The compiler turns the look at a whole chunk into a few wide instructions.
+    let (chunks, rest) = raw.as_chunks::<64>();
+    let is_special = |byte: u8| matches!(byte, b',' | b'=' | b' ' | b'\\' | b'\t'..=b'\r');
+    !chunks.iter().any(|chunk| chunk.iter().fold(false, |found, byte| found | is_special(*byte)))
+        && !rest.iter().any(|byte| KEY_SPECIAL[usize::from(*byte)])
 }
 
 /// Appends a tag key, a tag value or a field key.
@@ -92,11 +96,17 @@ pub(crate) fn plain_key(escaped: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(String::from_utf8_lossy(&plain).into_owned().into_bytes())
 }
 
+/// The place of the first quote or backslash. They often come in a row, and then no search is needed.
+#[inline]
+pub(crate) fn special(text: &[u8]) -> Option<usize> {
+    if let Some(b'"' | b'\\') = text.first() { Some(0) } else { memchr2(b'"', b'\\', text) }
+}
+
 /// Appends a string field's value with its quotes. Line breaks stay as they are.
 pub(crate) fn write_string(raw: &str, out: &mut Vec<u8>) {
     out.push(b'"');
     let mut rest = raw.as_bytes();
-    while let Some(at) = memchr2(b'"', b'\\', rest) {
+    while let Some(at) = special(rest) {
         out.extend_from_slice(&rest[..at]);
         out.extend([b'\\', rest[at]]);
         rest = &rest[at + 1..];
@@ -128,7 +138,7 @@ pub(crate) fn string_len(text: &[u8]) -> usize {
 pub(crate) fn unescape_string(escaped: &[u8], out: &mut Vec<u8>) -> Option<usize> {
     let mut at = 0;
     loop {
-        let Some(len) = memchr2(b'"', b'\\', &escaped[at..]) else {
+        let Some(len) = special(&escaped[at..]) else {
             out.extend_from_slice(&escaped[at..]);
             return None;
         };

@@ -8,9 +8,9 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use memchr::{memchr2, memmem};
+use memchr::memmem;
 
-use crate::line_protocol::plain_key;
+use crate::line_protocol::{plain_key, special};
 use crate::room::KEPT;
 
 /// White space within a line.
@@ -111,7 +111,7 @@ impl Framer {
                     Some(len) => self.skip_to(self.at + len + 1),
                     None => self.at = buffer.len(),
                 },
-                FramerState::String => match memchr2(b'"', b'\\', &buffer[self.at..]) {
+                FramerState::String => match special(&buffer[self.at..]) {
                     None => self.at = buffer.len(),
                     Some(len) => {
                         self.at += len;
@@ -349,7 +349,7 @@ impl MetricReader {
         let rest = &line[start..];
         if rest.first() == Some(&b'"') {
             let mut at = 1;
-            while let Some(len) = memchr2(b'"', b'\\', &rest[at..]) {
+            while let Some(len) = special(&rest[at..]) {
                 at += len;
                 match (rest[at], rest.get(at + 1)) {
                     (b'"', _) => return Ok(start + at + 1),
