@@ -253,11 +253,13 @@ fn marked(text: &[u8], place: Option<Range<usize>>, width: usize, style: Style) 
     let Some(place) = place.filter(|place| place.start <= text.len()) else {
         return format!("{INDENT}{}\n", shorten(&shown(&lossy_start(text, room)), room + 2));
     };
+    // What is further away is not shown, and not looked at: a message may have many places to mark. No character takes more
+    // than four bytes.
+    let window = place.start.saturating_sub(4 * width + 1)..text.len().min(place.start + 4 * width + 4);
+    let (before, behind) = text[window.clone()].split_at(place.start - window.start);
     // Of a text of several lines, the one with the place.
-    let (before, behind) = text.split_at(place.start);
     let before = &before[memchr::memrchr(b'\n', before).map_or(0, |at| at + 1)..];
     let behind = &behind[..memchr::memchr(b'\n', &behind[behind.len().min(1)..]).map_or(behind.len(), |at| at + 1)];
-    // No character takes more than four bytes, and what is further away is not shown.
     let cut = before.len().saturating_sub(4 * width);
     let before = shown(&lossy(&before[cut..]));
     let marked = shown(&lossy(&behind[..behind.len().min(place.len()).min(4 * width)]));
