@@ -41,34 +41,21 @@
 #![deny(missing_docs)]
 
 mod convert;
-mod decimal;
-mod event;
-mod flat;
 mod json;
-mod kinds;
 mod line_protocol;
-mod metric;
-mod parallel;
+mod observe;
 mod payload;
-mod point;
-mod rejections;
 mod room;
 mod settings;
-mod split;
-mod spread;
-mod standing;
-mod summary;
-mod timestamp;
-mod trace;
 
 pub use convert::Converter;
-pub use event::{Counts, Event, Observer, Reason};
-pub use kinds::{Kind, KindError, KindRule, Kinds};
+pub use convert::parallel::Parallel;
+pub use convert::standing::{Standing, StandingError};
 pub use line_protocol::escape_key;
-pub use metric::{Metric, length_of_lines, lines_of};
-pub use parallel::Parallel;
+pub use line_protocol::metric::{Metric, length_of_lines, lines_of};
+pub use observe::event::{Counts, Event, Observer, Reason};
+pub use observe::spread::{Histogram, Spread};
+pub use observe::summary::{Algorithm, Summary};
+pub use observe::trace::{Fate, Key, LeftOut, Origin, Outcome, PointTime, Position, TimeSource, Trace};
+pub use payload::kinds::{Kind, KindError, KindRule, Kinds};
 pub use settings::{Input, Limits, Settings, SettingsError};
-pub use spread::{Histogram, Spread};
-pub use standing::{Standing, StandingError};
-pub use summary::{Algorithm, Summary};
-pub use trace::{Fate, Key, LeftOut, Origin, Outcome, PointTime, Position, TimeSource, Trace};

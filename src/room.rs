@@ -1,6 +1,6 @@
 //! How much one message may take: of lines, which are a small multiple of it at most, and of memory once it is done with.
 
-use crate::event::Reason;
+use crate::observe::event::Reason;
 use crate::payload::Rejection;
 
 /// The lines of a message may take so many times the bytes that it had when it arrived.

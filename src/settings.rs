@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::kinds::Kinds;
+use crate::payload::kinds::Kinds;
 
 /// How messages become points. The default is what README.md calls the contract.
 #[derive(Clone, Debug)]

@@ -5,7 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::convert::Place;
-use crate::metric::FramerState;
+use crate::line_protocol::metric::FramerState;
 
 /// Where a converter stands in its input: how it reads it, and whether within a metric or message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

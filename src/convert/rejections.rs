@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-use crate::timestamp::{self, Timestamp};
+use crate::payload::timestamp::{self, Timestamp};
 
 /// Of how many rejections the times are remembered.
 const REMEMBERED: usize = 16_384;

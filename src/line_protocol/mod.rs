@@ -2,6 +2,8 @@
 //! (plugins/serializers/influx/escape.go, plugins/parsers/influx/machine.go.rl). What is escaped is said here and
 //! nowhere else.
 
+pub(crate) mod metric;
+
 use std::borrow::Cow;
 
 use memchr::{memchr, memchr2};

@@ -11,8 +11,8 @@ use telegraf_algorithmia::length_of_lines;
 use super::flow::{self, Flow};
 use super::journal::Journal;
 use super::{Patience, log};
+use crate::output::shown::shown_lines;
 use crate::platform::{self, Call, call, part};
-use crate::report::shown::shown_lines;
 
 /// When this many bytes wait to go out, no more input is taken than has to be.
 const MAX_WAITING: u64 = 8 * 1024 * 1024;

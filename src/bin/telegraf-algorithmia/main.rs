@@ -3,9 +3,8 @@
 mod cli;
 mod execd;
 mod generate;
+mod output;
 mod platform;
-mod progress;
-mod report;
 
 use std::io::{self, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
@@ -16,8 +15,8 @@ use telegraf_algorithmia::{Converter, Summary};
 
 use crate::cli::{Conversion, Job, Output};
 use crate::execd::{Ended, PAUSE_SIZE, Stream, log, supervisor};
-use crate::report::Report;
-use crate::report::shown::{Screen, shown_lines};
+use crate::output::shown::{Screen, shown_lines};
+use crate::output::{Report, progress};
 
 /// Wrong usage, as clap exits for it too.
 const USAGE: u8 = 2;
@@ -149,7 +148,7 @@ fn show(mut converter: Converter, inputs: &[PathBuf], mut summary: Option<Summar
     }
     progress::end();
     if let Some(summary) = &summary {
-        report::summarize(summary, &report.counts);
+        output::summarize(summary, &report.counts);
     }
     failed |= strict && report.counts.all_rejected() > 0;
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })

@@ -1,16 +1,21 @@
 //! One payload, the JSON object that Insights sends for a call, read into a [`Point`]: which key becomes what.
 
+pub(crate) mod flat;
+pub(crate) mod kinds;
+pub(crate) mod point;
+pub(crate) mod timestamp;
+
 use std::borrow::Cow;
 
-use crate::decimal::Decimal;
-use crate::event::{Event, Observer, Reason};
+use crate::json::decimal::Decimal;
 use crate::json::{Number, Reader, Scalar, Start, SyntaxError};
-use crate::kinds::Kind;
 use crate::line_protocol::{cut, write_float, write_integer, write_string};
-use crate::point::{Missing, Point, Set};
+use crate::observe::event::{Event, Observer, Reason};
+use crate::observe::trace::{LeftOut, TimeSource, Tracer};
+use crate::payload::kinds::Kind;
+use crate::payload::point::{Missing, Point, Set};
 use crate::room::{KEPT, Room};
 use crate::settings::Settings;
-use crate::trace::{LeftOut, TimeSource, Tracer};
 
 /// The most bytes of a string field that InfluxDB is documented to store.
 pub(crate) const MAX_STRING: usize = 64 * 1024;

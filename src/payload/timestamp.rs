@@ -1,8 +1,8 @@
 //! When a call was made: the texts and numbers that are read as a time, and the digits that are filled where the
 //! time has none, so that two calls of one algorithm do not overwrite each other.
 
-use crate::decimal::Decimal;
 use crate::json::Number;
+use crate::json::decimal::Decimal;
 
 /// The first and the last nanosecond that InfluxDB 2 stores (MinNanoTime and MaxNanoTime in its models/time.go).
 const STORED: std::ops::RangeInclusive<i64> = i64::MIN + 2..=i64::MAX - 1;

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use telegraf_algorithmia::{Counts, Event, Reason};
 
+use crate::output::progress;
+use crate::output::shown::shown;
 use crate::platform;
-use crate::progress;
-use crate::report::shown::shown;
 
 /// A line is cut to this many bytes. Telegraf stops reading a child's stderr for good at a line of 64 KiB, and what was
 /// written then would block us.

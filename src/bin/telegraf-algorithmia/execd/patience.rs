@@ -72,9 +72,9 @@ impl Default for Patience {
 mod tests {
     use super::*;
 
-    const RELIABILITY: &str = include_str!("../../docs/reliability.md");
-    const OPERATIONS: &str = include_str!("../../docs/operations.md");
-    const BY_HAND: &str = include_str!("../../docs/by_hand.md");
+    const RELIABILITY: &str = include_str!("../../../../docs/reliability.md");
+    const OPERATIONS: &str = include_str!("../../../../docs/operations.md");
+    const BY_HAND: &str = include_str!("../../../../docs/by_hand.md");
     const MANUAL: &str = include_str!("../manual.roff");
 
     #[test]

@@ -4,9 +4,9 @@
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
 
+use crate::line_protocol::metric::{MetricReader, Pair};
 use crate::line_protocol::plain_key;
-use crate::metric::{MetricReader, Pair};
-use crate::spread::Spread;
+use crate::observe::spread::Spread;
 
 /// So many algorithms and metrics are kept apart, those that come first, so that memory is bounded.
 const MAX_ALGORITHMS: usize = 256;

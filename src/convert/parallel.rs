@@ -17,7 +17,7 @@ use std::thread;
 use memchr::{memchr_iter, memrchr, memrchr_iter};
 
 use crate::convert::{Converter, Place};
-use crate::event::{Counts, Event, Observer};
+use crate::observe::event::{Counts, Event, Observer};
 
 /// How much a thread takes at once. What it makes of it then still is in the processor's cache when it is written.
 const CHUNK: usize = 128 * 1024;

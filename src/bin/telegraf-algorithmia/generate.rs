@@ -13,21 +13,21 @@ use clap_mangen::Man;
 use email_address::{EmailAddress, Options};
 use url::{SyntaxViolation, Url};
 
-const TELEGRAF_CONF: &str = include_str!("../telegraf/telegraf.conf");
-const TELEGRAF_D_CONF: &str = include_str!("../telegraf/algorithmia.conf");
-const SYSTEMD_DROPIN: &str = include_str!("../packaging/telegraf-algorithmia.conf");
-const INFLUXDB: &str = include_str!("../telegraf/influxdb-template.yml");
-const DRIFT: &str = include_str!("../telegraf/influxdb-drift.yml");
-const SLACK: &str = include_str!("../telegraf/influxdb-slack.yml");
-const PAGERDUTY: &str = include_str!("../telegraf/influxdb-pagerduty.yml");
-const HTTP: &str = include_str!("../telegraf/influxdb-http.yml");
-const EMAIL: &str = include_str!("../telegraf/influxdb-email.yml");
+const TELEGRAF_CONF: &str = include_str!("../../../telegraf/telegraf.conf");
+const TELEGRAF_D_CONF: &str = include_str!("../../../telegraf/algorithmia.conf");
+const SYSTEMD_DROPIN: &str = include_str!("../../../packaging/telegraf-algorithmia.conf");
+const INFLUXDB: &str = include_str!("../../../telegraf/influxdb-template.yml");
+const DRIFT: &str = include_str!("../../../telegraf/influxdb-drift.yml");
+const SLACK: &str = include_str!("../../../telegraf/influxdb-slack.yml");
+const PAGERDUTY: &str = include_str!("../../../telegraf/influxdb-pagerduty.yml");
+const HTTP: &str = include_str!("../../../telegraf/influxdb-http.yml");
+const EMAIL: &str = include_str!("../../../telegraf/influxdb-email.yml");
 
 /// What the man page says beside what the command line knows of itself.
 const MANUAL: &str = include_str!("manual.roff");
 
 /// The versions of the Debian package, and when each was made.
-const RELEASES: &str = include_str!("../packaging/debian/changelog");
+const RELEASES: &str = include_str!("../../../packaging/debian/changelog");
 
 /// How the program is called. All options at once would only hide it.
 const USAGE: &str = "\

@@ -6,6 +6,9 @@
 //! `f64`'s range without an error, and all of it in the one pass that also writes the point. The tests hold it
 //! against serde_json.
 
+pub(crate) mod decimal;
+pub(crate) mod split;
+
 use std::borrow::Cow;
 
 use crate::line_protocol::special;

@@ -10,10 +10,10 @@ use std::ops::Range;
 
 use memchr::memchr_iter;
 
-use crate::event::{Observer, Reason};
-use crate::kinds::Kind;
 use crate::line_protocol::{plain_key, unescape_string};
-use crate::point::{Missing, Point, Set};
+use crate::observe::event::{Observer, Reason};
+use crate::payload::kinds::Kind;
+use crate::payload::point::{Missing, Point, Set};
 
 /// One message, or one payload of an array that was the message, or one metric of another kind.
 #[derive(Clone, Copy, Debug)]

@@ -36,9 +36,9 @@ use self::log::Log;
 use self::outlet::Outlet;
 pub use self::patience::Patience;
 use self::stats::{Lag, Stats};
+use crate::output;
+use crate::output::progress::{self, Watched};
 use crate::platform::{self, Signals, Waited};
-use crate::progress::{self, Watched};
-use crate::report;
 
 /// Write when this much is there, even if more input is waiting.
 const WRITE_SIZE: usize = 128 * 1024;
@@ -593,7 +593,7 @@ impl Stream {
         }
         self.observer.log.finish(&self.observer.counts);
         if let Some(summary) = &self.summary {
-            report::summarize(summary, &self.observer.counts);
+            output::summarize(summary, &self.observer.counts);
         }
         let failed = self.outlet.is_broken();
         if !self.supervised && platform::unread(self.outlet.stdout())?.is_some() {

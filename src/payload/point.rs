@@ -9,8 +9,8 @@ use std::ops::Range;
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use crate::event::Reason;
 use crate::line_protocol::{escape_key, write_string};
+use crate::observe::event::Reason;
 use crate::payload::Rejection;
 use crate::room::{KEPT, Room};
 

@@ -12,12 +12,12 @@ use std::ops::Range;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::json::{Number, Scalar, Str, number_prefix};
-use crate::kinds::{Kind, Kinds};
 use crate::line_protocol::{escape_key, is_plain_key, string_len, write_float};
+use crate::payload::kinds::{Kind, Kinds};
+use crate::payload::point::{MAX_SERIES_KEY, Point};
+use crate::payload::timestamp::Timestamp;
 use crate::payload::{MAX_STRING, write_value};
-use crate::point::{MAX_SERIES_KEY, Point};
 use crate::settings::Settings;
-use crate::timestamp::Timestamp;
 
 /// The longest text that is read. No string of it has to be cut.
 pub(crate) const MAX_TEXT: usize = MAX_STRING;

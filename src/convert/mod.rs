@@ -1,25 +1,29 @@
 //! The whole conversion: bytes in, bytes out. It does no input or output of its own.
 
+pub(crate) mod parallel;
+mod rejections;
+pub(crate) mod standing;
+
 use std::borrow::Cow;
 use std::ops::Range;
 
 use memchr::{memchr, memrchr};
 use xxhash_rust::xxh3::{Xxh3Default, xxh3_64};
 
-use crate::event::{Event, Observer, Reason};
-use crate::flat::{self, Flat, InString, Plain};
+use crate::convert::rejections::RejectionTimes;
+use crate::convert::standing::{Standing, Stands};
 use crate::json::Scalar;
+use crate::json::split::{Lines, Piece, Splitter};
+use crate::line_protocol::metric::{Framer, FramerState, Metric, MetricReader, Pair};
 use crate::line_protocol::{cut, plain_key, unescape_string, write_string};
-use crate::metric::{Framer, FramerState, Metric, MetricReader, Pair};
+use crate::observe::event::{Event, Observer, Reason};
+use crate::observe::trace::{self, Outcome, PointTime, Position, TimeOf, TimeSource, Tracer};
+use crate::payload::flat::{self, Flat, InString, Plain};
+use crate::payload::point::{Point, write_time};
+use crate::payload::timestamp::{self, Timestamp};
 use crate::payload::{self, MAX_STRING, Payload, Rejection, Scratch};
-use crate::point::{Point, write_time};
-use crate::rejections::RejectionTimes;
 use crate::room::{KEPT, Room};
 use crate::settings::{Input, Settings, SettingsError};
-use crate::split::{Lines, Piece, Splitter};
-use crate::standing::{Standing, Stands};
-use crate::timestamp::{self, Timestamp};
-use crate::trace::{self, Outcome, PointTime, Position, TimeOf, TimeSource, Tracer};
 
 /// A rejected payload is kept whole up to this many bytes.
 const MAX_REJECTED: usize = 60 * 1024;

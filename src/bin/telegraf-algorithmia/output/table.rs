@@ -1,31 +1,22 @@
 //! The table for people: what became of each message, key by key.
 
-pub mod shown;
-mod summary;
-
 use std::borrow::Cow;
 use std::io::{self, IsTerminal, StdoutLock, Write};
 use std::ops::Range;
 
 use anstream::{AutoStream, ColorChoice};
-use anstyle::{AnsiColor, Style};
+use anstyle::Style;
 use jiff::Timestamp;
 use telegraf_algorithmia::{
     Counts, Event, Fate, Key, Kind, LeftOut, Observer, Origin, Outcome, PointTime, TimeSource, Trace,
 };
 
-use self::shown::{escaped, last_columns, shorten, shown, width_of};
-pub use self::summary::summarize;
+use super::shown::{escaped, last_columns, shorten, shown, width_of};
+use super::{ASIDE, BAD, GOOD, HEADING, LOST};
 
 /// How wide a table is where there is no terminal that says it, and at least and at most where there is.
 const WIDTH: usize = 100;
 const WIDTHS: Range<usize> = 60..120;
-
-const HEADING: Style = Style::new().bold();
-const GOOD: Style = AnsiColor::Green.on_default();
-const BAD: Style = AnsiColor::Red.on_default().bold();
-const LOST: Style = AnsiColor::Yellow.on_default();
-const ASIDE: Style = Style::new().dimmed();
 
 /// Writes the tables to stdout, each when its message comes.
 pub struct Report {

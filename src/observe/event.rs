@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use crate::metric::Metric;
-use crate::trace::Trace;
+use crate::line_protocol::metric::Metric;
+use crate::observe::trace::Trace;
 
 /// Why a message is rejected: the `reason` tag of the point that takes its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
