@@ -25,6 +25,9 @@ const CHUNK: usize = 128 * 1024;
 /// A thread gives up a chunk with so many bytes of lines, so that memory does not depend on what comes.
 const MAX_LINES: usize = 4 * CHUNK;
 
+/// Fewer bytes are not converted by themselves, unless they are the last ones of a chunk.
+const SHORTEST: usize = 64;
+
 /// An input that is read and converted by several threads. Memory stays bounded: some hundred KiB for each, and what their
 /// converters take; a message with more lines is left to the caller's converter.
 pub struct Parallel<R> {
@@ -292,6 +295,10 @@ impl Chunk {
         let mut at = 0;
         let len = self.text.len();
         for end in memchr_iter(b'\n', &self.text).map(|at| at + 1).chain((!self.text.ends_with(b"\n")).then_some(len)) {
+            // Some short lines cost no more together than one of them alone.
+            if end - at < SHORTEST && end < len {
+                continue;
+            }
             converter.push(&self.text[at..end], &mut self.lines, &mut seen);
             if converter.has_paused() {
                 break;

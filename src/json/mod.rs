@@ -238,7 +238,10 @@ impl<'a> Str<'a> {
     pub fn decode_into(&self, text: &mut String) {
         let mut rest = self.raw;
         while let Some(at) = memchr::memchr(b'\\', rest.as_bytes()) {
-            text.push_str(&rest[..at]);
+            // Escapes often come in a row.
+            if at > 0 {
+                text.push_str(&rest[..at]);
+            }
             let escape = rest.as_bytes()[at + 1];
             rest = &rest[at + 2..];
             text.push(match escape {
