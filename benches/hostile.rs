@@ -17,7 +17,7 @@
 #[path = "hostile/inputs.rs"]
 mod inputs;
 #[allow(dead_code)] // The journal uses the rest of it.
-#[path = "../src/execd/record.rs"]
+#[path = "../src/bin/telegraf-algorithmia/execd/record.rs"]
 mod record;
 
 use std::fs;
