@@ -59,6 +59,9 @@ const SLOWER: [(&str, f64); 4] = [
 /// What several threads leave to the first one is converted twice, and what is cut at the end of a chunk too.
 const ON_THREADS: f64 = 3.0;
 
+/// So many inputs of each way are shown, those that take longest.
+const SHOWN: usize = 4;
+
 /// After this many times the usual, once is enough.
 const HOPELESS: f64 = 100.0;
 
@@ -66,16 +69,20 @@ const HOPELESS: f64 = 100.0;
 #[derive(Parser)]
 struct Options {
     /// How often each input has its turn
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 2)]
     rounds: usize,
 
     /// MiB of each input
-    #[arg(long, default_value_t = 8)]
+    #[arg(long, default_value_t = 2)]
     size: usize,
 
     /// Less of each input, one round, and only the ways that differ most
     #[arg(long)]
     short: bool,
+
+    /// Show all inputs, and not only those of each way that take longest
+    #[arg(long)]
+    all: bool,
 
     /// Measure inputs whose name or way holds this text
     #[arg(long)]
@@ -156,7 +163,7 @@ impl Way {
     fn size(self, size: usize) -> usize {
         match self {
             Way::MetricsByByte | Way::JsonByByte => size / 16,
-            Way::Table => size / 4,
+            Way::Table => size / 8,
             _ => size,
         }
     }
@@ -374,7 +381,7 @@ fn main() -> Result<ExitCode> {
     }
     options.size <<= 20;
     println!("{}\n", machine());
-    let mut table = Table::new(&["input", "way", "messages", "ns a byte", "us a message", "times the usual"]);
+    let mut table = Table::new(&["input", "way", "ns a byte", "us a message", "times the usual"]);
     let inputs = Inputs::all();
     let mut slow = Vec::new();
     for way in if options.short { Way::SHORT.as_slice() } else { &Way::ALL }.iter().copied() {
@@ -384,30 +391,28 @@ fn main() -> Result<ExitCode> {
             continue;
         }
         let usual_input = way.usual(way.size(options.size));
-        let mut shown = false;
+        let mut rows = Vec::new();
         for hostile in wanted {
             let (usual, own) = measure(way, hostile, &usual_input, &options)?;
             let ratio = own.ratio(usual);
-            let mut row = |name: &str, cost: Cost, ratio: f64| {
-                table.row(vec![
-                    name.to_owned(),
-                    way.name().to_owned(),
-                    figure(cost.messages as f64),
-                    figure(cost.seconds / cost.bytes as f64 * 1e9),
-                    figure(cost.seconds / cost.messages.max(1) as f64 * 1e6),
-                    format!("{ratio:.1}"),
-                ]);
-            };
-            if !shown {
-                row("**the tutorial's messages**", usual, 1.0);
-                shown = true;
-            }
-            row(hostile.name, own, ratio);
+            rows.extend(rows.is_empty().then_some(("**the tutorial's messages**", usual, f64::INFINITY)));
+            rows.push((hostile.name, own, ratio));
             let at_most = way.at_most(hostile.name);
             if ratio > at_most {
                 let (name, way) = (hostile.name, way.name());
                 slow.push(format!("{name}, {way}: {ratio:.1} times the usual, and {at_most} are allowed"));
             }
+        }
+        rows.sort_by(|(.., a), (.., b)| b.total_cmp(a));
+        rows.truncate(if options.all { usize::MAX } else { 1 + SHOWN });
+        for (name, cost, ratio) in rows {
+            table.row(vec![
+                name.to_owned(),
+                way.name().to_owned(),
+                figure(cost.seconds / cost.bytes as f64 * 1e9),
+                figure(cost.seconds / cost.messages.max(1) as f64 * 1e6),
+                if ratio.is_finite() { format!("{ratio:.1}") } else { "1".to_owned() },
+            ]);
         }
     }
     println!("{table}");
