@@ -3,7 +3,7 @@
 //!
 //! ```sh
 //! cargo bench -p benches --bench hostile
-//! cargo bench -p benches --bench hostile -- --short                           # what CI runs
+//! cargo bench -p benches --bench hostile -- --short                           # less of each, in half a minute
 //! cargo bench -p benches --bench hostile -- --only "alternating" --rounds 1   # under a profiler
 //! ```
 //!
