@@ -468,9 +468,7 @@ fn string<E: Encoding>(text: &[u8], start: usize, decoded: &mut Vec<u8>) -> Opti
             other => decoded.extend_from_slice(other.encode_utf8(&mut [0; 4]).as_bytes()),
         }
         let plain = string_len(&text[end..]);
-        if plain > 0 {
-            decoded.extend_from_slice(&text[end..end + plain]);
-        }
+        decoded.extend_from_slice(&text[end..end + plain]);
         end += plain;
     }
     decoded.push(b'"');
