@@ -25,7 +25,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use telegraf_algorithmia::{Converter, Counts, Event, Observer, Parallel, Summary};
+use telegraf_algorithmia::{Converter, Counts, Event, Observer, Parallel, Standing, Summary};
 
 use self::flow::{Flow, Reading};
 use self::handover::{Handover, Note};
@@ -433,7 +433,7 @@ impl Stream {
                 Ok(Chunk::Empty) => self.put()?,
                 Ok(Chunk::HungUp) => {
                     self.put()?;
-                    self.consume_behind(&mut input, 0)?;
+                    self.take(&mut input, self.converter.standing_behind().0, 0)?;
                     continue;
                 }
                 Ok(Chunk::End) => break Ended::Input,
@@ -484,20 +484,18 @@ impl Stream {
     /// for the rest.
     fn consume(&mut self, input: &mut Input) -> Result<()> {
         let pending = self.converter.pending();
-        if input.has_room_behind(pending) {
-            if let Some(handover) = &mut self.handover {
-                handover.note(self.converter.standing_before(), input.seen(pending));
-            }
-            return Ok(input.consume(pending)?);
-        }
-        let (_, not_looked_at) = self.converter.standing_behind();
-        self.consume_behind(input, not_looked_at)
+        let (standing, rest) = if input.has_room_behind(pending) {
+            (self.converter.standing_before(), pending)
+        } else {
+            self.converter.standing_behind()
+        };
+        self.take(input, standing, rest)
     }
 
-    /// Takes out of the pipe what has been read, but for the last `rest` bytes, even if that is within a metric.
-    fn consume_behind(&mut self, input: &mut Input, rest: usize) -> Result<()> {
+    /// Takes out of the pipe what has been read, but for the last `rest` bytes. What comes then begins at `standing`.
+    fn take(&mut self, input: &mut Input, standing: Standing, rest: usize) -> Result<()> {
         if let Some(handover) = &mut self.handover {
-            handover.note(self.converter.standing_behind().0, input.seen(rest));
+            handover.note(standing, input.seen(rest));
         }
         Ok(input.consume(rest)?)
     }
