@@ -16,9 +16,6 @@
 
 #[path = "hostile/inputs.rs"]
 mod inputs;
-#[allow(dead_code)] // The journal uses the rest of it.
-#[path = "../src/bin/telegraf-algorithmia/execd/record.rs"]
-mod record;
 
 use std::fs;
 use std::hint::black_box;
@@ -32,12 +29,12 @@ use benches::{Shape, figure, machine, usage};
 use clap::Parser;
 use fixtures::program;
 use fixtures::telegraf::metric;
+use reference::fuzzed::record::{RecordReader, write_head};
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use rustix::time::{ClockId, clock_gettime};
 use telegraf_algorithmia::{Converter, Counts, Input, Observer, Parallel, Settings, Summary, Trace};
 
 use inputs::{Hostile, Inputs, values};
-use record::{RecordReader, write_head};
 
 /// What is read from a pipe at once.
 const CHUNK: usize = 64 * 1024;

@@ -3,7 +3,7 @@
 use fixtures::telegraf::{metric_bytes, quoted_bytes};
 
 use crate::Way;
-use crate::record::write_head;
+use reference::fuzzed::record::write_head;
 
 /// The key of the journal's records.
 pub const KEY: u32 = 0x9c0f_fee1;

@@ -1,8 +1,7 @@
 //! What the fuzzer's targets check of any bytes (fuzz/fuzz_targets); tests/conversion/corpus.rs checks it of the inputs that they have found.
 
-#[allow(dead_code)] // The journal uses the rest of it.
 #[path = "../../../src/bin/telegraf-algorithmia/execd/record.rs"]
-mod record;
+pub mod record;
 
 use fixtures::telegraf::quoted_bytes;
 use serde_json::json;
