@@ -3,9 +3,12 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
+use std::net::TcpListener;
+use std::ops::Range;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -281,10 +284,21 @@ pub(crate) fn on_free_ports<T>(mut start: impl FnMut() -> Result<T>) -> Result<T
     start()
 }
 
-/// A loopback port that nobody uses at the moment.
+/// A loopback port that nobody uses at the moment. No two calls give the same one,
+/// and it lies below the ports that systems give to connections (from 32768 or 49152
+/// on), so it is still free when a server that was killed starts on it again.
 pub(crate) fn free_port() -> Result<u16> {
-    let listener = std::net::TcpListener::bind(("127.0.0.1", 0))?;
-    Ok(listener.local_addr()?.port())
+    const PORTS: Range<u16> = 16384..32768;
+    static TAKEN: AtomicUsize = AtomicUsize::new(0);
+    // Another process begins elsewhere.
+    let first = std::process::id() as usize * 997;
+    for _ in PORTS {
+        let port = PORTS.start + ((first + TAKEN.fetch_add(1, Relaxed)) % PORTS.len()) as u16;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    bail!("no port of 127.0.0.1 from {} to {} is free", PORTS.start, PORTS.end - 1)
 }
 
 /// The last `lines` lines of `text`.
