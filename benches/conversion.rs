@@ -4,6 +4,7 @@
 //! cargo bench -p benches --bench conversion
 //! cargo bench -p benches --bench conversion -- --plots docs/performance
 //! cargo bench -p benches --bench conversion -- --rounds 100 --at-most 0.85          # for CI: only the ratio counts
+//! cargo bench -p benches --bench conversion -- --forms                              # nested objects, arrays, NaN, escapes and others
 //! cargo bench -p benches --bench conversion -- --shape large --only telegraf-algorithmia   # under a profiler
 //! ```
 //!
@@ -22,6 +23,7 @@ use anyhow::{Context, Result, ensure};
 use benches::table::Table;
 use benches::{Shape, Spread, figure, machine, plot, spread};
 use clap::Parser;
+use fixtures::Call;
 use fixtures::telegraf::tagged;
 use influxdb_line_protocol::{FieldValue, LineProtocolBuilder, parse_lines};
 use rustix::time::{ClockId, clock_gettime};
@@ -65,9 +67,82 @@ struct Options {
     #[arg(long, value_name = "RATIO")]
     at_most: Option<f64>,
 
+    /// Measure other forms of payloads than those of the shapes, and exit with status 1 if one takes us more than so many times what
+    /// a byte of the tutorial's message takes
+    #[arg(long, value_name = "TIMES", num_args = 0..=1, default_missing_value = "2")]
+    forms: Option<f64>,
+
     /// cargo says so.
     #[arg(long, hide = true)]
     bench: bool,
+}
+
+/// Payloads of other forms, with as many values as the tutorial's or more: what the values are, and a message of them.
+fn forms() -> Vec<(&'static str, String)> {
+    let call = |metrics: &str| Call { metrics: metrics.to_owned(), ..Call::numbered(7, "2021-02-20") }.to_string();
+    let list = |values: &[&str]| {
+        let members = values.iter().enumerate().map(|(index, value)| format!("\"metric_{index}\":{value}"));
+        members.collect::<Vec<_>>().join(",")
+    };
+    vec![
+        ("nine numbers", call(&list(&["0.25"; 9]))),
+        ("one NaN among nine", call(&list(&["0.25", "0.5", "7", "NaN", "0.125", "12", "0.75", "3", "1"]))),
+        ("one null among nine", call(&list(&["0.25", "0.5", "7", "null", "0.125", "12", "0.75", "3", "1"]))),
+        (
+            "objects in each other",
+            call(
+                r#""scores":{"risk":{"low":0.25,"high":0.75},"fraud":{"card":0.5,"device":0.125}},"meta":{"region":"eu","tier":2}"#,
+            ),
+        ),
+        (
+            "arrays",
+            call(r#""probabilities":[0.25,0.125,0.5,0.0625,0.75,0.875,0.375],"top":["approve","review","decline"]"#),
+        ),
+        (
+            "an array of objects",
+            call(
+                r#""top":[{"label":"approve","score":0.75},{"label":"review","score":0.125},{"label":"decline","score":0.0625}]"#,
+            ),
+        ),
+        ("a key that comes twice", call(&format!("{},\"metric_3\":0.5", list(&["0.25"; 9])))),
+        ("escapes in texts", call(r#""label":"Zahlung gepr\u00fcft\n","note":"said \"yes\"","path":"C:\\models\\v3""#)),
+        ("keys beyond ASCII", call(r#""h\u00f6he":0.25,"gr\u00f6\u00dfe":0.5,"l\u00e4nge":0.75,"st\u00e4rke":0.125"#)),
+        ("white space", call(&list(&["0.25"; 9])).replace(':', ": ").replace(",\"", ",\n  \"")),
+    ]
+}
+
+/// Shows what a byte of each form takes beside one of the tutorial's message. False if one takes more than so many times that.
+fn measure_forms(at_most: f64, options: &Options) -> Result<bool> {
+    let tutorial = Texts::of(Shape::Tutorial);
+    let forms: Vec<_> = forms().into_iter().map(|(name, message)| (name, Texts::repeating(&message))).collect();
+    let all = || {
+        std::iter::once(("the tutorial's message", &tutorial)).chain(forms.iter().map(|(name, texts)| (*name, texts)))
+    };
+    let mut fits = true;
+    for (way, input) in
+        [("in Telegraf's line", Texts::telegraf as fn(&Texts) -> &[u8]), ("as JSON lines", Texts::lines)]
+    {
+        let mut runs =
+            all().map(|(name, texts)| Ok(Candidate { name, run: ours(input(texts))? })).collect::<Result<Vec<_>>>()?;
+        let mut times = measure(&mut runs, 1, options);
+        // Of all messages of a text.
+        for (times, (_, texts)) in times.iter_mut().zip(all()) {
+            let bytes = texts.messages.iter().map(String::len).sum::<usize>() as f64;
+            times.iter_mut().for_each(|time| *time /= bytes);
+        }
+        println!("\nForms of payloads {way}\n");
+        let mut table = Table::new(&["", "bytes", "ns a byte", "times the tutorial's", "least", "most"]);
+        for ((name, texts), own) in all().zip(&times) {
+            let ratio = spread(own.iter().zip(&times[0]).map(|(own, usual)| own / usual));
+            fits &= ratio.median <= at_most;
+            let mut row =
+                vec![name.to_owned(), texts.messages[0].len().to_string(), figure(spread(own.iter().copied()).median)];
+            row.extend([ratio.median, ratio.min, ratio.max].map(|ratio| format!("{ratio:.2}")));
+            table.row(row);
+        }
+        println!("{table}");
+    }
+    Ok(fits)
 }
 
 /// The same messages, as each wants to have them.
@@ -81,16 +156,33 @@ struct Texts {
 
 impl Texts {
     fn of(shape: Shape) -> Self {
+        Self::taken(shape.messages(u64::MAX))
+    }
+
+    /// The same message over and over.
+    fn repeating(message: &str) -> Self {
+        Self::taken(std::iter::repeat(message.to_owned()))
+    }
+
+    fn taken(messages: impl Iterator<Item = String>) -> Self {
         let mut bytes = 0;
         let enough = |message: &String| {
             bytes += message.len();
             bytes <= BYTES
         };
-        let messages: Vec<String> = shape.messages(u64::MAX).take_while(enough).collect();
+        let messages: Vec<String> = messages.take_while(enough).collect();
         let metric = |message: &String| tagged([("topic", "insights")], message, 1_613_780_514_867_231_999);
         let metrics: Vec<String> = messages.iter().map(metric).collect();
         let lines = messages.iter().flat_map(|message| [message.as_bytes(), b"\n"]).flatten().copied().collect();
         Texts { telegraf: metrics.concat().into_bytes(), lines, metrics, messages }
+    }
+
+    fn telegraf(&self) -> &[u8] {
+        &self.telegraf
+    }
+
+    fn lines(&self) -> &[u8] {
+        &self.lines
     }
 }
 
@@ -100,20 +192,21 @@ struct Candidate<'a> {
     run: Box<dyn FnMut() + 'a>,
 }
 
+fn ours(input: &[u8]) -> Result<Box<dyn FnMut() + '_>> {
+    let mut converter = Converter::new(Settings::default())?;
+    let (mut out, mut counts) = (Vec::new(), Counts::default());
+    Ok(Box::new(move || {
+        for chunk in input.chunks(CHUNK) {
+            out.clear();
+            converter.push(chunk, &mut out, &mut counts);
+            black_box(&out);
+        }
+    }))
+}
+
 fn candidates(texts: &Texts) -> Result<Vec<Candidate<'_>>> {
     fn each<'a, T>(of: &'a [T], mut run: impl FnMut(&T) + 'a) -> Box<dyn FnMut() + 'a> {
         Box::new(move || of.iter().for_each(&mut run))
-    }
-    fn ours(input: &[u8]) -> Result<Box<dyn FnMut() + '_>> {
-        let mut converter = Converter::new(Settings::default())?;
-        let (mut out, mut counts) = (Vec::new(), Counts::default());
-        Ok(Box::new(move || {
-            for chunk in input.chunks(CHUNK) {
-                out.clear();
-                converter.push(chunk, &mut out, &mut counts);
-                black_box(&out);
-            }
-        }))
     }
     let messages = texts.messages.as_slice();
     let (mut copy, mut buffers) = (Vec::new(), simd_json::Buffers::default());
@@ -208,6 +301,9 @@ fn main() -> Result<ExitCode> {
     let options = Options::parse();
     ensure!(options.rounds > 0, "no rounds, no figures");
     println!("{}", machine());
+    if let Some(at_most) = options.forms {
+        return Ok(if measure_forms(at_most, &options)? { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
     let shapes = if options.shape.is_empty() { Shape::ALL.as_slice() } else { &options.shape };
     let mut code = ExitCode::SUCCESS;
     for shape in shapes {

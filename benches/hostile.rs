@@ -42,17 +42,6 @@ const CHUNK: usize = 64 * 1024;
 /// More than this many times the usual is a failure.
 const AT_MOST: f64 = 10.0;
 
-/// But for inputs that are known to take longer: their names, and how many times.
-const SLOWER: [(&str, f64); 4] = [
-    // Each text of 750 digits is read exactly, which takes the standard library 20 ns a digit.
-    ("numbers half way between the least floats", 50.0),
-    // Each is one rejection, and up to 128 levels of it are read before it is known to be broken.
-    ("objects that begin within each other", 20.0),
-    // With their escapes they are a little longer than what is read at a glance, and so read twice.
-    ("halves of surrogates", 15.0),
-    ("control characters", 15.0),
-];
-
 /// What several threads leave to the first one is converted twice, and what is cut at the end of a chunk too.
 const ON_THREADS: f64 = 3.0;
 
@@ -146,10 +135,9 @@ impl Way {
         }
     }
 
-    /// How many times the usual this input may take.
-    fn at_most(self, name: &str) -> f64 {
-        let own = SLOWER.iter().find(|(slower, _)| *slower == name).map_or(AT_MOST, |(_, times)| *times);
-        if self == Way::Parallel { ON_THREADS * own } else { own }
+    /// How many times the usual an input may take.
+    fn at_most(self) -> f64 {
+        if self == Way::Parallel { ON_THREADS * AT_MOST } else { AT_MOST }
     }
 
     fn takes_metrics(self) -> bool {
@@ -363,7 +351,7 @@ fn measure(way: Way, hostile: &Hostile, usual: &(Vec<u8>, u64), options: &Option
         let (usual, own) = costs.map_or((usual, own), |(least, own_least)| (least.least(usual), own_least.least(own)));
         costs = Some((usual, own));
         let ratio = own.ratio(usual);
-        let rounds = if ratio > way.at_most(hostile.name) { 5 * options.rounds } else { options.rounds };
+        let rounds = if ratio > way.at_most() { 5 * options.rounds } else { options.rounds };
         if ratio > HOPELESS || round + 1 >= rounds {
             return Ok((usual, own));
         }
@@ -394,7 +382,7 @@ fn main() -> Result<ExitCode> {
             let ratio = own.ratio(usual);
             rows.extend(rows.is_empty().then_some(("**the tutorial's messages**", usual, f64::INFINITY)));
             rows.push((hostile.name, own, ratio));
-            let at_most = way.at_most(hostile.name);
+            let at_most = way.at_most();
             if ratio > at_most {
                 let (name, way) = (hostile.name, way.name());
                 slow.push(format!("{name}, {way}: {ratio:.1} times the usual, and {at_most} are allowed"));

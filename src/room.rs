@@ -29,13 +29,22 @@ impl Room {
     }
 
     /// Whether a line of so many bytes has room. If not, no line behind it has.
+    #[inline]
     pub fn check(&mut self, line: usize) -> Result<(), Rejection> {
-        if line <= self.left {
-            return Ok(());
-        }
+        if self.has(line) { Ok(()) } else { Err(self.rejection(line)) }
+    }
+
+    #[inline]
+    pub fn has(&self, line: usize) -> bool {
+        line <= self.left
+    }
+
+    /// Why a line of so many bytes has no room, and none behind it has.
+    #[cold]
+    pub fn rejection(&mut self, line: usize) -> Rejection {
         let error = format!("{}: shorten the keys that others are nested in", self.would_take(line));
         self.left = 0;
-        Err(Rejection::new(Reason::TooLarge, error))
+        Rejection::new(Reason::TooLarge, error)
     }
 
     /// Lines of so many bytes were written.

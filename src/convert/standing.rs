@@ -4,8 +4,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::convert::Place;
-use crate::line_protocol::metric::FramerState;
+use crate::convert::oversize::Oversize;
+use crate::convert::{Converter, Format, Place};
+use crate::line_protocol::framer::{Framer, FramerState};
 
 /// Where a converter stands in its input: how it reads it, and whether within a metric or message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,5 +71,53 @@ impl FromStr for Standing {
     fn from_str(text: &str) -> Result<Self, StandingError> {
         let found = WORDS.iter().find(|(word, _)| *word == text);
         found.map(|(_, stands)| Standing(*stands)).ok_or_else(|| StandingError(text.to_owned()))
+    }
+}
+
+impl Converter {
+    /// Where it stands in the input before the bytes that are [pending](Converter::pending).
+    pub fn standing_before(&self) -> Standing {
+        Standing(match &self.format {
+            Format::Json(splitter) if splitter.in_empty_array() => Stands::Between(Place::Values),
+            _ => Stands::Between(self.place()),
+        })
+    }
+
+    /// Where it stands in the input behind all bytes that have come, but for so many that it has not looked at yet.
+    pub fn standing_behind(&self) -> (Standing, usize) {
+        let (stands, looked_at) = match &self.format {
+            Format::Undecided => (Stands::Between(Place::Start), 0),
+            Format::Influx(framer) => {
+                let state = framer.state();
+                let is_between = state == FramerState::LineStart;
+                (if is_between { Stands::Between(Place::Lines) } else { Stands::Within(state) }, framer.at())
+            }
+            Format::JsonLines(lines) if lines.at_line_start() => (Stands::Between(Place::Messages), lines.at()),
+            Format::Json(splitter) if splitter.is_between() => (Stands::Between(self.place()), splitter.at()),
+            Format::Json(_) => (Stands::Before(Place::Values), self.pending.len()),
+            Format::JsonLines(_) => (Stands::Before(Place::Messages), self.pending.len()),
+            Format::Rest(place) => (Stands::Before(*place), self.pending.len()),
+        };
+        (Standing(stands), self.pending.len() - looked_at)
+    }
+
+    /// Goes on in the midst of an input, where another converter stood. If it stood within a metric or message, the rest of that
+    /// becomes a rejection.
+    pub fn resume(&mut self, standing: Standing) {
+        match standing.0 {
+            Stands::Between(place) => return self.go_to(place),
+            Stands::Within(state) => {
+                self.abandon();
+                self.format = Format::Influx(Framer::within(state));
+                if state == FramerState::Comment {
+                    return;
+                }
+            }
+            Stands::Before(place) => {
+                self.abandon();
+                self.format = Format::Rest(place);
+            }
+        }
+        self.oversize = Some(Oversize::rest(self.engine.position()));
     }
 }

@@ -13,7 +13,7 @@ pub(crate) struct Decimal<'a> {
 
 impl<'a> Decimal<'a> {
     pub fn of(number: Number<'a>) -> Self {
-        let text = number.text.as_bytes();
+        let text = number.text;
         let (negative, text) = match text {
             [b'-', rest @ ..] => (true, rest),
             _ => (false, text),
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     fn decimal(text: &str) -> Decimal<'_> {
-        Decimal::of(Number::of(text).expect(text))
+        Decimal::of(Number::of(text.as_bytes()).expect(text))
     }
 
     #[test]

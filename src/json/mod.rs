@@ -3,15 +3,63 @@
 //!
 //! This is a reader of our own, and not serde_json, for what a payload needs and serde_json does not give: the
 //! source text of a number (`1.10` as a version, sixteen digits as a time), the three tokens, a number out of
-//! `f64`'s range without an error, and all of it in the one pass that also writes the point. The tests hold it
-//! against serde_json.
+//! `f64`'s range without an error, and all of it in the one pass that also writes the point. And the text is read as it
+//! stands in Telegraf's line, with no copy made of it. The tests hold it against serde_json.
 
+mod container;
 pub(crate) mod decimal;
+pub(crate) mod lines;
+mod number;
 pub(crate) mod split;
 
 use std::borrow::Cow;
+use std::marker::PhantomData;
+use std::ops::Range;
 
-use crate::line_protocol::special;
+pub(crate) use crate::json::number::Number;
+use crate::json::number::number_prefix;
+use crate::line_protocol::escape::{string_len, unescape_string};
+
+/// How a text writes what JSON writes as `"` and `\`.
+pub(crate) trait Encoding {
+    const QUOTE: &'static [u8];
+    const BACKSLASH: &'static [u8];
+
+    /// The node of the payload in the tree of keys, which look different in each encoding.
+    const ROOT: u32;
+
+    /// The JSON that a text stands for, which may be made in `buffer`.
+    fn decoded<'a>(text: &'a [u8], buffer: &'a mut Vec<u8>) -> &'a [u8];
+}
+
+/// JSON in a string of line protocol.
+pub(crate) enum InString {}
+
+impl Encoding for InString {
+    const QUOTE: &'static [u8] = br#"\""#;
+    const BACKSLASH: &'static [u8] = br"\\";
+    const ROOT: u32 = 1;
+
+    fn decoded<'a>(text: &'a [u8], buffer: &'a mut Vec<u8>) -> &'a [u8] {
+        buffer.clear();
+        // The quote that ends the string is not in it.
+        let _ = unescape_string(text, buffer);
+        buffer
+    }
+}
+
+/// JSON by itself.
+pub(crate) enum Plain {}
+
+impl Encoding for Plain {
+    const QUOTE: &'static [u8] = b"\"";
+    const BACKSLASH: &'static [u8] = br"\";
+    const ROOT: u32 = 2;
+
+    fn decoded<'a>(text: &'a [u8], _: &'a mut Vec<u8>) -> &'a [u8] {
+        text
+    }
+}
 
 /// Where and why a text is not JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +68,37 @@ pub(crate) struct SyntaxError {
     pub at: usize,
     /// What was expected there.
     pub what: &'static str,
+}
+
+/// What values are read from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Source<'a> {
+    pub text: &'a [u8],
+    /// The strings that had escapes, as [`Text::scalar`] has decoded them.
+    pub decoded: &'a [u8],
+}
+
+/// The place of a value that is neither object nor array. A string's begins with a quote, and ends before the next one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Value {
+    start: u32,
+    end: u32,
+    form: Form,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Null,
+    True,
+    False,
+    NotFinite,
+    Number,
+    /// A number that is [`Number::shortest`].
+    Shortest,
+    /// In the text, between its quotes.
+    String,
+    /// A string in [`Source::decoded`].
+    Decoded,
 }
 
 /// A value that is neither object nor array.
@@ -33,364 +112,335 @@ pub(crate) enum Scalar<'a> {
     String(Str<'a>),
 }
 
-/// The text of a number, known to follow JSON's grammar.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Number<'a> {
-    pub text: &'a str,
-    /// The text is already the shortest plain decimal that reads back as the same `f64`.
-    pub shortest: bool,
-}
-
-/// What stands between a string's quotes.
+/// A string, as a string field of line protocol writes it: only `"` and `\` are escaped.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Str<'a> {
-    pub raw: &'a str,
-    /// There is a backslash in `raw`.
-    pub escaped: bool,
+    /// With the quote before it.
+    opened: &'a [u8],
+    /// There may be such an escape in it.
+    escaped: bool,
 }
 
-/// The kinds of value, told by their first byte.
-pub(crate) enum Start {
-    Object,
-    Array,
-    Scalar,
+impl Value {
+    /// No message is longer than what 32 bits count.
+    #[inline]
+    fn new(start: usize, end: usize, form: Form) -> Self {
+        Value { start: start as u32, end: end as u32, form }
+    }
+
+    /// A string that stands so in the text, with the quote before it.
+    pub fn string(place: Range<usize>) -> Self {
+        Value::new(place.start, place.end, Form::String)
+    }
+
+    #[inline]
+    pub fn of(self, source: Source<'_>) -> Scalar<'_> {
+        let place = self.start as usize..self.end as usize;
+        let opened = |text| Str { opened: text, escaped: self.form == Form::Decoded };
+        match self.form {
+            Form::Null => Scalar::Null,
+            Form::True => Scalar::Bool(true),
+            Form::False => Scalar::Bool(false),
+            Form::NotFinite => Scalar::NotFinite,
+            Form::Number => Scalar::Number(Number { text: &source.text[place], shortest: false }),
+            Form::Shortest => Scalar::Number(Number { text: &source.text[place], shortest: true }),
+            Form::String => Scalar::String(opened(&source.text[place])),
+            Form::Decoded => Scalar::String(opened(&source.decoded[place])),
+        }
+    }
+
+    #[inline]
+    pub fn is_null(self) -> bool {
+        self.form == Form::Null
+    }
+
+    /// The string, if it stands so in the text.
+    #[inline]
+    pub fn text(self, text: &[u8]) -> Option<&[u8]> {
+        (self.form == Form::String).then(|| &text[self.start as usize + 1..self.end as usize])
+    }
 }
 
-/// A cursor over one JSON text. The text has to be UTF-8: slices of it are handed out as `str`.
-pub(crate) struct Reader<'a> {
-    text: &'a str,
-    at: usize,
-}
-
-impl<'a> Reader<'a> {
-    pub fn new(text: &'a str) -> Self {
-        Reader { text, at: 0 }
-    }
-
-    /// The offset of the next byte.
-    pub fn at(&self) -> usize {
-        self.at
-    }
-
-    fn peek(&self) -> Option<u8> {
-        self.text.as_bytes().get(self.at).copied()
-    }
-
-    fn error<T>(&self, what: &'static str) -> Result<T, SyntaxError> {
-        Err(SyntaxError { at: self.at, what })
-    }
-
-    pub fn skip_blank(&mut self) {
-        while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.peek() {
-            self.at += 1;
+impl<'a> Scalar<'a> {
+    /// The text of it: a string's as it is meant, anything else as it is written.
+    #[inline]
+    pub fn text(&self) -> Cow<'a, [u8]> {
+        match self {
+            Scalar::Null => Cow::Borrowed(b"null"),
+            Scalar::Bool(true) => Cow::Borrowed(b"true"),
+            Scalar::Bool(false) => Cow::Borrowed(b"false"),
+            Scalar::NotFinite => Cow::Borrowed(b"NaN or Infinity"),
+            Scalar::Number(number) => Cow::Borrowed(number.text),
+            Scalar::String(string) => string.plain(),
         }
-    }
-
-    /// Says what value comes next; the opening bracket of an object or array is taken.
-    pub fn start(&mut self) -> Result<Start, SyntaxError> {
-        self.skip_blank();
-        match self.peek() {
-            Some(b'{') => {
-                self.at += 1;
-                Ok(Start::Object)
-            }
-            Some(b'[') => {
-                self.at += 1;
-                Ok(Start::Array)
-            }
-            Some(_) => Ok(Start::Scalar),
-            None => self.error("expected a value"),
-        }
-    }
-
-    /// Right behind an opening bracket: takes the closing one, if the container is empty.
-    pub fn empty(&mut self, close: u8) -> bool {
-        self.skip_blank();
-        let empty = self.peek() == Some(close);
-        self.at += usize::from(empty);
-        empty
-    }
-
-    /// Behind an item: takes the comma (true) or the closing bracket (false).
-    pub fn more(&mut self, close: u8) -> Result<bool, SyntaxError> {
-        self.skip_blank();
-        match self.peek() {
-            Some(b',') => {
-                self.at += 1;
-                Ok(true)
-            }
-            Some(b) if b == close => {
-                self.at += 1;
-                Ok(false)
-            }
-            _ if close == b'}' => self.error("expected `,` or `}`"),
-            _ => self.error("expected `,` or `]`"),
-        }
-    }
-
-    /// A key and the colon behind it.
-    pub fn key(&mut self) -> Result<Str<'a>, SyntaxError> {
-        self.skip_blank();
-        if self.peek() != Some(b'"') {
-            return self.error("expected a key in double quotes");
-        }
-        let key = self.string()?;
-        self.skip_blank();
-        if self.peek() != Some(b':') {
-            return self.error("expected `:`");
-        }
-        self.at += 1;
-        Ok(key)
-    }
-
-    /// The scalar at the cursor.
-    pub fn scalar(&mut self) -> Result<Scalar<'a>, SyntaxError> {
-        match self.peek() {
-            Some(b'"') => self.string().map(Scalar::String),
-            Some(b'-') if self.takes("-Infinity") => Ok(Scalar::NotFinite),
-            Some(b'-' | b'0'..=b'9') => self.number().map(Scalar::Number),
-            Some(b't') if self.takes("true") => Ok(Scalar::Bool(true)),
-            Some(b'f') if self.takes("false") => Ok(Scalar::Bool(false)),
-            Some(b'n') if self.takes("null") => Ok(Scalar::Null),
-            Some(b'N') if self.takes("NaN") => Ok(Scalar::NotFinite),
-            Some(b'I') if self.takes("Infinity") => Ok(Scalar::NotFinite),
-            _ => self.error("expected a value"),
-        }
-    }
-
-    fn takes(&mut self, word: &str) -> bool {
-        let found = self.text.as_bytes()[self.at..].starts_with(word.as_bytes());
-        self.at += if found { word.len() } else { 0 };
-        found
-    }
-
-    fn number(&mut self) -> Result<Number<'a>, SyntaxError> {
-        let rest = &self.text[self.at..];
-        match number_prefix(rest.as_bytes()) {
-            Ok((len, shortest)) => {
-                self.at += len;
-                Ok(Number { text: &rest[..len], shortest })
-            }
-            Err(len) => {
-                self.at += len;
-                self.error("expected a digit")
-            }
-        }
-    }
-
-    /// The string whose opening quote is at the cursor.
-    fn string(&mut self) -> Result<Str<'a>, SyntaxError> {
-        self.at += 1;
-        let (start, bytes) = (self.at, self.text.as_bytes());
-        let mut escaped = false;
-        loop {
-            let Some(len) = special(&bytes[self.at..]) else {
-                self.at = bytes.len();
-                return self.error("expected the `\"` that ends the string");
-            };
-            let plain = &bytes[self.at..self.at + len];
-            // Looks at all of them without a branch, which the compiler turns into a few wide instructions.
-            if plain.iter().fold(false, |found, byte| found | (*byte < 0x20)) {
-                self.at += plain.iter().take_while(|byte| **byte >= 0x20).count();
-                return self.error("expected no control character in a string, but its escape, such as `\\n`");
-            }
-            self.at += len;
-            if bytes[self.at] == b'"' {
-                break;
-            }
-            escaped = true;
-            match bytes.get(self.at + 1) {
-                Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.at += 2,
-                Some(b'u') => {
-                    let digits = bytes.get(self.at + 2..self.at + 6);
-                    if !digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit)) {
-                        return self.error("expected four hexadecimal digits behind `\\u`");
-                    }
-                    self.at += 6;
-                }
-                _ => return self.error("expected an escape such as `\\n`"),
-            }
-        }
-        let raw = &self.text[start..self.at];
-        self.at += 1;
-        Ok(Str { raw, escaped })
-    }
-
-    /// Everything behind the value has to be blank.
-    pub fn end(&mut self) -> Result<(), SyntaxError> {
-        self.skip_blank();
-        if self.at < self.text.len() { self.error("expected nothing behind the value") } else { Ok(()) }
     }
 }
 
 impl<'a> Str<'a> {
-    /// The string that is meant. A surrogate escape with no partner becomes U+FFFD.
-    pub fn decoded(&self) -> Cow<'a, str> {
-        if !self.escaped {
-            return Cow::Borrowed(self.raw);
-        }
-        let mut text = String::with_capacity(self.raw.len());
-        self.decode_into(&mut text);
-        Cow::Owned(text)
+    /// What a string field of line protocol has between its quotes.
+    #[inline]
+    pub fn written(&self) -> &'a [u8] {
+        &self.opened[1..]
     }
 
-    /// Appends what [`decoded`](Self::decoded) gives.
-    pub fn decode_into(&self, text: &mut String) {
-        let mut rest = self.raw;
-        while let Some(at) = memchr::memchr(b'\\', rest.as_bytes()) {
-            // Escapes often come in a row.
-            if at > 0 {
-                text.push_str(&rest[..at]);
-            }
-            let escape = rest.as_bytes()[at + 1];
-            rest = &rest[at + 2..];
-            text.push(match escape {
-                b'b' => '\u{8}',
-                b'f' => '\u{c}',
-                b'n' => '\n',
-                b'r' => '\r',
-                b't' => '\t',
-                b'u' => {
-                    let (unit, len) = (hex4(rest), 4);
-                    rest = &rest[len..];
-                    match (unit, rest.strip_prefix("\\u").map(hex4)) {
-                        (0xD800..=0xDBFF, Some(low @ 0xDC00..=0xDFFF)) => {
-                            rest = &rest[6..];
-                            let code = 0x10000 + ((unit - 0xD800) << 10) + (low - 0xDC00);
-                            char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER)
-                        }
-                        _ => char::from_u32(unit).unwrap_or(char::REPLACEMENT_CHARACTER),
-                    }
-                }
-                other => char::from(other),
-            });
+    /// Appends it with its quotes.
+    #[inline]
+    pub fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.opened);
+        out.push(b'"');
+    }
+
+    /// The string that is meant.
+    #[inline]
+    pub fn plain(&self) -> Cow<'a, [u8]> {
+        if self.escaped { self.unescaped() } else { Cow::Borrowed(self.written()) }
+    }
+
+    fn unescaped(&self) -> Cow<'a, [u8]> {
+        if memchr::memchr(b'\\', self.written()).is_none() {
+            return Cow::Borrowed(self.written());
         }
-        text.push_str(rest);
+        let mut plain = Vec::with_capacity(self.written().len());
+        let _ = unescape_string(self.written(), &mut plain);
+        Cow::Owned(plain)
     }
 }
 
-/// The value of the first four bytes, which the reader has seen to be hexadecimal digits.
-fn hex4(text: &str) -> u32 {
-    let digit = |sum: u32, digit: &u8| Some(sum << 4 | char::from(*digit).to_digit(16)?);
-    let digits = text.as_bytes().first_chunk::<4>();
-    digits.and_then(|digits| digits.iter().try_fold(0, digit)).unwrap_or(0xFFFD)
-}
+/// A text that begins with JSON. What is read of it says where it ends: a place that is kept in a cursor would be in memory, and that
+/// costs a message a fifth more.
+#[derive(Debug)]
+pub(crate) struct Text<'a, E>(&'a [u8], PhantomData<E>);
 
-impl<'a> Number<'a> {
-    /// The number, if the whole text is one.
-    pub fn of(text: &'a str) -> Option<Self> {
-        match number_prefix(text.as_bytes()) {
-            Ok((len, shortest)) if len == text.len() => Some(Number { text, shortest }),
-            _ => None,
-        }
+impl<E> Clone for Text<'_, E> {
+    fn clone(&self) -> Self {
+        *self
     }
 }
 
-/// How many digits `text` starts with.
-fn digits_len(text: &[u8]) -> usize {
-    const ONES: u64 = u64::MAX / 255;
-    let (words, rest) = text.as_chunks::<8>();
-    for (index, word) in words.iter().enumerate() {
-        // A digit becomes its value; adding 0x76 sets the high bit of what is above 9. The lowest such bit is always right.
-        let values = u64::from_le_bytes(*word) ^ (u64::from(b'0') * ONES);
-        let others = (values.wrapping_add(0x76 * ONES) | values) & (0x80 * ONES);
-        if others != 0 {
-            return 8 * index + others.trailing_zeros() as usize / 8;
-        }
-    }
-    8 * words.len() + rest.iter().take_while(|byte| byte.is_ascii_digit()).count()
+impl<E> Copy for Text<'_, E> {}
+
+#[cold]
+fn error<T>(at: usize, what: &'static str) -> Result<T, SyntaxError> {
+    Err(SyntaxError { at, what })
 }
 
-/// The length of the number that `text` starts with, and whether it is [`Number::shortest`]; or how much of it could
-/// have been the start of a number.
-pub(crate) fn number_prefix(text: &[u8]) -> Result<(usize, bool), usize> {
-    let digits = |at: usize| digits_len(&text[at..]);
-    let minus = usize::from(text.first() == Some(&b'-'));
-    let whole = match digits(minus) {
-        0 => return Err(minus),
-        _ if text[minus] == b'0' => 1,
-        count => count,
-    };
-    let mut at = minus + whole;
-    let mut fraction = 0;
-    if text.get(at) == Some(&b'.') {
-        fraction = digits(at + 1);
-        if fraction == 0 {
-            return Err(at + 1);
-        }
-        at += 1 + fraction;
+impl<'a, E: Encoding> Text<'a, E> {
+    pub fn new(text: &'a [u8]) -> Self {
+        Text(text, PhantomData)
     }
-    // Fifteen digits always survive the way through an f64 (C's DBL_DIG), so with no zero to take away the text is
-    // its own shortest form. ryu goes over to exponents at five zeros behind the point.
-    let shortest = whole + fraction <= 15
-        && (fraction == 0 || text[at - 1] != b'0')
-        && !(fraction > 5 && text[minus..].starts_with(b"0.00000"));
-    if let Some(b'e' | b'E') = text.get(at) {
-        let sign = usize::from(matches!(text.get(at + 1), Some(b'+' | b'-')));
-        return match digits(at + 1 + sign) {
-            0 => Err(at + 1 + sign),
-            count => Ok((at + 1 + sign + count, false)),
+
+    pub fn bytes(self) -> &'a [u8] {
+        self.0
+    }
+
+    /// Where the next byte is that is not white space.
+    #[inline(always)]
+    pub fn skip_blank(self, mut at: usize) -> usize {
+        // One look at nearly every byte.
+        while let Some(byte @ ..=b' ') = self.0.get(at)
+            && matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
+        {
+            at += 1;
+        }
+        at
+    }
+
+    #[inline]
+    pub fn byte(self, at: usize) -> Option<u8> {
+        self.0.get(at).copied()
+    }
+
+    /// What is behind a place, which is never beyond the end.
+    #[inline(always)]
+    fn behind(self, at: usize) -> &'a [u8] {
+        &self.0[at..]
+    }
+
+    /// Where a key and its colon end, if it begins at `at` and both stand so in another text.
+    #[inline]
+    pub fn key_is(self, at: usize, key: &[u8]) -> Option<usize> {
+        let start = self.behind(at).get(..key.len())?;
+        same(start, key).then_some(at + key.len())
+    }
+
+    /// A key and the colon behind it: the key with its quotes as it stands there, and as a value, and where the colon ends.
+    pub fn key(self, at: usize, decoded: &mut Vec<u8>) -> Result<(&'a [u8], Value, usize), SyntaxError> {
+        let at = self.skip_blank(at);
+        if !self.behind(at).starts_with(E::QUOTE) {
+            return error(at, "expected a key in double quotes");
+        }
+        let (key, end) = self.string(at, decoded)?;
+        let raw = &self.0[at..end];
+        let at = self.skip_blank(end);
+        if self.byte(at) == Some(b':') { Ok((raw, key, at + 1)) } else { error(at, "expected `:`") }
+    }
+
+    /// The value at `at`, which is neither object nor array, and where it ends. A string that has escapes is decoded to the end of
+    /// a buffer.
+    #[inline(always)]
+    pub fn scalar(self, at: usize, decoded: &mut Vec<u8>) -> Result<(Value, usize), SyntaxError> {
+        let rest = self.behind(at);
+        if rest.starts_with(E::QUOTE) {
+            return self.string(at, decoded);
+        }
+        let (len, form) = match rest.first() {
+            Some(b'-' | b'0'..=b'9') => match number_prefix(rest) {
+                Ok((len, true)) => (len, Form::Shortest),
+                Ok((len, false)) => (len, Form::Number),
+                Err(_) if rest.starts_with(b"-Infinity") => (9, Form::NotFinite),
+                Err(len) => return error(at + len, "expected a digit"),
+            },
+            Some(b't') if rest.starts_with(b"true") => (4, Form::True),
+            Some(b'f') if rest.starts_with(b"false") => (5, Form::False),
+            Some(b'n') if rest.starts_with(b"null") => (4, Form::Null),
+            Some(b'N') if rest.starts_with(b"NaN") => (3, Form::NotFinite),
+            Some(b'I') if rest.starts_with(b"Infinity") => (8, Form::NotFinite),
+            _ => return error(at, "expected a value"),
         };
+        Ok((Value::new(at, at + len, form), at + len))
     }
-    Ok((at, shortest))
+
+    /// The string whose opening quote is at `at`, and where its closing one ends.
+    #[inline(always)]
+    fn string(self, at: usize, decoded: &mut Vec<u8>) -> Result<(Value, usize), SyntaxError> {
+        let start = at + E::QUOTE.len();
+        let end = start + string_len(self.behind(start));
+        if self.behind(end).starts_with(E::QUOTE) {
+            return Ok((Value::new(start - 1, end, Form::String), end + E::QUOTE.len()));
+        }
+        let written = decoded.len();
+        decoded.extend_from_slice(&self.0[start - 1..end]);
+        let end = self.rest_of_string(end, decoded)?;
+        Ok((Value::new(written, decoded.len(), Form::Decoded), end))
+    }
+
+    /// Decodes a string on from where something else than its end is.
+    #[inline(never)]
+    fn rest_of_string(self, mut at: usize, decoded: &mut Vec<u8>) -> Result<usize, SyntaxError> {
+        loop {
+            let rest = self.behind(at);
+            if rest.starts_with(E::QUOTE) {
+                return Ok(at + E::QUOTE.len());
+            }
+            at = match rest.first() {
+                Some(b'\\') if rest.starts_with(E::BACKSLASH) => self.escape(at, decoded)?,
+                Some(..0x20) => {
+                    return error(at, "expected no control character in a string, but its escape, such as `\\n`");
+                }
+                _ => return error(self.0.len(), "expected the `\"` that ends the string"),
+            };
+            at += copy_string(self.behind(at), decoded);
+        }
+    }
+
+    /// Decodes an escape, and the next one with it where both are one character; where it ends. A surrogate with no partner becomes
+    /// U+FFFD.
+    #[inline]
+    fn escape(self, at: usize, decoded: &mut Vec<u8>) -> Result<usize, SyntaxError> {
+        let rest = self.behind(at + E::BACKSLASH.len());
+        let (meant, len): (&[u8], usize) = match rest.first() {
+            Some(b'n') => (b"\n", 1),
+            Some(b't') => (b"\t", 1),
+            Some(b'r') => (b"\r", 1),
+            Some(b'b') => (b"\x08", 1),
+            Some(b'f') => (b"\x0c", 1),
+            Some(b'/') => (b"/", 1),
+            Some(b'u') => return self.units(at, decoded),
+            _ if rest.starts_with(E::QUOTE) => (br#"\""#, E::QUOTE.len()),
+            _ if rest.starts_with(E::BACKSLASH) => (br"\\", E::BACKSLASH.len()),
+            _ => return error(at, "expected an escape such as `\\n`"),
+        };
+        decoded.extend_from_slice(meant);
+        Ok(at + E::BACKSLASH.len() + len)
+    }
+
+    fn units(self, mut at: usize, decoded: &mut Vec<u8>) -> Result<usize, SyntaxError> {
+        let Some(mut code) = unit::<E>(self.behind(at)) else {
+            return error(at, "expected four hexadecimal digits behind `\\u`");
+        };
+        let len = E::BACKSLASH.len() + 5;
+        at += len;
+        if let 0xD800..0xDC00 = code
+            && let Some(low @ 0xDC00..0xE000) = unit::<E>(self.behind(at))
+        {
+            code = 0x10000 + ((code - 0xD800) << 10) + (low - 0xDC00);
+            at += len;
+        }
+        match char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER) {
+            special @ ('"' | '\\') => decoded.extend([b'\\', special as u8]),
+            other => decoded.extend_from_slice(other.encode_utf8(&mut [0; 4]).as_bytes()),
+        }
+        Ok(at)
+    }
+
+    /// Behind a member or item: whether there is the closing bracket rather than a comma, and where that ends.
+    #[inline(always)]
+    pub fn ends(self, at: usize, close: u8) -> Result<(bool, usize), SyntaxError> {
+        let at = self.skip_blank(at);
+        match self.byte(at) {
+            Some(b',') => Ok((false, at + 1)),
+            Some(byte) if byte == close => Ok((true, at + 1)),
+            _ if close == b'}' => error(at, "expected `,` or `}`"),
+            _ => error(at, "expected `,` or `]`"),
+        }
+    }
+
+    /// Everything behind the value that ends at `at` has to be blank.
+    pub fn end(self, at: usize) -> Result<(), SyntaxError> {
+        let at = self.skip_blank(at);
+        if at < self.0.len() { error(at, "expected nothing behind the value") } else { Ok(()) }
+    }
+}
+
+/// What an escape such as `\u00e9`, with which `text` starts, stands for: half a surrogate pair as it is.
+fn unit<E: Encoding>(text: &[u8]) -> Option<u32> {
+    let digits: &[u8; 4] = text.strip_prefix(E::BACKSLASH)?.strip_prefix(b"u")?.first_chunk()?;
+    digits.iter().try_fold(0, |sum, digit| Some(sum << 4 | char::from(*digit).to_digit(16)?))
+}
+
+/// Whether two texts of one length are equal. Keys are so short that a call of memcmp takes longer.
+#[inline]
+fn same(a: &[u8], b: &[u8]) -> bool {
+    let Some(end) = a.last_chunk::<8>() else { return a == b };
+    Some(end) == b.last_chunk() && a.as_chunks::<8>().0.iter().zip(b.as_chunks::<8>().0).all(|(a, b)| a == b)
+}
+
+/// Appends what `text` starts with before the first `"`, `\` or control character; its length.
+fn copy_string(text: &[u8], out: &mut Vec<u8>) -> usize {
+    let len = string_len(text);
+    out.extend_from_slice(&text[..len]);
+    len
 }
 
 #[cfg(test)]
 mod tests {
-    use proptest::collection::vec;
-    use proptest::prelude::*;
-    use proptest::sample::select;
-
     use super::*;
 
-    #[test]
-    fn numbers_follow_the_grammar() {
-        for text in ["0", "-0", "1", "10", "0.5", "-1.25", "1e5", "1E+5", "1.5e-7", "123456789012345678901234567890"] {
-            assert!(Number::of(text).is_some(), "{text}");
-        }
-        for text in ["", "-", "+1", "01", "1.", ".5", "1e", "1e+", "0x10", "1 ", " 1", "1_000", "NaN", "１"] {
-            assert!(Number::of(text).is_none(), "{text}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn digits_go_to_the_first_byte_that_is_none(
-            digits in 0..40_usize,
-            rest in vec(select(&b"0189/:.eE+-,\0\x7f\x80\xb0\xba\xff"[..]), 0..20),
-        ) {
-            let text = [vec![b'7'; digits], rest].concat();
-            let end = text.iter().position(|byte| !byte.is_ascii_digit());
-            prop_assert_eq!(digits_len(&text), end.unwrap_or(text.len()));
-        }
-    }
-
-    #[test]
-    fn a_shortest_number_is_what_ryu_writes() {
-        let mut seen = [0; 2];
-        for whole in ["0", "-0", "1", "8", "100", "99999", "1234567", "123456789012345", "1234567890123456"] {
-            for fraction in ["", ".0", ".5", ".50", ".1", ".00001", ".000001", ".0000011", ".867231", ".12345678901"] {
-                let text = format!("{whole}{fraction}");
-                let number = Number::of(&text).unwrap();
-                seen[usize::from(number.shortest)] += 1;
-                if number.shortest {
-                    let float: f64 = text.parse().unwrap();
-                    let mut buffer = ryu::Buffer::new();
-                    let expected = buffer.format_finite(float);
-                    assert_eq!(expected.strip_suffix(".0").unwrap_or(expected), text);
-                }
-            }
-        }
-        assert!(seen.iter().all(|count| *count > 20), "both roads are tried: {seen:?}");
+    /// What a string stands for, its quotes and escapes written as the encoding does.
+    fn decoded<E: Encoding>(json: &str) -> String {
+        let text = json.replace('\\', std::str::from_utf8(E::BACKSLASH).unwrap());
+        let text = text.replace('"', std::str::from_utf8(E::QUOTE).unwrap());
+        let mut decoded = Vec::new();
+        let (value, end) = Text::<E>::new(text.as_bytes()).scalar(0, &mut decoded).unwrap();
+        assert_eq!(end, text.len());
+        String::from_utf8(value.of(Source { text: text.as_bytes(), decoded: &decoded }).text().into_owned()).unwrap()
     }
 
     #[test]
     fn strings_are_decoded() {
-        let decode = |raw| Str { raw, escaped: true }.decoded();
-        assert_eq!(decode(r#"a\"\\\/\b\f\n\r\tz"#), "a\"\\/\u{8}\u{c}\n\r\tz");
-        assert_eq!(decode(r"\u00e9\u20AC"), "é€");
-        assert_eq!(decode(r"\ud83d\ude00!"), "😀!");
-        assert_eq!(decode(r"\ud83d!"), "\u{fffd}!");
-        assert_eq!(decode(r"\ude00\ud83d\u0041"), "\u{fffd}\u{fffd}A");
+        for (json, text) in [
+            (r#""plain""#, "plain"),
+            (r#""a\/\b\f\n\r\tz""#, "a/\u{8}\u{c}\n\r\tz"),
+            (r#""\u00e9\u20AC""#, "é€"),
+            (r#""\ud83d\ude00!""#, "😀!"),
+            (r#""\ud83d!""#, "\u{fffd}!"),
+            (r#""\ude00\ud83d\u0041""#, "\u{fffd}\u{fffd}A"),
+            (r#""\u0022\u005c""#, "\"\\"),
+        ] {
+            assert_eq!(decoded::<Plain>(json), text);
+            assert_eq!(decoded::<InString>(json), text);
+        }
+        assert_eq!(decoded::<Plain>(r#""a\"\\b""#), "a\"\\b");
+        assert_eq!(Str { opened: br#""a\"\\b"#, escaped: true }.plain().as_ref(), b"a\"\\b");
     }
 }

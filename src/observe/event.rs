@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::line_protocol::metric::Metric;
+use crate::line_protocol::decoder::Metric;
 use crate::observe::trace::Trace;
 
 /// Why a message is rejected: the `reason` tag of the point that takes its place.

@@ -4,8 +4,8 @@
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
 
-use crate::line_protocol::metric::{MetricReader, Pair};
-use crate::line_protocol::plain_key;
+use crate::line_protocol::decoder::{MetricReader, Pair};
+use crate::line_protocol::escape::plain_key;
 use crate::observe::spread::Spread;
 
 /// So many algorithms and metrics are kept apart, those that come first, so that memory is bounded.

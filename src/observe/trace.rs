@@ -10,10 +10,11 @@ use std::ops::Range;
 
 use memchr::memchr_iter;
 
-use crate::line_protocol::{plain_key, unescape_string};
+use crate::json::Source;
+use crate::line_protocol::escape::{plain_key, unescape_string};
 use crate::observe::event::{Observer, Reason};
-use crate::payload::kinds::Kind;
-use crate::payload::point::{Missing, Point, Set};
+use crate::payload::kinds::FieldType;
+use crate::payload::point::{Entry, Missing, Part, Point, Set};
 
 /// One message, or one payload of an array that was the message, or one metric of another kind.
 #[derive(Clone, Copy, Debug)]
@@ -127,7 +128,7 @@ pub enum Fate {
         /// The key as it is stored.
         key: String,
         /// Float, integer, boolean or string.
-        kind: Kind,
+        kind: FieldType,
         /// The value as it is stored, for all but strings as it is written in line protocol.
         value: String,
         /// The string's length in bytes before it was cut.
@@ -162,18 +163,15 @@ impl LeftOut {
 #[derive(Clone, Copy, Debug)]
 enum Made {
     Nothing,
-    Entry {
-        entry: (Set, usize),
-        cut_from: Option<usize>,
-    },
+    Entry(Entry),
     /// One of the two keys that give a time.
     Time(TimeSource),
 }
 
 impl Made {
     /// The last entry of a set.
-    fn last(set: Set, cut_from: Option<usize>, point: &Point) -> Self {
-        point.last(set).map_or(Made::Nothing, |entry| Made::Entry { entry, cut_from })
+    fn last(set: Set, point: &Point) -> Self {
+        point.last(set).map_or(Made::Nothing, Made::Entry)
     }
 }
 
@@ -258,17 +256,10 @@ impl Tracer {
     }
 
     /// A tag or field of the metric was given to the point.
-    pub fn metric_key(
-        &mut self,
-        origin: Origin,
-        name: &[u8],
-        given: Result<(), Missing>,
-        cut_from: Option<usize>,
-        point: &Point,
-    ) {
+    pub fn metric_key(&mut self, origin: Origin, name: &[u8], given: Result<(), Missing>, point: &Point) {
         let set = if origin == Origin::MetricTag { Set::Incoming } else { Set::Others };
         let (why, made) = match given {
-            Ok(()) => (origin.replaced(), Made::last(set, cut_from, point)),
+            Ok(()) => (origin.replaced(), Made::last(set, point)),
             Err(Missing::Key) => (LeftOut::nothing("there is nothing left of the key"), Made::Nothing),
             Err(Missing::Value) => (LeftOut::nothing("there is nothing left of the value"), Made::Nothing),
         };
@@ -290,8 +281,8 @@ impl Tracer {
     }
 
     /// The value at `value` was made into the last entry of a set of the point's.
-    pub fn made(&mut self, value: Range<usize>, set: Set, cut_from: Option<usize>, point: &Point) {
-        self.add(value, Fate::LeftOut(Origin::Payload.replaced()), Made::last(set, cut_from, point));
+    pub fn made(&mut self, value: Range<usize>, set: Set, point: &Point) {
+        self.add(value, Fate::LeftOut(Origin::Payload.replaced()), Made::last(set, point));
     }
 
     pub fn left_out(&mut self, value: Range<usize>, why: LeftOut) {
@@ -322,18 +313,18 @@ impl Tracer {
     }
 
     /// Says of all keys what has become of them.
-    pub fn settle(&mut self, point: &mut Point, time: TimeOf) {
-        let parts: HashMap<_, _> = point.parts().into_iter().map(|part| (part.entry, part)).collect();
+    pub fn settle(&mut self, point: &mut Point, source: Source<'_>, time: TimeOf) {
+        let mut fates: HashMap<Entry, Fate> =
+            point.left_out().map(|(entry, why)| (entry, Fate::LeftOut(why))).collect();
+        fates.extend(point.parts(source).into_iter().map(|part| (part.entry, Fate::of(&part))));
         // The last key of a name is the one that counts.
         let mut seen = [false; 2];
         for key in self.keys.iter_mut().rev() {
             match key.made {
                 Made::Nothing => {}
-                Made::Entry { entry, cut_from } => {
-                    let part = parts.get(&entry);
-                    let stored = part.map(|part| stored(entry.0, &part.key, part.value, cut_from));
+                Made::Entry(entry) => {
                     // The metric's may have been stored with the payload before.
-                    key.fate = stored.unwrap_or(Fate::LeftOut(key.origin.replaced()));
+                    key.fate = fates.remove(&entry).unwrap_or(Fate::LeftOut(key.origin.replaced()));
                 }
                 Made::Time(source) => {
                     let is_last = !std::mem::replace(&mut seen[usize::from(source == TimeSource::Time)], true);
@@ -358,18 +349,16 @@ impl Tracer {
         observer.trace(&Trace { position: self.position, item, text, keys: &self.keys, outcome });
     }
 
-    /// Tells of a rejection, `point` having what could be read of the payload.
+    /// Tells of a rejection. The keys have to be [settled](Self::settle) if the payload was read.
     pub fn tell_rejected(
         &mut self,
         (reason, error, at): (Reason, &str, Option<usize>),
         item: Option<usize>,
         text: &[u8],
-        point: &mut Point,
         observer: &mut dyn Observer,
     ) {
         let mut keys = &self.keys[..0];
         if std::mem::take(&mut self.is_read) {
-            self.settle(point, TimeOf::Unread);
             keys = &self.keys[self.of_metric..];
         }
         let outcome = Outcome::Rejected { reason, error, at };
@@ -392,25 +381,27 @@ impl Origin {
     }
 }
 
-/// What a tag or field stands for.
-fn stored(set: Set, key: &[u8], value: &[u8], cut_from: Option<usize>) -> Fate {
-    let text = |text: &[u8]| String::from_utf8_lossy(text).into_owned();
-    let key = text(&plain_key(key));
-    if matches!(set, Set::Incoming | Set::Tags) {
-        return Fate::Tag { key, value: text(&plain_key(value)) };
+impl Fate {
+    /// Of what is written as a tag or field.
+    fn of(part: &Part<'_>) -> Self {
+        let text = |text: &[u8]| String::from_utf8_lossy(text).into_owned();
+        let key = text(&plain_key(&part.key));
+        if let Set::Incoming | Set::Tags = part.entry.0 {
+            return Fate::Tag { key, value: text(&plain_key(&part.value)) };
+        }
+        let kind = match *part.value {
+            [b'"', ..] => FieldType::String,
+            [b't' | b'T' | b'f' | b'F', ..] => FieldType::Boolean,
+            [.., b'i' | b'u'] => FieldType::Integer,
+            _ => FieldType::Float,
+        };
+        let value = if kind == FieldType::String {
+            let mut plain = Vec::new();
+            let _ = unescape_string(&part.value[1..], &mut plain);
+            text(&plain)
+        } else {
+            text(&part.value)
+        };
+        Fate::Field { key, kind, value, cut_from: part.cut_from }
     }
-    let kind = match value {
-        [b'"', ..] => Kind::String,
-        [b't' | b'T' | b'f' | b'F', ..] => Kind::Boolean,
-        [.., b'i' | b'u'] => Kind::Integer,
-        _ => Kind::Float,
-    };
-    let value = if kind == Kind::String {
-        let mut plain = Vec::new();
-        let _ = unescape_string(&value[1..], &mut plain);
-        text(&plain)
-    } else {
-        text(value)
-    };
-    Fate::Field { key, kind, value, cut_from }
 }

@@ -5,18 +5,25 @@ use std::str::FromStr;
 /// What a key becomes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// A float field.
-    Float,
-    /// An integer field.
-    Integer,
-    /// A boolean field.
-    Boolean,
-    /// A string field.
-    String,
+    /// A field of this type.
+    Field(FieldType),
     /// A tag.
     Tag,
     /// Nothing.
     Drop,
+}
+
+/// The types of fields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FieldType {
+    /// A 64-bit float.
+    Float,
+    /// A 64-bit integer.
+    Integer,
+    /// True or false.
+    Boolean,
+    /// Text.
+    String,
 }
 
 /// Why a `KEY=KIND` is refused. The text tells the user what to write instead.
@@ -41,10 +48,10 @@ impl FromStr for Kind {
 
     fn from_str(text: &str) -> Result<Self, KindError> {
         match text {
-            "float" => Ok(Kind::Float),
-            "integer" => Ok(Kind::Integer),
-            "boolean" => Ok(Kind::Boolean),
-            "string" => Ok(Kind::String),
+            "float" => Ok(Kind::Field(FieldType::Float)),
+            "integer" => Ok(Kind::Field(FieldType::Integer)),
+            "boolean" => Ok(Kind::Field(FieldType::Boolean)),
+            "string" => Ok(Kind::Field(FieldType::String)),
             "tag" => Ok(Kind::Tag),
             "drop" => Ok(Kind::Drop),
             other => Err(KindError::Kind(other.to_owned())),
@@ -114,7 +121,7 @@ impl Kinds {
         }
         match key {
             b"algorithm_owner" | b"algorithm_version" => Some(Kind::Tag),
-            b"session_id" | b"request_id" => Some(Kind::String),
+            b"session_id" | b"request_id" => Some(Kind::Field(FieldType::String)),
             _ => None,
         }
     }
@@ -136,12 +143,12 @@ mod tests {
         for rule in ["score_*=integer", "score_x=string", "*=drop", "score_y=float", "a=b=tag"] {
             kinds.add(rule).unwrap();
         }
-        assert_eq!(kinds.of(b"score_y"), Some(Kind::Float));
+        assert_eq!(kinds.of(b"score_y"), Some(Kind::Field(FieldType::Float)));
         assert_eq!(kinds.of(b"score_x"), Some(Kind::Drop));
         assert_eq!(kinds.of(b"request_id"), Some(Kind::Drop));
         assert_eq!(kinds.of(b"a=b"), Some(Kind::Tag));
         assert_eq!(kinds.of(b"algorithm_name"), Some(Kind::Tag));
-        assert_eq!(Kinds::default().of(b"request_id"), Some(Kind::String));
+        assert_eq!(Kinds::default().of(b"request_id"), Some(Kind::Field(FieldType::String)));
         assert_eq!(Kinds::default().of(b"risk_score"), None);
     }
 

@@ -1,69 +1,57 @@
-//! A point, and its text: the tags and fields of one line, gathered while the payload is read and then written at
-//! once. Everything is kept escaped, in buffers that serve the next point again.
+//! A point in the making: the tags and fields that a metric came with, as they are written, and those of the payload by their
+//! places in its text. All is written at once.
 
 use std::borrow::Cow;
-use std::cmp::Ordering;
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
-use std::ops::Range;
 
-use xxhash_rust::xxh3::xxh3_64_with_seed;
-
-use crate::line_protocol::{escape_key, write_string};
+use crate::json::{Source, Value};
+use crate::line_protocol::encoder::write_time;
+use crate::line_protocol::escape::{escape_key, write_string};
 use crate::observe::event::Reason;
+use crate::observe::trace::LeftOut;
 use crate::payload::Rejection;
+use crate::payload::kinds::FieldType;
+use crate::payload::names::{ALGORITHM_NAME, Name, Names};
+use crate::payload::order::Order;
+use crate::payload::sets::{Entries, FIELD_SUFFIX, Member, Members};
+pub(crate) use crate::payload::sets::{Entry, Set};
+use crate::payload::value::{tag_text, write_field};
 use crate::room::{KEPT, Room};
 
 /// InfluxDB refuses a point of which measurement, tags and one field's key take more bytes than this together with the
 /// four that its storage puts between them (models.MaxKeyLength and seriesKeySize).
 pub(crate) const MAX_SERIES_KEY: usize = 65_535 - 4;
 
-/// What a field's key gets that cannot be the key alone.
-const FIELD_SUFFIX: &[u8] = b"_field";
-
 /// A point in the making.
 #[derive(Debug, Default)]
 pub(crate) struct Point {
-    /// The tags that the metric came with, and the text of its other fields: for all points of one metric.
+    pub names: Names,
+    /// The tags that the metric came with, and its other fields: for all points of one metric.
     incoming: Entries,
     others: Entries,
     /// What the payload gives.
-    tags: Entries,
-    fields: Entries,
-    /// The metric's own tags in their order, for all points of one metric.
-    ordered: Ordered,
-    /// The payload's tags in their order, and how both are merged.
-    sorted: Vec<Entry>,
-    runs: Vec<(Set, Range<usize>)>,
-}
-
-/// Entries in an order of their own.
-#[derive(Debug, Default)]
-struct Ordered {
-    /// They are those of the present metric.
-    is_current: bool,
-    entries: Vec<Entry>,
-    /// What is written of them, and where each one ends.
-    text: Vec<u8>,
-    ends: Vec<usize>,
-}
-
-/// The sets of entries that a point is made of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Set {
-    Incoming,
-    Others,
-    Tags,
-    Fields,
+    tags: Members,
+    fields: Members,
+    /// A key is in two of these, or has been.
+    keys_meet: bool,
+    /// So it is without the payload's.
+    incoming_keys_meet: bool,
+    order: Order,
+    /// What an observer is to be told of the payload.
+    pub notes: Vec<Note>,
+    /// What has become of the payload's fields, where keys meet or somebody wants to know.
+    written: Written,
 }
 
 /// A tag or field as it is written.
 #[derive(Debug)]
 pub(crate) struct Part<'a> {
     /// The entry that it is written of, as [`Point::last`] names it.
-    pub entry: (Set, usize),
+    pub entry: Entry,
     pub key: Cow<'a, [u8]>,
-    pub value: &'a [u8],
+    pub value: Cow<'a, [u8]>,
+    /// The string's length, where it was cut.
+    pub cut_from: Option<usize>,
 }
 
 /// Why a key is not there after it was given.
@@ -75,236 +63,38 @@ pub(crate) enum Missing {
     Value,
 }
 
-/// Keys with their values, each key once.
+/// What is to be told of a key.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Note {
+    /// How many fields there were before it.
+    pub behind: usize,
+    /// None where nothing is left of the key.
+    pub name: Option<Name>,
+    pub what: What,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum What {
+    LeftOut(&'static str),
+    Cut(usize),
+}
+
+/// The payload's fields, and why some are none: with their places in [`Point::fields`].
 #[derive(Debug, Default)]
-struct Entries {
-    /// For each entry `,key=value`.
-    text: Vec<u8>,
-    entries: Vec<Entry>,
-    /// How many of the entries are gone.
-    gone: usize,
-    /// Some have been, so that `text` is more than what is written of the entries.
-    has_gaps: bool,
-    /// The length of the longest key, whether or not it is gone.
+struct Written {
+    fields: Entries,
+    places: Vec<usize>,
+    left_out: Vec<(usize, LeftOut)>,
+}
+
+/// How many bytes the tags of a line take, with the measurement, and its fields; how many both are; and how long the longest
+/// field's key is.
+#[derive(Clone, Copy, Debug)]
+struct Line {
+    tags: usize,
+    fields: usize,
+    count: usize,
     longest: usize,
-    /// Each entry's hash and its place and one, from the place on that the hash says; zeros for none. At most half of them
-    /// are taken.
-    slots: Vec<(u32, u32)>,
-    seed: Seed,
-}
-
-#[derive(Clone, Debug)]
-struct Entry {
-    key: Range<usize>,
-    value: Range<usize>,
-    /// There is another value for the key, or none any more.
-    is_gone: bool,
-}
-
-/// Makes hashes that nobody can foresee, so that no payload is made to collide.
-#[derive(Debug)]
-struct Seed(u64);
-
-impl Default for Seed {
-    fn default() -> Self {
-        Seed(RandomState::new().hash_one(()))
-    }
-}
-
-impl Entries {
-    /// The fewest slots.
-    const SLOTS: usize = 32;
-
-    fn clear(&mut self) {
-        self.text.clear();
-        self.longest = 0;
-        self.has_gaps = false;
-        if !self.entries.is_empty() {
-            self.entries.clear();
-            self.gone = 0;
-            self.slots.clear();
-        }
-    }
-
-    fn key(&self, entry: &Entry) -> &[u8] {
-        &self.text[entry.key.clone()]
-    }
-
-    fn value(&self, entry: &Entry) -> &[u8] {
-        &self.text[entry.value.clone()]
-    }
-
-    /// The entries in the order in which they came.
-    fn iter(&self) -> impl Iterator<Item = &Entry> + Clone {
-        self.entries.iter().filter(|entry| !entry.is_gone)
-    }
-
-    fn len(&self) -> usize {
-        self.entries.len() - self.gone
-    }
-
-    fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// How many bytes [`write`](Self::write) appends.
-    fn written_len(&self) -> usize {
-        if self.has_gaps { self.iter().map(Entry::written_len).sum() } else { self.text.len() }
-    }
-
-    /// How many bytes the longest key is.
-    fn longest_key(&self) -> usize {
-        if self.has_gaps { self.iter().map(|entry| entry.key.len()).max().unwrap_or(0) } else { self.longest }
-    }
-
-    /// Appends the entries, each with a comma before it.
-    fn write(&self, out: &mut Vec<u8>) {
-        if self.has_gaps {
-            self.iter().for_each(|entry| out.extend_from_slice(&self.text[entry.written()]));
-        } else {
-            out.extend_from_slice(&self.text);
-        }
-    }
-
-    fn hash(&self, key: &[u8]) -> u32 {
-        xxh3_64_with_seed(key, self.seed.0) as u32
-    }
-
-    /// The slot of a key, or a free one for it. There has to be one.
-    fn slot(&self, key: &[u8], hash: u32) -> usize {
-        let mut at = hash as usize;
-        loop {
-            at &= self.slots.len() - 1;
-            match self.slots[at] {
-                (_, 0) => return at,
-                (other, place) if other == hash && self.key(&self.entries[place as usize - 1]) == key => return at,
-                _ => at += 1,
-            }
-        }
-    }
-
-    fn contains(&self, key: &[u8]) -> bool {
-        if self.is_empty() {
-            return false;
-        }
-        let (_, place) = self.slots[self.slot(key, self.hash(key))];
-        place > 0 && !self.entries[place as usize - 1].is_gone
-    }
-
-    /// Makes room for one more entry: forgets those that are gone, and takes more slots where there are too few.
-    fn make_room(&mut self) {
-        if 2 * (self.entries.len() + 1) <= self.slots.len() {
-            return;
-        }
-        self.entries.retain(|entry| !entry.is_gone);
-        self.gone = 0;
-        self.slots.clear();
-        self.slots.resize((4 * self.entries.len()).next_power_of_two().max(Self::SLOTS), (0, 0));
-        for place in 0..self.entries.len() {
-            let key = self.key(&self.entries[place]);
-            let hash = self.hash(key);
-            let slot = self.slot(key, hash);
-            self.slots[slot] = (hash, place as u32 + 1);
-        }
-    }
-
-    /// Adds a key with what `write` appends for it, instead of any earlier value. Where `write` returns false the key has
-    /// no value.
-    ///
-    /// InfluxDB keeps keys with a leading underscore to itself, which they lose, and `time`, which gets `suffix`.
-    fn insert(&mut self, key: &[u8], suffix: &[u8], write: impl FnOnce(&mut Vec<u8>) -> bool) -> Result<(), Missing> {
-        let start = self.text.len();
-        self.text.push(b',');
-        escape_key(&key[key.iter().take_while(|byte| **byte == b'_').count()..], &mut self.text);
-        if self.text[start + 1..] == *b"time" {
-            self.text.extend_from_slice(suffix);
-        }
-        let key = start + 1..self.text.len();
-        if key.is_empty() {
-            self.text.truncate(start);
-            return Err(Missing::Key);
-        }
-        self.make_room();
-        let hash = self.hash(&self.text[key.clone()]);
-        let slot = self.slot(&self.text[key.clone()], hash);
-        if let (_, place @ 1..) = self.slots[slot]
-            && let earlier = &mut self.entries[place as usize - 1]
-            && !earlier.is_gone
-        {
-            earlier.is_gone = true;
-            self.gone += 1;
-            self.has_gaps = true;
-        }
-        self.text.push(b'=');
-        let value = self.text.len();
-        if write(&mut self.text) {
-            self.longest = self.longest.max(key.len());
-            self.entries.push(Entry { key, value: value..self.text.len(), is_gone: false });
-            self.slots[slot] = (hash, self.entries.len() as u32);
-            Ok(())
-        } else {
-            self.text.truncate(start);
-            Err(Missing::Value)
-        }
-    }
-
-    fn shrink(&mut self) {
-        self.text.shrink_to(KEPT);
-        self.entries.shrink_to(KEPT / size_of::<Entry>());
-        self.slots.shrink_to(KEPT / size_of::<(u32, u32)>());
-    }
-}
-
-/// How many bytes fields are with their separators, and how many the longest key is.
-fn lengths(fields: &[Part<'_>]) -> (usize, usize) {
-    let sizes = fields.iter().map(|field| (field.key.len(), field.value.len()));
-    sizes.fold((0, 0), |(bytes, longest), (key, value)| (bytes + key + value + 2, longest.max(key)))
-}
-
-impl Entry {
-    /// Where `,key=value` stands.
-    fn written(&self) -> Range<usize> {
-        self.key.start - 1..self.value.end
-    }
-
-    fn written_len(&self) -> usize {
-        self.written().len()
-    }
-}
-
-impl Ordered {
-    /// Takes the entries, unless it has them.
-    fn take(&mut self, entries: &Entries) {
-        if self.is_current {
-            return;
-        }
-        self.is_current = true;
-        self.entries.clear();
-        self.entries.extend(entries.iter().cloned());
-        self.entries.sort_unstable_by(|a, b| by_meaning(entries.key(a), entries.key(b)));
-        self.text.clear();
-        self.ends.clear();
-        for entry in &self.entries {
-            self.text.extend_from_slice(&entries.text[entry.written()]);
-            self.ends.push(self.text.len());
-        }
-    }
-
-    fn shrink(&mut self) {
-        self.is_current = false;
-        self.entries.clear();
-        self.entries.shrink_to(KEPT / size_of::<Entry>());
-        self.text.clear();
-        self.text.shrink_to(KEPT);
-        self.ends.clear();
-        self.ends.shrink_to(KEPT / size_of::<usize>());
-    }
-
-    /// What is written of the entries in a range.
-    fn text(&self, range: Range<usize>) -> &[u8] {
-        let end = |count: usize| count.checked_sub(1).map_or(0, |last| self.ends[last]);
-        &self.text[end(range.start)..end(range.end)]
-    }
 }
 
 impl Point {
@@ -312,213 +102,326 @@ impl Point {
     pub fn start_metric(&mut self) {
         self.incoming.clear();
         self.others.clear();
-        self.ordered.is_current = false;
+        self.incoming_keys_meet = false;
+        self.order.forget_metric();
+        self.names.start_metric();
         self.start_payload();
     }
 
     /// Forgets the payload, for the next one of the same metric.
+    #[inline]
     pub fn start_payload(&mut self) {
+        self.names.start_payload();
         self.tags.clear();
         self.fields.clear();
+        self.notes.clear();
+        self.keys_meet = self.incoming_keys_meet;
     }
 
-    /// Forgets everything, and gives back the memory that a large message took.
-    pub fn shrink(&mut self) {
-        self.start_metric();
-        for entries in [&mut self.incoming, &mut self.others, &mut self.tags, &mut self.fields] {
-            entries.shrink();
-        }
-        self.sorted.clear();
-        self.sorted.shrink_to(KEPT / size_of::<Entry>());
-        self.runs.clear();
-        self.runs.shrink_to(KEPT / size_of::<(Set, Range<usize>)>());
-        self.ordered.shrink();
-    }
-
-    /// Adds a tag of the metric's own.
-    pub fn incoming_tag(&mut self, key: &[u8], value: &[u8]) -> Result<(), Missing> {
-        self.ordered.is_current = false;
-        insert_tag(&mut self.incoming, key, value)
-    }
-
-    /// The metric's own tags: each key and value as it is written.
-    pub fn incoming_tags(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.incoming.iter().map(|tag| (self.incoming.key(tag), self.incoming.value(tag)))
-    }
-
-    /// Adds a field that stands beside the message, its value as it is written in line protocol.
-    pub fn other_field(&mut self, key: &[u8], value: &[u8]) -> Result<(), Missing> {
-        self.others.insert(key, FIELD_SUFFIX, |text| {
-            text.extend_from_slice(value);
-            true
-        })
-    }
-
-    /// Sets a tag from the payload, or takes it away again where the value is empty.
-    pub fn tag(&mut self, key: &str, value: &str) -> Result<(), Missing> {
-        insert_tag(&mut self.tags, key.as_bytes(), value.as_bytes())
-    }
-
-    /// Sets a field to what `write` appends, or takes it away again where `write` returns false.
-    pub fn field(&mut self, key: &str, write: impl FnOnce(&mut Vec<u8>) -> bool) -> Result<(), Missing> {
-        self.fields.insert(key.as_bytes(), FIELD_SUFFIX, write)
-    }
-
-    /// How many fields and tags the payload gave.
-    pub fn len(&self) -> usize {
-        self.fields.len() + self.tags.len()
-    }
-
-    /// The bytes of the metric's own tags.
-    pub fn incoming_len(&self) -> usize {
-        self.incoming.text.len()
-    }
-
-    pub fn has_fields(&self) -> bool {
-        !self.fields.is_empty() || !self.others.is_empty()
-    }
-
-    pub fn has_tag(&self, key: &str) -> bool {
-        self.tags.contains(key.as_bytes()) || self.incoming.contains(key.as_bytes())
-    }
-
-    /// Appends the line up to its time, which [`write_time`] adds, if InfluxDB takes it and there is room for it.
-    pub fn write(&mut self, measurement: &[u8], room: &mut Room, out: &mut Vec<u8>) -> Result<(), Rejection> {
-        let start = out.len();
-        out.extend_from_slice(measurement);
-        self.write_tags(out);
-        let series = out.len() - start;
-        let (fields, others) = (&self.fields, &self.others);
-        let as_they_are = self.keys_are_apart();
-        // One by one, where a key has to change.
-        let parts = if as_they_are { Vec::new() } else { self.field_parts() };
-        let (bytes, longest) = if as_they_are {
-            (fields.written_len() + others.written_len(), fields.longest_key().max(others.longest_key()))
-        } else {
-            lengths(&parts)
-        };
-        debug_assert!(bytes > 0, "a point has a field");
-        let checked = if series + longest > MAX_SERIES_KEY {
-            let bytes = series + longest + 4;
-            let error = format!("tags and a field's key take {bytes} bytes, and InfluxDB at most 65535");
-            Err(Rejection::new(Reason::TooLarge, error))
-        } else {
-            room.check(series + bytes)
-        };
-        if checked.is_err() {
-            out.truncate(start);
-            return checked;
-        }
-        let separator = out.len();
-        if as_they_are {
-            fields.write(out);
-            others.write(out);
-            out[separator] = b' ';
-        }
-        for (at, Part { key, value, .. }) in parts.iter().enumerate() {
-            out.push(if at == 0 { b' ' } else { b',' });
-            out.extend_from_slice(key);
-            out.push(b'=');
-            out.extend_from_slice(value);
-        }
-        Ok(())
-    }
-
-    /// Whether each field's key is neither that of a tag nor that of another field.
-    fn keys_are_apart(&self) -> bool {
-        let are_no_keys_of = |entries: &Entries, others: &Entries| {
-            entries.is_empty() || !others.iter().any(|other| entries.contains(others.key(other)))
-        };
-        // The metric may have many tags and other fields for each of many payloads.
-        self.fields.iter().all(|field| !self.is_tag(self.fields.key(field)))
-            && are_no_keys_of(&self.others, &self.fields)
-            && are_no_keys_of(&self.others, &self.tags)
-            && are_no_keys_of(&self.incoming, &self.others)
-    }
-
-    fn is_tag(&self, key: &[u8]) -> bool {
-        self.tags.contains(key) || self.incoming.contains(key)
-    }
-
-    /// The entry that was added last to a set: what tells it from all others of the metric and payload.
-    pub fn last(&self, set: Set) -> Option<(Set, usize)> {
-        self.entries(set).entries.last().map(|entry| (set, entry.key.start))
-    }
-
-    fn entries(&self, set: Set) -> &Entries {
-        match set {
-            Set::Incoming => &self.incoming,
-            Set::Others => &self.others,
-            Set::Tags => &self.tags,
-            Set::Fields => &self.fields,
-        }
-    }
-
-    /// The tags and fields as [`write`](Self::write) writes them.
-    pub fn parts(&mut self) -> Vec<Part<'_>> {
-        self.merge_tags();
-        let part = |(set, tag): (Set, &Entry)| {
-            let texts = self.entries(set);
-            Part { entry: (set, tag.key.start), key: texts.key(tag).into(), value: texts.value(tag) }
-        };
-        let tags = self.runs.iter().flat_map(|(set, range)| {
-            let tags = if *set == Set::Incoming { &self.ordered.entries } else { &self.sorted };
-            tags[range.clone()].iter().map(move |tag| (*set, tag))
-        });
-        tags.map(part).chain(self.field_parts()).collect()
-    }
-
-    fn write_tags(&mut self, out: &mut Vec<u8>) {
-        self.merge_tags();
-        for (set, range) in &self.runs {
-            if *set == Set::Incoming {
-                out.extend_from_slice(self.ordered.text(range.clone()));
-            } else {
-                for tag in &self.sorted[range.clone()] {
-                    out.extend_from_slice(&self.tags.text[tag.written()]);
+    /// Forgets the payload, and all names but those of the metric.
+    pub fn forget_names(&mut self) {
+        self.start_payload();
+        self.names.clear();
+        self.order.forget_names();
+        for (entries, set) in [(&mut self.incoming, Set::Incoming), (&mut self.others, Set::Others)] {
+            for at in 0..entries.entries.len() {
+                let entry = entries.entries[at].clone();
+                let Some(name) = self.names.of_written(entries.key(&entry)) else { continue };
+                entries.entries[at].name = name;
+                if !entry.is_gone {
+                    self.names.set_metric_has(name, set, true);
                 }
             }
         }
     }
 
-    /// Sorts the tags of metric and payload into `runs`, without those of the metric that the payload has too. The metric's
-    /// own are sorted once, and those between two of the payload's are one run, as they may be many.
-    fn merge_tags(&mut self) {
-        self.ordered.take(&self.incoming);
-        let (tags, incoming, ordered) = (&self.tags, &self.incoming, &self.ordered.entries);
-        self.sorted.clear();
-        self.sorted.extend(tags.iter().cloned());
-        self.sorted.sort_unstable_by(|a, b| by_meaning(tags.key(a), tags.key(b)));
-        self.runs.clear();
-        let mut at = 0;
-        for (index, tag) in self.sorted.iter().enumerate() {
-            let key = tags.key(tag);
-            let place = at + ordered[at..].partition_point(|other| by_meaning(incoming.key(other), key).is_lt());
-            self.runs.push((Set::Incoming, at..place));
-            self.runs.push((Set::Tags, index..index + 1));
-            at = place + usize::from(ordered.get(place).is_some_and(|other| incoming.key(other) == key));
+    /// Forgets the payload, and gives back the memory that a large message took.
+    pub fn shrink(&mut self) {
+        self.start_payload();
+        self.incoming.shrink();
+        self.others.shrink();
+        for members in [&mut self.tags, &mut self.fields] {
+            members.members.shrink_to(KEPT / size_of::<Member>());
         }
-        self.runs.push((Set::Incoming, at..ordered.len()));
+        self.notes.shrink_to(KEPT / size_of::<Note>());
+        self.written.start();
+        self.written.fields.shrink();
+        self.written.places.shrink_to(KEPT / size_of::<usize>());
+        self.written.left_out.shrink_to(KEPT / size_of::<(usize, LeftOut)>());
+        self.order.shrink();
     }
 
+    /// Adds a tag of the metric's own.
+    pub fn incoming_tag(&mut self, key: &[u8], value: &[u8]) -> Result<(), Missing> {
+        self.order.forget_metric();
+        self.insert(Set::Incoming, key, |text| {
+            let start = text.len();
+            escape_key(value, text);
+            if text.len() > start { Ok(None) } else { Err(Missing::Value) }
+        })
+    }
+
+    /// Adds a field that stands beside the message, its value as it is written in line protocol, and a string's length where it
+    /// was cut.
+    pub fn other_field(&mut self, key: &[u8], value: &[u8], cut_from: Option<usize>) -> Result<(), Missing> {
+        self.insert(Set::Others, key, |text| {
+            text.extend_from_slice(value);
+            Ok(cut_from)
+        })
+    }
+
+    /// Adds a key of the metric with what `write` appends for it, instead of any earlier value.
+    fn insert(
+        &mut self,
+        set: Set,
+        key: &[u8],
+        write: impl FnOnce(&mut Vec<u8>) -> Result<Option<usize>, Missing>,
+    ) -> Result<(), Missing> {
+        let name = self.names.of(key, set).ok_or(Missing::Key)?;
+        let (entries, rival) =
+            if set == Set::Incoming { (&mut self.incoming, Set::Others) } else { (&mut self.others, Set::Incoming) };
+        if self.names.metric_has(name, set) {
+            entries.remove(name);
+            self.names.set_metric_has(name, set, false);
+        }
+        entries.push(name, self.names.text(name), write)?;
+        self.names.set_metric_has(name, set, true);
+        self.incoming_keys_meet |= self.names.metric_has(name, rival);
+        self.keys_meet |= self.incoming_keys_meet;
+        Ok(())
+    }
+
+    /// The metric's own tags take so many bytes.
+    pub fn incoming_len(&self) -> usize {
+        self.incoming.text.len()
+    }
+
+    /// Sets a tag or field of the payload's, instead of any earlier value.
+    #[inline]
+    pub fn set(&mut self, set: Set, name: Name, field_type: Option<FieldType>, value: Value) {
+        let members = if set == Set::Tags { &mut self.tags } else { &mut self.fields };
+        members.members.push(Member { name, field_type, is_gone: false, value });
+        if let Some(earlier) = self.names.take(name, members.members.len() - 1) {
+            self.meet(set, name, earlier);
+        }
+    }
+
+    /// A key is one that the payload or its metric had before: the payload at `place` among its tags or fields, if it did.
+    #[cold]
+    fn meet(&mut self, set: Set, name: Name, place: Option<usize>) {
+        let (own, other) =
+            if set == Set::Tags { (&mut self.tags, &self.fields) } else { (&mut self.fields, &self.tags) };
+        if let Some(place) = place {
+            let last = own.members.len() - 1;
+            own.remove_before(last, name, place);
+        }
+        self.keys_meet |= self.names.metric_has(name, Set::Incoming)
+            || self.names.metric_has(name, Set::Others)
+            || other.iter().any(|(_, member)| member.name == name);
+    }
+
+    /// Takes away what the payload has given to a tag or field.
+    #[inline]
+    pub fn remove(&mut self, set: Set, name: Name) {
+        if let Some(place) = self.names.place_in_payload(name) {
+            let members = if set == Set::Tags { &mut self.tags } else { &mut self.fields };
+            members.remove_before(members.members.len(), name, place);
+        }
+    }
+
+    /// How many values the payload gave to tags and fields: none the fewer where a later one counts, or where some make none.
+    pub fn values(&self) -> usize {
+        self.fields.members.len() + self.tags.members.len()
+    }
+
+    fn has_tag(&self, name: Name) -> bool {
+        self.names.metric_has(name, Set::Incoming) || self.tags.iter().any(|(_, tag)| tag.name == name)
+    }
+
+    /// Whether a key that is written so is that of a tag.
+    fn is_tag(&self, key: &[u8]) -> bool {
+        self.names.written(key).is_some_and(|name| self.has_tag(name))
+    }
+
+    /// Appends the line up to its time, which [`write_time`] adds, if it is one that InfluxDB takes, and there is room for it.
+    /// What is to be told of a field is noted, whatever becomes of the line; that, and what has become of each field, is known
+    /// for all [`parts`](Self::parts) if they are `wanted`.
+    pub fn write(
+        &mut self,
+        measurement: &[u8],
+        source: Source<'_>,
+        most_fields: usize,
+        room: &mut Room,
+        wanted: bool,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Rejection> {
+        let start = out.len();
+        out.extend_from_slice(measurement);
+        self.write_tags(source, out);
+        let fields = out.len();
+        let (count, longest) = if self.keys_meet || wanted {
+            self.write_fields_apart(source, out)
+        } else {
+            let (count, longest) = self.write_fields(source, out);
+            self.others.write(out);
+            (count, longest.max(self.others.longest_key()))
+        };
+        let line = Line { tags: fields - start, fields: out.len() - fields, count: self.tags.len() + count, longest };
+        if line.count <= most_fields
+            && self.has_tag(ALGORITHM_NAME)
+            && line.fields > 0
+            && line.tags + longest <= MAX_SERIES_KEY
+            && room.has(line.tags + line.fields)
+        {
+            out[fields] = b' ';
+            return Ok(());
+        }
+        out.truncate(start);
+        Err(self.refuse(line, most_fields, room))
+    }
+
+    /// Why there is no line.
+    #[cold]
+    fn refuse(&self, line: Line, most_fields: usize, room: &mut Room) -> Rejection {
+        if line.count > most_fields {
+            let error = format!("the payload has more than {most_fields} fields and tags");
+            Rejection::new(Reason::TooLarge, error)
+        } else if !self.has_tag(ALGORITHM_NAME) {
+            let error = "the payload does not say which algorithm was called";
+            Rejection::new(Reason::MissingAlgorithmName, error)
+        } else if line.fields == 0 {
+            let error = "the payload has nothing but tags, time and values that make no field";
+            Rejection::new(Reason::NoFields, error)
+        } else if line.tags + line.longest > MAX_SERIES_KEY {
+            let bytes = line.tags + line.longest + 4;
+            let error = format!("tags and a field's key take {bytes} bytes, and InfluxDB at most 65535");
+            Rejection::new(Reason::TooLarge, error)
+        } else {
+            room.rejection(line.tags + line.fields)
+        }
+    }
+
+    /// Appends the payload's fields, each with a comma before it: how many they are, and how long the longest key is.
+    #[inline]
+    fn write_fields(&mut self, source: Source<'_>, out: &mut Vec<u8>) -> (usize, usize) {
+        let (mut count, mut longest) = (0, 0);
+        for (place, field) in self.fields.members.iter().enumerate() {
+            let start = out.len();
+            self.names.write(field.name, out);
+            let key_len = out.len() - start - 2;
+            let written = write_field(field.field_type, field.value.of(source), out);
+            self.notes.extend(Note::of(place, field.name, &written));
+            if written.is_err() || field.is_gone {
+                out.truncate(start);
+            } else {
+                count += 1;
+                longest = longest.max(key_len);
+            }
+        }
+        (count, longest)
+    }
+
+    /// The same with all other fields, and with keys that are changed where others are the same.
+    #[cold]
+    fn write_fields_apart(&mut self, source: Source<'_>, out: &mut Vec<u8>) -> (usize, usize) {
+        self.written.start();
+        let Written { fields, places, left_out } = &mut self.written;
+        for (place, field) in self.fields.members.iter().enumerate() {
+            let write = |out: &mut Vec<u8>| write_field(field.field_type, field.value.of(source), out);
+            let written = fields.push(field.name, self.names.text(field.name), write);
+            self.notes.extend(Note::of(place, field.name, &written));
+            match written {
+                Ok(_) => {
+                    places.push(place);
+                    if field.is_gone
+                        && let Some(last) = fields.entries.last_mut()
+                    {
+                        last.is_gone = true;
+                        fields.gone += 1;
+                    }
+                }
+                Err(why) => left_out.push((place, why)),
+            }
+        }
+        let mut longest = 0;
+        for Part { key, value, .. } in &self.field_parts() {
+            out.push(b',');
+            out.extend_from_slice(key);
+            out.push(b'=');
+            out.extend_from_slice(value);
+            longest = longest.max(key.len());
+        }
+        (self.written.fields.len(), longest)
+    }
+
+    /// The tag or field of the payload's, or of the metric, that was added last: what tells it from all others of the metric and
+    /// payload.
+    pub fn last(&self, set: Set) -> Option<Entry> {
+        let len = match set {
+            Set::Incoming => self.incoming.entries.len(),
+            Set::Others => self.others.entries.len(),
+            Set::Tags => self.tags.members.len(),
+            Set::Fields => self.fields.members.len(),
+        };
+        len.checked_sub(1).map(|last| (set, last))
+    }
+
+    /// The tags and fields as [`write`](Self::write) has written them.
+    pub fn parts<'a>(&'a mut self, source: Source<'a>) -> Vec<Part<'a>> {
+        self.order.sort(&self.incoming, &self.tags, &self.names);
+        let tags = self.order.tags.iter().map(|(set, place)| {
+            let (key, value) = if *set == Set::Incoming {
+                let tag = &self.incoming.entries[*place];
+                (self.incoming.key(tag), self.incoming.value(tag).into())
+            } else {
+                let tag = &self.tags.members[*place];
+                let mut value = Vec::new();
+                write_tag(tag, source, &mut value);
+                (self.names.key(tag.name), value.into())
+            };
+            Part { entry: (*set, *place), key: key.into(), value, cut_from: None }
+        });
+        tags.chain(self.field_parts()).collect()
+    }
+
+    /// Of the payload's fields that are none, why.
+    pub fn left_out(&self) -> impl Iterator<Item = (Entry, LeftOut)> {
+        self.written.left_out.iter().map(|(place, why)| ((Set::Fields, *place), *why))
+    }
+
+    fn write_tags(&mut self, source: Source<'_>, out: &mut Vec<u8>) {
+        self.order.sort(&self.incoming, &self.tags, &self.names);
+        for (set, place) in &self.order.tags {
+            if *set == Set::Incoming {
+                out.extend_from_slice(self.incoming.written(&self.incoming.entries[*place]));
+            } else {
+                let tag = &self.tags.members[*place];
+                self.names.write(tag.name, out);
+                write_tag(tag, source, out);
+            }
+        }
+    }
+
+    /// The fields as they are written.
     fn field_parts(&self) -> Vec<Part<'_>> {
         let mut parts: Vec<Option<Part<'_>>> = Vec::new();
         let mut places = HashMap::new();
-        let all = |set: Set| self.entries(set).iter().map(move |field| (set, field));
-        for (set, field) in all(Set::Fields).chain(all(Set::Others)) {
-            let fields = self.entries(set);
+        let Written { fields, places: known, .. } = &self.written;
+        let own = fields.iter().map(|(at, field)| ((Set::Fields, known[at]), fields, field));
+        let others = self.others.iter().map(|(place, field)| ((Set::Others, place), &self.others, field));
+        for (entry, fields, field) in own.chain(others) {
             let mut key = Cow::Borrowed(fields.key(field));
             while self.is_tag(&key) {
                 key.to_mut().extend_from_slice(FIELD_SUFFIX);
             }
             match places.get(&key) {
                 // The payload's wins.
-                Some(_) if set == Set::Others => continue,
+                Some(_) if entry.0 == Set::Others => continue,
                 Some(earlier) => parts[*earlier] = None,
                 None => {}
             }
             places.insert(key.clone(), parts.len());
-            parts.push(Some(Part { entry: (set, field.key.start), key, value: fields.value(field) }));
+            parts.push(Some(Part { entry, key, value: fields.value(field).into(), cut_from: field.cut_from }));
         }
         parts.into_iter().flatten().collect()
     }
@@ -529,20 +432,26 @@ impl Point {
         &mut self,
         measurement: &[u8],
         tag: (&str, &str),
-        fields: &[(&str, &str)],
+        fields: &[(&str, &[u8])],
         time: i64,
         out: &mut Vec<u8>,
     ) {
         self.start_payload();
-        let _ = self.tag(tag.0, tag.1);
+        let source = Source { text: &[b"\"", tag.1.as_bytes()].concat(), decoded: &[] };
+        if let Some(name) = self.names.of(tag.0.as_bytes(), Set::Tags) {
+            self.set(Set::Tags, name, None, Value::string(0..source.text.len()));
+        }
         let start = out.len();
         out.extend_from_slice(measurement);
-        self.write_tags(out);
+        self.write_tags(source, out);
         let longest = fields.iter().map(|(key, _)| key.len()).max().unwrap_or(0);
         if out.len() - start + longest > MAX_SERIES_KEY {
             out.truncate(start);
             out.extend_from_slice(measurement);
-            out.extend_from_slice(&self.tags.text);
+            for tag in &self.tags.members {
+                out.extend_from_slice(self.names.text(tag.name));
+                write_tag(tag, source, out);
+            }
         }
         for (at, (key, value)) in fields.iter().enumerate() {
             out.push(if at == 0 { b' ' } else { b',' });
@@ -554,117 +463,155 @@ impl Point {
     }
 }
 
-fn insert_tag(tags: &mut Entries, key: &[u8], value: &[u8]) -> Result<(), Missing> {
-    tags.insert(key, b"_tag", |text| {
-        let start = text.len();
-        escape_key(value, text);
-        text.len() > start
-    })
-}
-
-/// The order of what two escaped keys stand for.
-fn by_meaning(a: &[u8], b: &[u8]) -> Ordering {
-    if !a.contains(&b'\\') && !b.contains(&b'\\') {
-        return a.cmp(b);
+impl Written {
+    fn start(&mut self) {
+        self.fields.clear();
+        self.places.clear();
+        self.left_out.clear();
     }
-    let meant = |key: &[u8]| {
-        let escapes = |at: usize| key[at] == b'\\' && matches!(key.get(at + 1), Some(b',' | b'=' | b' '));
-        (0..key.len()).filter(|at| !escapes(*at)).map(|at| key[at]).collect::<Vec<u8>>()
-    };
-    meant(a).cmp(&meant(b))
 }
 
-/// Appends a line's time and its end.
-pub(crate) fn write_time(time: i64, out: &mut Vec<u8>) {
-    out.push(b' ');
-    out.extend_from_slice(itoa::Buffer::new().format(time).as_bytes());
-    out.push(b'\n');
+impl Note {
+    /// What there is to tell of a field.
+    #[inline]
+    fn of(place: usize, name: Name, written: &Result<Option<usize>, LeftOut>) -> Option<Self> {
+        let what = match written {
+            Ok(None) | Err(LeftOut { lost: false, .. }) => return None,
+            Ok(Some(bytes)) => What::Cut(*bytes),
+            Err(LeftOut { why, .. }) => What::LeftOut(why),
+        };
+        Some(Note { behind: place, name: Some(name), what })
+    }
+}
+
+/// Appends a tag's value.
+#[inline]
+fn write_tag(tag: &Member, source: Source<'_>, out: &mut Vec<u8>) {
+    if let Some(text) = tag.value.text(source.text) {
+        escape_key(text, out);
+    } else if let Ok(text) = tag_text(tag.value.of(source)) {
+        escape_key(&text, out);
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn raw(text: &'static str) -> impl FnOnce(&mut Vec<u8>) -> bool {
-        move |out| {
-            out.extend_from_slice(text.as_bytes());
-            !text.is_empty()
-        }
+    /// A point in the making, and the text that the payload's values are in.
+    struct Made {
+        point: Point,
+        text: String,
     }
 
-    fn line(point: &mut Point) -> String {
-        let mut out = Vec::new();
-        point.write(b"m", &mut Room::of(0, usize::MAX), &mut out).unwrap();
-        write_time(7, &mut out);
-        String::from_utf8(out).unwrap()
+    impl Made {
+        /// With what every point has.
+        fn new() -> Self {
+            let mut made = Made { point: Point::default(), text: String::new() };
+            let _ = made.point.incoming_tag(b"algorithm_name", b"n");
+            made
+        }
+
+        fn incoming(mut self, tags: &[(&str, &str)]) -> Self {
+            for (key, value) in tags {
+                let _ = self.point.incoming_tag(key.as_bytes(), value.as_bytes());
+            }
+            self
+        }
+
+        /// Sets what the payload gives, or takes it away again where the value is empty.
+        fn set(mut self, set: Set, members: &[(&str, &str)]) -> Self {
+            for (key, value) in members {
+                let name = self.point.names.of(key.as_bytes(), set).unwrap();
+                if value.is_empty() {
+                    self.point.remove(set, name);
+                } else {
+                    let start = self.text.len();
+                    self.text.extend(["\"", value]);
+                    self.point.set(set, name, None, Value::string(start..self.text.len()));
+                }
+            }
+            self
+        }
+
+        fn other(mut self, key: &str, value: &str) -> Self {
+            let _ = self.point.other_field(key.as_bytes(), value.as_bytes(), None);
+            self
+        }
+
+        fn write(&mut self, room: usize, out: &mut Vec<u8>) -> Result<(), Rejection> {
+            let source = Source { text: self.text.as_bytes(), decoded: &[] };
+            self.point.write(b"m", source, 100, &mut Room::of(1 << 20, room), false, out)
+        }
+
+        fn line(&mut self) -> String {
+            let mut out = Vec::new();
+            self.write(usize::MAX, &mut out).unwrap();
+            write_time(7, &mut out);
+            String::from_utf8(out).unwrap()
+        }
     }
 
     #[test]
     fn tags_are_sorted_and_the_payload_wins() {
-        let mut point = Point::default();
-        let _ = point.incoming_tag(b"topic", b"t");
-        let _ = point.incoming_tag(b"b c", b"1");
-        let _ = point.incoming_tag(b"b", b"2");
-        let _ = point.incoming_tag(b"b-", b"3");
-        let _ = point.incoming_tag(b"_time", b"4");
-        let _ = point.incoming_tag(b"gone", b"");
-        let _ = point.tag("topic", "x");
-        let _ = point.tag("a", "y");
-        let _ = point.tag("a", "");
-        let _ = point.field("f", raw("1"));
-        assert_eq!(line(&mut point), "m,b=2,b\\ c=1,b-=3,time_tag=4,topic=x f=1 7\n");
-        point.start_payload();
-        let _ = point.field("g", raw("1"));
-        assert_eq!(line(&mut point), "m,b=2,b\\ c=1,b-=3,time_tag=4,topic=t g=1 7\n");
+        let tags = [("topic", "t"), ("b c", "1"), ("b", "2"), ("b-", "3"), ("_time", "4"), ("gone", "")];
+        let mut made = Made::new().incoming(&tags);
+        made = made.set(Set::Tags, &[("topic", "x"), ("a", "y"), ("a", "")]).set(Set::Fields, &[("f", "1")]);
+        assert_eq!(made.line(), "m,algorithm_name=n,b=2,b\\ c=1,b-=3,time_tag=4,topic=x f=1 7\n");
+        made.point.start_payload();
+        made = made.set(Set::Fields, &[("g", "1")]);
+        assert_eq!(made.line(), "m,algorithm_name=n,b=2,b\\ c=1,b-=3,time_tag=4,topic=t g=1 7\n");
+        // So it is where all names are new.
+        made.point.forget_names();
+        made = made.set(Set::Tags, &[("b", "5")]).set(Set::Fields, &[("b-", "1")]);
+        assert_eq!(made.line(), "m,algorithm_name=n,b=5,b\\ c=1,b-=3,time_tag=4,topic=t b-_field=1 7\n");
     }
 
     #[test]
     fn the_last_value_of_a_field_counts() {
-        let mut point = Point::default();
-        for (key, value) in [("a", "1"), ("b", "2"), ("a", "3"), ("c", "4"), ("c", "")] {
-            let _ = point.field(key, raw(value));
-        }
-        assert_eq!(line(&mut point), "m b=2,a=3 7\n");
+        let values = [("a", "1"), ("b", "2"), ("a", "3"), ("c", "4"), ("c", "")];
+        assert_eq!(Made::new().set(Set::Fields, &values).line(), "m,algorithm_name=n b=2,a=3 7\n");
     }
 
     #[test]
     fn a_field_named_as_a_tag_gets_a_suffix() {
-        let mut point = Point::default();
-        let _ = point.incoming_tag(b"topic", b"t");
-        let _ = point.field("topic", raw("1"));
-        let _ = point.field("x", raw("2"));
-        let _ = point.other_field(b"topic", b"5i");
-        let _ = point.other_field(b"offset", b"6i");
-        assert_eq!(line(&mut point), "m,topic=t topic_field=1,x=2,offset=6i 7\n");
+        let mut made = Made::new().incoming(&[("topic", "t")]).set(Set::Fields, &[("topic", "1"), ("x", "2")]);
+        made = made.other("topic", "5i").other("offset", "6i");
+        assert_eq!(made.line(), "m,algorithm_name=n,topic=t topic_field=1,x=2,offset=6i 7\n");
+    }
+
+    #[test]
+    fn keys_that_differ_as_they_come_and_not_as_they_are_written_are_one() {
+        let twice = [("algorithm_owner\\", "1"), ("x", "2"), ("_x", "3")];
+        let made = Made::new().set(Set::Fields, &twice).set(Set::Tags, &[("algorithm_owner", "o")]);
+        let made = made.set(Set::Fields, &twice);
+        let tags = "m,algorithm_name=n,algorithm_owner=o";
+        assert_eq!({ made }.line(), format!("{tags} algorithm_owner_field=1,x=3 7\n"));
     }
 
     #[test]
     fn a_series_longer_than_influxdb_takes_is_refused() {
-        let mut point = Point::default();
-        let value = "v".repeat(65_535 - "m,t=".len() - 4 - "f".len());
-        let _ = point.tag("t", &value);
-        let _ = point.field("f", raw("1"));
-        let (mut room, mut out) = (Room::of(100_000, usize::MAX), Vec::new());
-        point.write(b"m", &mut room, &mut out).unwrap();
+        let value = "v".repeat(65_535 - "m,algorithm_name=n,t=".len() - 4 - "f".len());
+        let mut made = Made::new().set(Set::Tags, &[("t", &value)]).set(Set::Fields, &[("f", "1")]);
+        let mut out = Vec::new();
+        made.write(usize::MAX, &mut out).unwrap();
         assert_eq!(out.len(), 65_535 - 4 - 1 + " f=1".len());
-        let _ = point.field("fg", raw("1"));
+        let mut made = made.set(Set::Fields, &[("fg", "1")]);
         let mut out = b"before".to_vec();
-        let refused = point.write(b"m", &mut room, &mut out).unwrap_err();
+        let refused = made.write(usize::MAX, &mut out).unwrap_err();
         assert!(refused.error.contains(" 65536 bytes, and InfluxDB at most 65535"), "{}", refused.error);
         assert_eq!(out, b"before");
     }
 
     #[test]
     fn a_line_for_which_there_is_no_room_is_refused() {
-        let mut point = Point::default();
-        let _ = point.tag("t", "v");
-        let _ = point.field("f", raw("1"));
-        let _ = point.other_field(b"g", b"2");
+        let mut made = Made::new().set(Set::Fields, &[("f", "1")]).other("g", "2");
+        let line = "m,algorithm_name=n f=1,g=2";
         let mut out = b"before".to_vec();
-        point.write(b"m", &mut Room::of(0, "m,t=v f=1,g=2".len()), &mut out).unwrap();
-        assert_eq!(out, b"beforem,t=v f=1,g=2");
-        let refused = point.write(b"m", &mut Room::of(0, "m,t=v f=1,g=2".len() - 1), &mut out).unwrap_err();
-        assert!(refused.error.contains(" would take 13 bytes or more, and the limit is 12,"), "{}", refused.error);
-        assert_eq!(out, b"beforem,t=v f=1,g=2");
+        made.write(line.len(), &mut out).unwrap();
+        assert_eq!(out, format!("before{line}").as_bytes());
+        let refused = made.write(line.len() - 1, &mut out).unwrap_err();
+        assert!(refused.error.contains(" would take 26 bytes or more, and the limit is 25,"), "{}", refused.error);
+        assert_eq!(out, format!("before{line}").as_bytes());
     }
 }

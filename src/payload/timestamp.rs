@@ -1,8 +1,8 @@
 //! When a call was made: the texts and numbers that are read as a time, and the digits that are filled where the
 //! time has none, so that two calls of one algorithm do not overwrite each other.
 
-use crate::json::Number;
 use crate::json::decimal::Decimal;
+use crate::json::{Number, Scalar};
 
 /// The first and the last nanosecond that InfluxDB 2 stores (MinNanoTime and MaxNanoTime in its models/time.go).
 const STORED: std::ops::RangeInclusive<i64> = i64::MIN + 2..=i64::MAX - 1;
@@ -27,9 +27,18 @@ impl Timestamp {
         Some(Timestamp { nanoseconds, unknown })
     }
 
+    /// What a value says, if it is a time.
+    pub fn of(scalar: Scalar<'_>) -> Option<Self> {
+        match scalar {
+            Scalar::Number(number) => Self::from_number(number),
+            Scalar::String(text) => Self::from_text(&text.plain()),
+            Scalar::Null | Scalar::Bool(_) | Scalar::NotFinite => None,
+        }
+    }
+
     /// Epoch seconds, milliseconds, microseconds or nanoseconds, told apart by magnitude: seconds would reach 10^11
     /// in the year 5138, milliseconds reached it in March 1973.
-    pub fn from_number(number: Number<'_>) -> Option<Self> {
+    fn from_number(number: Number<'_>) -> Option<Self> {
         let decimal = Decimal::of(number);
         let unit = match decimal.magnitude() {
             ..=11 => 0,
@@ -42,9 +51,9 @@ impl Timestamp {
 
     /// A date and time of ISO 8601 / RFC 3339 (`2021-02-20T00:21:54.867231`, a space for the `T`, `Z`, an offset or
     /// none, which means UTC), or a number's text.
-    pub fn from_text(text: &str) -> Option<Self> {
+    fn from_text(text: &[u8]) -> Option<Self> {
         let text = text.trim_ascii();
-        date_time(text.as_bytes()).or_else(|| Self::from_number(Number::of(text)?))
+        date_time(text).or_else(|| Self::from_number(Number::of(text)?))
     }
 
     /// The time with the digits it lacks taken from `hash`.
@@ -66,11 +75,14 @@ pub(crate) fn trailing_zeros(nanoseconds: i64) -> u32 {
 }
 
 fn date_time(text: &[u8]) -> Option<Timestamp> {
-    let date: &[u8; 10] = text.first_chunk()?;
-    let [y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2] = *date else { return None };
-    let year = two(y1, y2)? * 100 + two(y3, y4)?;
-    let [b'T' | b't' | b' ', h1, h2, b':', n1, n2, rest @ ..] = &text[10..] else { return None };
-    let (hour, minute) = (two(*h1, *h2)?, two(*n1, *n2)?);
+    let (date, rest) = text.split_first_chunk()?;
+    let (time, rest) = rest.split_first_chunk()?;
+    let [y1, y2, y3, y4, _, m1, m2, _] = digits(*date, *b"0000-00-")?;
+    let [d1, d2, _, h1, h2, _, n1, n2] =
+        digits(*time, *b"00*00:00").filter(|_| matches!(time[2], b'T' | b't' | b' '))?;
+    let number = |tens: u8, ones: u8| i32::from(tens * 10 + ones);
+    let (year, month, day) = (number(y1, y2) * 100 + number(y3, y4), number(m1, m2), number(d1, d2));
+    let (hour, minute) = (number(h1, h2), number(n1, n2));
     let (second, rest) = match rest {
         [b':', s1, s2, rest @ ..] => (two(*s1, *s2)?, rest),
         rest => (0, rest),
@@ -87,13 +99,24 @@ fn date_time(text: &[u8]) -> Option<Timestamp> {
     if hour > 23 || minute > 59 || second > 59 {
         return None;
     }
-    let days = days_since_1970(year, two(m1, m2)?, two(d1, d2)?)?;
+    let days = days_since_1970(year, month, day)?;
     let seconds = i64::from(days) * 86_400 + i64::from(hour * 3600 + minute * 60 + second) + leap;
     let seconds = seconds - i64::from(offset(rest)?);
     let known = fraction.len().min(9);
     let behind = fraction[..known].iter().fold(0, |sum, digit| sum * 10 + i64::from(digit - b'0'));
     let behind = behind * 10i64.pow(9 - known as u32);
     Timestamp::stored(i128::from(seconds) * 1_000_000_000 + i128::from(behind), known as u32)
+}
+
+/// What the digits of a text mean, if it has digits where a form has `0`, anything for `*`, and is the same elsewhere.
+#[inline(always)]
+fn digits(text: [u8; 8], form: [u8; 8]) -> Option<[u8; 8]> {
+    // A digit becomes its value, and anything else that should be there 0. What is added sets the high bit of what is more.
+    let known = u64::from_le_bytes(form.map(|byte| if byte == b'*' { 0 } else { 0xff }));
+    let more = u64::from_le_bytes(form.map(|byte| if byte == b'0' { 0x76 } else { 0x7f }));
+    let values = (u64::from_le_bytes(text) ^ u64::from_le_bytes(form)) & known;
+    let others = (values | values.wrapping_add(more)) & 0x8080_8080_8080_8080;
+    (others == 0).then_some(values.to_le_bytes())
 }
 
 /// The days from 1970-01-01 to a date of the years 0 to 9999, if there is such a date.
@@ -143,7 +166,7 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Option<(i64, u32)> {
-        Timestamp::from_text(text).map(|time| (time.nanoseconds, time.unknown))
+        Timestamp::from_text(text.as_bytes()).map(|time| (time.nanoseconds, time.unknown))
     }
 
     #[test]
@@ -243,7 +266,7 @@ mod tests {
     fn filling_stays_within_the_unknown_digits() {
         let time = Timestamp { nanoseconds: 1_613_780_514_867_231_000, unknown: 3 };
         assert_eq!(time.filled(1_234_567), 1_613_780_514_867_231_567);
-        let before_1970 = Timestamp::from_text("1969-12-31T23:59:59.5").unwrap();
+        let before_1970 = Timestamp::from_text(b"1969-12-31T23:59:59.5").unwrap();
         assert_eq!(before_1970.filled(u64::MAX), -500_000_000 + 551_615);
         assert_eq!(Timestamp { nanoseconds: 5, unknown: 0 }.filled(99), 5);
     }

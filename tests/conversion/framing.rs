@@ -210,7 +210,7 @@ fn a_value_that_grows_without_end_ends_at_its_first_line() {
 fn a_whole_value_that_is_too_large_is_one_rejection() {
     let (next, point) = good(1);
     let items = vec!["\n{\"w\":1}"; 200].join(",");
-    let deep = format!("{}1{}", "[\n".repeat(70), "]\n".repeat(70));
+    let deep = format!("{}1{}", "[\n".repeat(40), "]\n".repeat(40));
     for value in [format!("[{items}]"), deep] {
         let text = format!("{{\"algorithm_name\":\"a\",\"x\":{value}}}");
         let rejection = format!("algorithmia_rejected,reason=too_large error=\"*\",payload={} {NOW}\n", quoted(&text));

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use telegraf_algorithmia::{Event, Fate, Key, Kind, LeftOut, Observer, Origin, Outcome, TimeSource, Trace};
+use telegraf_algorithmia::{Event, Fate, FieldType, Key, LeftOut, Observer, Origin, Outcome, TimeSource, Trace};
 
 use reference::generate;
 use reference::lines::{self, decode};
@@ -204,14 +204,13 @@ fn check_point(told: &Told, line: &Line) {
             Fate::Tag { key, value } => assert_eq!(tags.insert(key.clone(), value.clone()), None, "{told:?}"),
             Fate::Field { key, kind, value, .. } => {
                 let value = match kind {
-                    Kind::Float => Value::Float(value.parse().unwrap()),
-                    Kind::Integer if value.ends_with('u') => {
+                    FieldType::Float => Value::Float(value.parse().unwrap()),
+                    FieldType::Integer if value.ends_with('u') => {
                         Value::Unsigned(value.trim_end_matches('u').parse().unwrap())
                     }
-                    Kind::Integer => Value::Integer(value.strip_suffix('i').unwrap().parse().unwrap()),
-                    Kind::Boolean => Value::Boolean(value.starts_with(['t', 'T'])),
-                    Kind::String => Value::String(value.clone()),
-                    Kind::Tag | Kind::Drop => panic!("no kind of field: {kind:?}"),
+                    FieldType::Integer => Value::Integer(value.strip_suffix('i').unwrap().parse().unwrap()),
+                    FieldType::Boolean => Value::Boolean(value.starts_with(['t', 'T'])),
+                    FieldType::String => Value::String(value.clone()),
                 };
                 assert!(fields.insert(key.clone(), value).is_none(), "{told:?}");
             }

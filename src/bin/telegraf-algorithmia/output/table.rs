@@ -8,7 +8,7 @@ use anstream::{AutoStream, ColorChoice};
 use anstyle::Style;
 use jiff::Timestamp;
 use telegraf_algorithmia::{
-    Counts, Event, Fate, Key, Kind, LeftOut, Observer, Origin, Outcome, PointTime, TimeSource, Trace,
+    Counts, Event, Fate, FieldType, Key, LeftOut, Observer, Origin, Outcome, PointTime, TimeSource, Trace,
 };
 
 use super::shown::{escaped, last_columns, shorten, shown, width_of};
@@ -154,9 +154,9 @@ impl<'a> Row<'a> {
             Fate::Tag { key, value } => ("tag", GOOD, Some(key), shown(value), from(value, true)),
             Fate::Field { key, kind, value, cut_from } => {
                 let (became, quoted) = match kind {
-                    Kind::String => ("string field", true),
-                    Kind::Integer => ("integer field", false),
-                    Kind::Boolean => ("boolean field", false),
+                    FieldType::String => ("string field", true),
+                    FieldType::Integer => ("integer field", false),
+                    FieldType::Boolean => ("boolean field", false),
                     _ => ("float field", false),
                 };
                 let note = match cut_from {

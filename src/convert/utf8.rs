@@ -1,0 +1,30 @@
+//! Whether messages are UTF-8: many are looked at at once.
+
+/// How much of a buffer is known to be UTF-8.
+#[derive(Debug, Default)]
+pub(super) struct Utf8 {
+    /// So many bytes were left of the buffer where it was looked at, and where it is not any more or not UTF-8.
+    from: usize,
+    to: usize,
+}
+
+impl Utf8 {
+    /// As much is looked at as the fastest cache holds beside all else.
+    const AT_ONCE: usize = 16 * 1024;
+
+    /// Whether the first `len` bytes of what is left of a buffer are UTF-8.
+    #[inline]
+    pub fn check(&mut self, buffer: &[u8], len: usize) -> Option<()> {
+        let left = buffer.len();
+        if left <= self.from && left - len >= self.to {
+            return Some(());
+        }
+        let text = &buffer[..len.max(Self::AT_ONCE).min(left)];
+        let valid = match simdutf8::compat::from_utf8(text) {
+            Ok(_) => text.len(),
+            Err(error) => error.valid_up_to(),
+        };
+        (self.from, self.to) = (left, left - valid);
+        (len <= valid).then_some(())
+    }
+}

@@ -1,0 +1,68 @@
+//! The lines of an input of which each is one message.
+
+use std::ops::Range;
+
+use memchr::memchr;
+
+/// Finds the lines in a buffer that grows. Those that are blank are none.
+#[derive(Debug, Default)]
+pub(crate) struct Lines {
+    start: usize,
+    at: usize,
+    /// A line has begun that is not complete.
+    in_line: bool,
+}
+
+impl Lines {
+    /// Where the line begins that is not yet complete; what is before it is done with.
+    pub fn start(&self) -> usize {
+        self.start
+    }
+
+    /// How far the buffer has been read.
+    pub fn at(&self) -> usize {
+        self.at
+    }
+
+    /// Whether nothing has been read of the line.
+    pub fn at_line_start(&self) -> bool {
+        !self.in_line
+    }
+
+    /// Moves on to `at`, which has to be the start of a line.
+    pub fn skip_to(&mut self, at: usize) {
+        *self = Lines { start: at, at, in_line: false };
+    }
+
+    /// Goes back to the start of the line that is not yet complete.
+    pub fn restart(&mut self) {
+        self.skip_to(self.start);
+    }
+
+    /// The buffer's first `len` bytes are gone.
+    pub fn drained(&mut self, len: usize) {
+        self.start = self.start.saturating_sub(len);
+        self.at -= len;
+    }
+
+    /// The next line, from its first byte that is not white space on. None where more input is needed, or at its end.
+    pub fn next(&mut self, buffer: &[u8], end_of_input: bool) -> Option<Range<usize>> {
+        if !self.in_line {
+            let is_blank = |byte: &&u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
+            self.skip_to(self.at + buffer[self.at..].iter().take_while(is_blank).count());
+            self.in_line = self.at < buffer.len();
+        }
+        let start = self.start;
+        let Some(len) = memchr(b'\n', &buffer[self.at..]) else {
+            self.at = buffer.len();
+            if !(end_of_input && self.in_line) {
+                return None;
+            }
+            self.skip_to(self.at);
+            return Some(start..self.at);
+        };
+        let end = self.at + len;
+        self.skip_to(end + 1);
+        Some(start..end)
+    }
+}

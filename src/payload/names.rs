@@ -1,0 +1,242 @@
+//! The keys of tags and fields as a line has them, each once: what is found out about a key is found out once, and two keys are the
+//! same if their numbers are.
+
+use std::hash::{BuildHasher, RandomState};
+use std::num::NonZero;
+use std::ops::Range;
+
+use hashbrown::HashTable;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use crate::line_protocol::escape::escape_key;
+use crate::payload::point::Set;
+use crate::room::KEPT;
+
+/// Keys are copied in chunks of so many bytes, unless they are long: most are so short that a call of memcpy takes longer.
+const CHUNK: usize = 16;
+const MAX_IN_CHUNKS: usize = 64;
+
+/// The number of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Name(NonZero<u32>);
+
+/// The key that every point has as a tag.
+pub(crate) const ALGORITHM_NAME: Name = Name(NonZero::<u32>::MIN);
+
+/// All keys that are remembered.
+#[derive(Debug)]
+pub(crate) struct Names {
+    /// Of each `,key=`, filled up to whole chunks.
+    text: Vec<u8>,
+    names: Vec<Known>,
+    by_key: HashTable<Name>,
+    hasher: Hasher,
+    /// The present ones, counted from 1.
+    metric: u64,
+    payload: u64,
+}
+
+#[derive(Debug)]
+struct Known {
+    text: Range<usize>,
+    /// The last payload that had it, counted from 1, and its place among the tags or fields of that.
+    payload: u64,
+    place: usize,
+    /// The last metric that had it, counted likewise: among its tags, among its other fields.
+    metric: u64,
+    is_tag: bool,
+    is_field: bool,
+}
+
+/// Makes hashes that nobody can foresee, so that no payload is made to collide.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Hasher(u64);
+
+impl Default for Hasher {
+    fn default() -> Self {
+        Hasher(RandomState::new().hash_one(()))
+    }
+}
+
+impl Hasher {
+    pub fn hash(self, text: &[u8]) -> u64 {
+        xxh3_64_with_seed(text, self.0)
+    }
+}
+
+impl Name {
+    fn index(self) -> usize {
+        self.0.get() as usize - 1
+    }
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        let mut names = Names {
+            text: Vec::new(),
+            names: Vec::new(),
+            by_key: HashTable::new(),
+            hasher: Hasher::default(),
+            metric: 1,
+            payload: 1,
+        };
+        names.clear();
+        names
+    }
+}
+
+impl Names {
+    /// More are not kept from one payload to the next.
+    const KEPT: usize = 4096;
+
+    /// Whether there are so many that it is time to [forget](Self::clear) them.
+    pub fn are_many(&self) -> bool {
+        self.names.len() > Self::KEPT || self.text.len() > KEPT
+    }
+
+    /// Forgets all keys but [`ALGORITHM_NAME`]: no other number that was given out means anything any more.
+    pub fn clear(&mut self) {
+        self.text.clear();
+        self.text.shrink_to(KEPT);
+        self.names.clear();
+        self.names.shrink_to(Self::KEPT);
+        self.by_key.clear();
+        self.by_key.shrink_to(Self::KEPT, |_| 0);
+        self.of(b"algorithm_name", Set::Tags);
+    }
+
+    /// The number of a key as a set writes it. None where there is nothing left of it.
+    pub fn of(&mut self, key: &[u8], set: Set) -> Option<Name> {
+        let start = self.push(key, set);
+        self.resolve(start, true)
+    }
+
+    /// The same, if the key is known.
+    pub fn find(&mut self, key: &[u8], set: Set) -> Option<Name> {
+        let start = self.push(key, set);
+        self.resolve(start, false)
+    }
+
+    /// The number of a key that is written so.
+    pub fn of_written(&mut self, key: &[u8]) -> Option<Name> {
+        let start = self.text.len();
+        self.text.push(b',');
+        self.text.extend_from_slice(key);
+        self.resolve(start, true)
+    }
+
+    /// InfluxDB keeps keys with a leading underscore to itself, which they lose, and `time`, which gets a suffix.
+    fn push(&mut self, key: &[u8], set: Set) -> usize {
+        let start = self.text.len();
+        self.text.push(b',');
+        escape_key(without_underscores(key), &mut self.text);
+        if self.text[start + 1..] == *b"time" {
+            self.text.extend_from_slice(set.suffix());
+        }
+        start
+    }
+
+    /// The number of the key behind the comma at `start`, with which the text ends.
+    fn resolve(&mut self, start: usize, adds: bool) -> Option<Name> {
+        let written = &self.text[start + 1..];
+        let hash = self.hasher.hash(written);
+        let found = self.by_key.find(hash, |name| self.key(*name) == written).copied();
+        if found.is_some() || !adds || written.is_empty() {
+            self.text.truncate(start);
+            return found;
+        }
+        self.text.push(b'=');
+        let end = self.text.len();
+        self.text.resize(end.next_multiple_of(CHUNK), 0);
+        let name = Name(NonZero::<u32>::MIN.saturating_add(self.names.len() as u32));
+        self.names.push(Known { text: start..end, payload: 0, place: 0, metric: 0, is_tag: false, is_field: false });
+        let (text, names, hasher) = (&self.text, &self.names, self.hasher);
+        self.by_key.insert_unique(hash, name, |name| hasher.hash(names[name.index()].key(text)));
+        Some(name)
+    }
+
+    /// The same, if the key is known.
+    pub fn written(&self, key: &[u8]) -> Option<Name> {
+        self.by_key.find(self.hasher.hash(key), |name| self.key(*name) == key).copied()
+    }
+
+    /// The key as it is written.
+    pub fn key(&self, name: Name) -> &[u8] {
+        self.names[name.index()].key(&self.text)
+    }
+
+    /// `,key=`.
+    #[inline]
+    pub fn text(&self, name: Name) -> &[u8] {
+        &self.text[self.names[name.index()].text.clone()]
+    }
+
+    /// Appends `,key=`.
+    #[inline]
+    pub fn write(&self, name: Name, out: &mut Vec<u8>) {
+        let Range { start, end } = self.names[name.index()].text;
+        if end - start > MAX_IN_CHUNKS {
+            return out.extend_from_slice(&self.text[start..end]);
+        }
+        let len = out.len() + end - start;
+        for chunk in self.text[start..end.next_multiple_of(CHUNK)].as_chunks::<CHUNK>().0 {
+            out.extend_from_slice(chunk);
+        }
+        out.truncate(len);
+    }
+
+    /// The next metric begins.
+    pub fn start_metric(&mut self) {
+        self.metric += 1;
+    }
+
+    /// The next payload begins.
+    #[inline]
+    pub fn start_payload(&mut self) {
+        self.payload += 1;
+    }
+
+    /// The payload has the key, at this place among its tags or fields. If it or its metric had it before, the last place that it
+    /// gave to the key.
+    #[inline]
+    pub fn take(&mut self, name: Name, place: usize) -> Option<Option<usize>> {
+        let known = &mut self.names[name.index()];
+        let was_in_payload = known.payload == self.payload;
+        let earlier = known.place;
+        (known.payload, known.place) = (self.payload, place);
+        (was_in_payload || known.metric == self.metric).then_some(was_in_payload.then_some(earlier))
+    }
+
+    /// The last place that the payload gave to the key.
+    #[inline]
+    pub fn place_in_payload(&self, name: Name) -> Option<usize> {
+        let known = &self.names[name.index()];
+        (known.payload == self.payload).then_some(known.place)
+    }
+
+    /// Whether the metric has the key in one of its sets.
+    pub fn metric_has(&self, name: Name, set: Set) -> bool {
+        let known = &self.names[name.index()];
+        known.metric == self.metric && if set == Set::Incoming { known.is_tag } else { known.is_field }
+    }
+
+    /// The metric has the key in one of its sets, or has it no more.
+    pub fn set_metric_has(&mut self, name: Name, set: Set, has: bool) {
+        let known = &mut self.names[name.index()];
+        if std::mem::replace(&mut known.metric, self.metric) != self.metric {
+            (known.is_tag, known.is_field) = (false, false);
+        }
+        *(if set == Set::Incoming { &mut known.is_tag } else { &mut known.is_field }) = has;
+    }
+}
+
+impl Known {
+    fn key<'a>(&self, text: &'a [u8]) -> &'a [u8] {
+        &text[self.text.start + 1..self.text.end - 1]
+    }
+}
+
+/// InfluxDB keeps keys with a leading underscore to itself.
+pub(crate) fn without_underscores(key: &[u8]) -> &[u8] {
+    &key[key.iter().take_while(|byte| **byte == b'_').count()..]
+}

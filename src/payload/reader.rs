@@ -1,0 +1,508 @@
+//! Reads a payload: each key and value goes into the point as soon as it is read.
+
+use std::ops::Range;
+
+use crate::json::{Encoding, Source, SyntaxError, Text, Value};
+use crate::observe::event::Reason;
+use crate::observe::trace::{LeftOut, Tracer};
+use crate::payload::kinds::FieldType;
+use crate::payload::names::Name;
+use crate::payload::point::{Note, Set, What};
+use crate::payload::tree::{Member, NONE, Node, Role, TimeKey};
+use crate::payload::value::tag_text;
+use crate::payload::{Payloads, Rejection, TIME_SOURCES, Time};
+use crate::room::Room;
+use crate::settings::Settings;
+
+/// What stands between a key and those that are nested in it.
+const SEPARATOR: u8 = b'_';
+
+/// A payload may have so many more values than its point may have fields and tags, since some of them may make none.
+const MORE_VALUES: usize = 16 * 1024;
+
+/// What is said of a value that a rule drops.
+const DROPPED: LeftOut = LeftOut::nothing("--as drops it");
+
+/// What is said of an empty object or array.
+const EMPTY: LeftOut = LeftOut::nothing("there is nothing in it");
+
+/// An object or array that is being read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Container {
+    content: Content,
+    /// Something is made of what is in it.
+    is_read: bool,
+    is_object: bool,
+    /// Its place, and that of the last one in it that is remembered.
+    node: Node,
+    last: Node,
+    /// How long its path is.
+    path_len: u32,
+    /// How many items it had.
+    items: u32,
+    /// Where it begins.
+    start: usize,
+}
+
+/// What becomes of what is in a container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Content {
+    /// The payload's own members.
+    Payload,
+    /// Members or items of one of those.
+    Nested,
+    /// It stands where a time should.
+    Time(TimeKey),
+    /// A rule drops it.
+    Dropped,
+    /// It is in one of these two, or stands where a payload should.
+    Skipped,
+}
+
+/// Why reading has ended before the payload did.
+enum Failure {
+    Syntax(SyntaxError),
+    Limit(Box<Rejection>),
+}
+
+impl From<SyntaxError> for Failure {
+    fn from(error: SyntaxError) -> Self {
+        Failure::Syntax(error)
+    }
+}
+
+impl From<Rejection> for Failure {
+    fn from(rejection: Rejection) -> Self {
+        Failure::Limit(Box::new(rejection))
+    }
+}
+
+impl From<Failure> for Rejection {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Syntax(error) => error.into(),
+            Failure::Limit(rejection) => *rejection,
+        }
+    }
+}
+
+/// Reads the payload `text`. If there is a tracer, it is told of each key.
+pub(super) fn read<E: Encoding>(
+    payloads: &mut Payloads,
+    text: &[u8],
+    settings: &Settings,
+    room: &mut Room,
+    tracer: Option<&mut Tracer>,
+) -> Result<(), Rejection> {
+    // Keys that are remembered are not read as they are written.
+    let root = if tracer.is_some() { NONE } else { E::ROOT };
+    let mut reader = Reader::<E>::new(payloads, text, settings, room, tracer);
+    let at = reader.text.skip_blank(0);
+    let bracket = reader.text.byte(at).filter(|byte| matches!(byte, b'{' | b'['));
+    let end = match bracket {
+        Some(bracket) => {
+            let content = if bracket == b'{' { Content::Payload } else { Content::Skipped };
+            reader.container(Container::new(bracket, content, root, 0, at))?
+        }
+        None => reader.text.scalar(at, &mut reader.payloads.decoded).map_err(Failure::from)?.1,
+    };
+    reader.text.end(end).map_err(Failure::from)?;
+    if bracket == Some(b'{') {
+        return Ok(());
+    }
+    let error = "expected a JSON object, as Insights sends one for each call";
+    Err(Rejection::new(Reason::NotAnObject, error).at(0))
+}
+
+/// Reads the payload that `text` starts with; its length, or None where there is none.
+#[inline]
+pub(super) fn read_start<E: Encoding>(
+    payloads: &mut Payloads,
+    text: &[u8],
+    settings: &Settings,
+    room: &mut Room,
+) -> Option<usize> {
+    if text.first() != Some(&b'{') {
+        return None;
+    }
+    let mut reader = Reader::<E>::new(payloads, text, settings, room, None);
+    reader.container(Container::new(b'{', Content::Payload, E::ROOT, 0, 0)).ok()
+}
+
+struct Reader<'w, 'a, E> {
+    text: Text<'a, E>,
+    payloads: &'w mut Payloads,
+    settings: &'w Settings,
+    room: &'w mut Room,
+    tracer: Option<&'w mut Tracer>,
+}
+
+impl Container {
+    fn new(bracket: u8, content: Content, node: Node, path_len: u32, start: usize) -> Self {
+        let is_read = matches!(content, Content::Payload | Content::Nested);
+        Container { content, is_read, is_object: bracket == b'{', node, last: NONE, path_len, items: 0, start }
+    }
+
+    #[inline]
+    fn close(&self) -> u8 {
+        if self.is_object { b'}' } else { b']' }
+    }
+}
+
+impl<'w, 'a, E: Encoding> Reader<'w, 'a, E> {
+    #[inline]
+    fn new(
+        payloads: &'w mut Payloads,
+        text: &'a [u8],
+        settings: &'w Settings,
+        room: &'w mut Room,
+        tracer: Option<&'w mut Tracer>,
+    ) -> Self {
+        payloads.start();
+        Reader { text: Text::new(text), payloads, settings, room, tracer }
+    }
+
+    /// Reads a container and all that is in it; where it ends.
+    fn container(&mut self, mut now: Container) -> Result<usize, Failure> {
+        let (mut at, mut ended) = self.open(&now);
+        loop {
+            if !ended {
+                let inner = match (now.is_read, now.is_object) {
+                    (true, true) => self.members(&mut now, &mut at)?,
+                    (true, false) => self.items(&mut now, &mut at)?,
+                    (false, _) => self.skipped(&now, &mut at)?,
+                };
+                if let Some((bracket, node)) = inner {
+                    let inner = self.inner(bracket, &now, node, at)?;
+                    self.payloads.around.push(std::mem::replace(&mut now, inner));
+                    (at, ended) = self.open(&now);
+                    continue;
+                }
+            }
+            self.end(&now, at);
+            let Some(outer) = self.payloads.around.pop() else { break };
+            now = outer;
+            (ended, at) = self.text.ends(at, now.close())?;
+        }
+        self.check_values()?;
+        Ok(at)
+    }
+
+    /// Reads members of an object up to its end, or to one that is an object or array: its bracket and its place.
+    #[inline(never)]
+    fn members(&mut self, now: &mut Container, place: &mut usize) -> Result<Option<(u8, Node)>, Failure> {
+        // What changes with each member is not in memory.
+        let (text, object) = (self.text, now.node);
+        let (mut at, mut last) = (*place, now.last);
+        let inner = loop {
+            at = text.skip_blank(at);
+            let tree = &self.payloads.tree;
+            let mut node = tree.next(object, last, true);
+            if node != NONE
+                && let Some(end) = text.key_is(at, tree.raw(node))
+            {
+                (last, at) = (node, end);
+            } else {
+                (node, at) = self.other_member(now, last, at)?;
+                if node != NONE {
+                    last = node;
+                }
+            }
+            at = text.skip_blank(at);
+            if let Some(bracket @ (b'{' | b'[')) = text.byte(at) {
+                break Some((bracket, node));
+            }
+            at = self.scalar(node, at)?;
+            let ended;
+            (ended, at) = text.ends(at, b'}')?;
+            if ended {
+                break None;
+            }
+        };
+        (*place, now.last) = (at, last);
+        Ok(inner)
+    }
+
+    /// Reads items of an array, likewise.
+    #[inline(never)]
+    fn items(&mut self, now: &mut Container, place: &mut usize) -> Result<Option<(u8, Node)>, Failure> {
+        let (text, array) = (self.text, now.node);
+        let (mut at, mut last) = (*place, now.last);
+        let inner = loop {
+            at = text.skip_blank(at);
+            let mut node = self.payloads.tree.next(array, last, false);
+            if node == NONE {
+                node = self.other_item(now, last)?;
+            }
+            if node != NONE {
+                last = node;
+            }
+            now.items += 1;
+            if let Some(bracket @ (b'{' | b'[')) = text.byte(at) {
+                break Some((bracket, node));
+            }
+            at = self.scalar(node, at)?;
+            let ended;
+            (ended, at) = text.ends(at, b']')?;
+            if ended {
+                break None;
+            }
+        };
+        (*place, now.last) = (at, last);
+        Ok(inner)
+    }
+
+    /// Reads over members or items, likewise.
+    fn skipped(&mut self, now: &Container, at: &mut usize) -> Result<Option<(u8, Node)>, Failure> {
+        loop {
+            if now.is_object {
+                (_, _, *at) = self.text.key(*at, &mut self.payloads.decoded)?;
+            }
+            *at = self.text.skip_blank(*at);
+            if let Some(bracket @ (b'{' | b'[')) = self.text.byte(*at) {
+                return Ok(Some((bracket, NONE)));
+            }
+            (_, *at) = self.text.scalar(*at, &mut self.payloads.decoded)?;
+            let ended;
+            (ended, *at) = self.text.ends(*at, now.close())?;
+            if ended {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Takes the opening bracket of a container and, if it is empty, its closing one: where that ends, and whether it is.
+    fn open(&mut self, container: &Container) -> (usize, bool) {
+        let at = self.text.skip_blank(container.start + 1);
+        let is_empty = self.text.byte(at) == Some(container.close());
+        let end = at + usize::from(is_empty);
+        if is_empty && container.content == Content::Nested {
+            self.trace_left_out(container.start..end, EMPTY);
+        }
+        (end, is_empty)
+    }
+
+    /// An object or array that is a member of another, and begins at `start`.
+    fn inner(&mut self, bracket: u8, now: &Container, node: Node, start: usize) -> Result<Container, Failure> {
+        let member = *self.payloads.tree.member(node);
+        let content = match (now.content, member.role) {
+            (Content::Time(_) | Content::Dropped | Content::Skipped, _) => Content::Skipped,
+            (_, Role::Time(key)) => Content::Time(key),
+            (_, Role::Drop) => Content::Dropped,
+            (_, Role::Field(_) | Role::Tag) => Content::Nested,
+        };
+        if let Content::Dropped | Content::Nested = content {
+            self.payloads.keys += member.nested_len as usize;
+            self.check_keys()?;
+        }
+        let limit = self.settings.limits.nesting;
+        // The payload itself, and this one, are not among those around.
+        if self.payloads.around.len() + 2 > limit {
+            let error = format!("objects and arrays are nested deeper than {limit}");
+            return Err(Rejection::new(Reason::TooLarge, error).at(start).into());
+        }
+        Ok(Container::new(bracket, content, node, member.path_len, start))
+    }
+
+    /// A container has ended at `end`.
+    fn end(&mut self, container: &Container, end: usize) {
+        let place = container.start..end;
+        match container.content {
+            Content::Time(key) => {
+                self.payloads.times[key as usize] = Some(Time::Container);
+                self.trace_time(place, key, false);
+            }
+            Content::Dropped => self.trace_left_out(place, DROPPED),
+            Content::Payload | Content::Nested | Content::Skipped => {}
+        }
+    }
+
+    /// Takes a key that is not the one that was expected, and its colon; where that ends.
+    #[inline(never)]
+    fn other_member(&mut self, now: &Container, last: Node, at: usize) -> Result<(Node, usize), Failure> {
+        let (raw, key, end) = self.text.key(at, &mut self.payloads.decoded)?;
+        if let Some(node) = self.payloads.tree.find(now.node, raw, last) {
+            return Ok((node, end));
+        }
+        self.begin_path(now);
+        let start = self.payloads.path.len();
+        let source = Source { text: self.text.bytes(), decoded: &self.payloads.decoded };
+        self.payloads.path.extend_from_slice(&key.of(source).text());
+        if let Some(tracer) = &mut self.tracer {
+            let key = String::from_utf8_lossy(&self.payloads.path[start..]);
+            tracer.enter_key(self.payloads.around.len() + 1, &key);
+        }
+        Ok((self.new_member(now, last, Some(raw))?, end))
+    }
+
+    #[inline(never)]
+    fn other_item(&mut self, now: &Container, last: Node) -> Result<Node, Failure> {
+        self.begin_path(now);
+        self.payloads.path.extend_from_slice(itoa::Buffer::new().format(now.items).as_bytes());
+        if let Some(tracer) = &mut self.tracer {
+            tracer.enter_item(self.payloads.around.len() + 1, now.items as usize);
+        }
+        self.new_member(now, last, None)
+    }
+
+    /// Makes the path that of a container, and what stands behind that in its members' paths.
+    fn begin_path(&mut self, now: &Container) {
+        let Payloads { tree, path, .. } = &mut *self.payloads;
+        if now.node == NONE {
+            path.truncate(now.path_len as usize);
+        } else {
+            path.clear();
+            path.extend_from_slice(tree.path(now.node));
+        }
+        if now.content == Content::Nested {
+            path.push(SEPARATOR);
+        }
+    }
+
+    /// Finds out what becomes of the value whose path has been made: remembered if it can be, and at [`NONE`] if not.
+    fn new_member(&mut self, now: &Container, last: Node, raw: Option<&[u8]>) -> Result<Node, Failure> {
+        self.check_values()?;
+        let Payloads { tree, path, point, .. } = &mut *self.payloads;
+        let mut member = Member::of(path, now.content == Content::Payload, self.settings);
+        if !tree.takes(now.node, raw, path) {
+            tree.set_none(member);
+            return Ok(NONE);
+        }
+        member.name = member.role.set().and_then(|set| point.names.of(path, set));
+        Ok(tree.add(now.node, last, raw, path, member))
+    }
+
+    /// Takes the value at `at`, which is neither object nor array; where it ends.
+    #[inline(always)]
+    fn scalar(&mut self, node: Node, at: usize) -> Result<usize, Failure> {
+        let (value, end) = self.text.scalar(at, &mut self.payloads.decoded)?;
+        let member = self.payloads.tree.member(node);
+        self.payloads.keys += member.nested_len as usize;
+        match (member.role, member.name) {
+            (Role::Field(field_type), Some(name)) if !value.is_null() => {
+                if member.is_request_id {
+                    self.payloads.request_id = Some(value);
+                }
+                self.payloads.point.set(Set::Fields, name, field_type, value);
+                self.check_keys()?;
+            }
+            (Role::Tag, Some(name))
+                if !member.is_request_id
+                    && matches!(value.text(self.text.bytes()), Some([first, ..]) if *first != b'\\') =>
+            {
+                self.payloads.point.set(Set::Tags, name, None, value);
+                self.check_keys()?;
+            }
+            _ => self.other_scalar(node, value, at..end)?,
+        }
+        Ok(end)
+    }
+
+    #[inline(never)]
+    fn other_scalar(&mut self, node: Node, value: Value, place: Range<usize>) -> Result<(), Failure> {
+        let member = *self.payloads.tree.member(node);
+        self.check_keys()?;
+        if member.is_request_id {
+            self.payloads.request_id = Some(value);
+        }
+        let made = match member.role {
+            Role::Time(key) => {
+                self.payloads.times[key as usize] = if value.is_null() { None } else { Some(Time::Value(value)) };
+                self.trace_time(place, key, value.is_null());
+                return Ok(());
+            }
+            Role::Drop => Err(DROPPED),
+            Role::Tag => self.tag(node, value),
+            Role::Field(field_type) => self.field(node, field_type, value),
+        };
+        if let Some(tracer) = &mut self.tracer {
+            match made {
+                Ok(set) => tracer.made(place, set, &self.payloads.point),
+                Err(why) => tracer.left_out(place, why),
+            }
+        }
+        Ok(())
+    }
+
+    fn field(&mut self, node: Node, field_type: Option<FieldType>, value: Value) -> Result<Set, LeftOut> {
+        let name = self.name(node, Set::Fields, value);
+        let point = &mut self.payloads.point;
+        match name {
+            Some(name) if value.is_null() => {
+                point.remove(Set::Fields, name);
+                Err(LeftOut::nothing("null makes no field"))
+            }
+            // Whether it makes one is found out when it is written.
+            Some(name) => {
+                point.set(Set::Fields, name, field_type, value);
+                Ok(Set::Fields)
+            }
+            None if value.is_null() => Err(LeftOut::nothing("null makes no field")),
+            None => self.left_out(None, LeftOut::lost("an empty key makes no field")),
+        }
+    }
+
+    fn tag(&mut self, node: Node, value: Value) -> Result<Set, LeftOut> {
+        let name = self.name(node, Set::Tags, value);
+        let Payloads { point, decoded, .. } = &mut *self.payloads;
+        let text = tag_text(value.of(Source { text: self.text.bytes(), decoded }));
+        let why = match (&text, name) {
+            (Err(why), _) => *why,
+            // Of a value of backslashes alone nothing can be written.
+            (Ok(text), _) if text.iter().all(|byte| *byte == b'\\') => LeftOut::nothing("an empty value makes no tag"),
+            (Ok(_), None) => LeftOut::lost("an empty key makes no tag"),
+            (Ok(_), Some(name)) => {
+                point.set(Set::Tags, name, None, value);
+                return Ok(Set::Tags);
+            }
+        };
+        name.into_iter().for_each(|name| point.remove(Set::Tags, name));
+        self.left_out(name, why)
+    }
+
+    #[cold]
+    fn left_out(&mut self, name: Option<Name>, why: LeftOut) -> Result<Set, LeftOut> {
+        if why.lost {
+            let behind = self.payloads.point.last(Set::Fields).map_or(0, |(_, last)| last + 1);
+            self.payloads.point.notes.push(Note { behind, name, what: What::LeftOut(why.why) });
+        }
+        Err(why)
+    }
+
+    /// The number of a member's key. A null adds none.
+    #[inline]
+    fn name(&mut self, node: Node, set: Set, value: Value) -> Option<Name> {
+        let Payloads { point, path, tree, .. } = &mut *self.payloads;
+        if node != NONE {
+            return tree.member(node).name;
+        }
+        if value.is_null() { point.names.find(path, set) } else { point.names.of(path, set) }
+    }
+
+    fn trace_left_out(&mut self, value: Range<usize>, why: LeftOut) {
+        if let Some(tracer) = &mut self.tracer {
+            tracer.left_out(value, why);
+        }
+    }
+
+    fn trace_time(&mut self, value: Range<usize>, key: TimeKey, is_null: bool) {
+        if let Some(tracer) = &mut self.tracer {
+            tracer.time(value, TIME_SOURCES[key as usize], is_null);
+        }
+    }
+
+    /// The keys of nested values cost time and room, whatever becomes of them. The payload's own are no longer than its text.
+    #[inline]
+    fn check_keys(&mut self) -> Result<(), Failure> {
+        Ok(self.room.check(self.payloads.keys)?)
+    }
+
+    fn check_values(&self) -> Result<(), Failure> {
+        let limit = self.settings.limits.fields;
+        if self.payloads.point.values() <= limit + MORE_VALUES {
+            return Ok(());
+        }
+        let error = format!("the payload has more than {limit} fields and tags");
+        Err(Rejection::new(Reason::TooLarge, error).into())
+    }
+}

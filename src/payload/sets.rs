@@ -1,0 +1,182 @@
+//! Sets of tags or fields: those that are written already, and those that are places in a payload's text.
+
+use crate::json::Value;
+use crate::payload::kinds::FieldType;
+use crate::payload::names::Name;
+use crate::room::KEPT;
+
+/// What a field's key gets that cannot be the key alone.
+pub(crate) const FIELD_SUFFIX: &[u8] = b"_field";
+
+/// The sets of tags and fields that a point is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Set {
+    /// The metric's tags.
+    Incoming,
+    /// The metric's fields beside the message.
+    Others,
+    /// The payload's.
+    Tags,
+    Fields,
+}
+
+/// A set, and the place in it.
+pub(crate) type Entry = (Set, usize);
+
+/// Tags or fields that are written already.
+#[derive(Debug, Default)]
+pub(crate) struct Entries {
+    /// Of each `,key=value`.
+    pub text: Vec<u8>,
+    pub entries: Vec<Text>,
+    pub gone: usize,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Text {
+    pub name: Name,
+    /// There is another value for the key, or none any more.
+    pub is_gone: bool,
+    pub start: usize,
+    pub value: usize,
+    pub end: usize,
+    /// A string's length, where it was cut.
+    pub cut_from: Option<usize>,
+}
+
+/// Tags or fields of the payload.
+#[derive(Debug, Default)]
+pub(crate) struct Members {
+    pub members: Vec<Member>,
+    pub gone: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Member {
+    pub name: Name,
+    pub field_type: Option<FieldType>,
+    pub is_gone: bool,
+    pub value: Value,
+}
+
+impl Set {
+    /// What `time` gets as a key.
+    pub fn suffix(self) -> &'static [u8] {
+        match self {
+            Set::Incoming | Set::Tags => b"_tag",
+            Set::Others | Set::Fields => FIELD_SUFFIX,
+        }
+    }
+}
+
+impl Entries {
+    pub fn clear(&mut self) {
+        self.text.clear();
+        self.entries.clear();
+        self.gone = 0;
+    }
+
+    pub fn key(&self, entry: &Text) -> &[u8] {
+        &self.text[entry.start + 1..entry.value - 1]
+    }
+
+    pub fn value(&self, entry: &Text) -> &[u8] {
+        &self.text[entry.value..entry.end]
+    }
+
+    /// `,key=value`.
+    pub fn written(&self, entry: &Text) -> &[u8] {
+        &self.text[entry.start..entry.end]
+    }
+
+    /// The names of all entries, whether or not they are gone.
+    pub fn names(&self) -> impl Iterator<Item = Name> {
+        self.entries.iter().map(|entry| entry.name)
+    }
+
+    /// The entries in the order in which they came, and their places.
+    pub fn iter(&self) -> impl Iterator<Item = (usize, &Text)> + Clone {
+        self.entries.iter().enumerate().filter(|(_, entry)| !entry.is_gone)
+    }
+
+    pub fn len(&self) -> usize {
+        self.entries.len() - self.gone
+    }
+
+    pub fn remove(&mut self, name: Name) {
+        if let Some(earlier) = self.entries.iter_mut().rev().find(|entry| entry.name == name && !entry.is_gone) {
+            earlier.is_gone = true;
+            self.gone += 1;
+        }
+    }
+
+    /// Adds a key, `,key=`, with what `write` appends for it, unless that fails. It says a string's length where that was cut.
+    pub fn push<E>(
+        &mut self,
+        name: Name,
+        key: &[u8],
+        write: impl FnOnce(&mut Vec<u8>) -> Result<Option<usize>, E>,
+    ) -> Result<Option<usize>, E> {
+        let start = self.text.len();
+        self.text.extend_from_slice(key);
+        let value = self.text.len();
+        let written = write(&mut self.text);
+        match written {
+            Ok(cut_from) => {
+                self.entries.push(Text { name, is_gone: false, start, value, end: self.text.len(), cut_from });
+            }
+            Err(_) => self.text.truncate(start),
+        }
+        written
+    }
+
+    /// Appends the entries, each with a comma before it.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        self.iter().for_each(|(_, entry)| out.extend_from_slice(self.written(entry)));
+    }
+
+    /// The length of the longest key.
+    pub fn longest_key(&self) -> usize {
+        self.iter().map(|(_, entry)| self.key(entry).len()).max().unwrap_or(0)
+    }
+
+    pub fn shrink(&mut self) {
+        self.text.shrink_to(KEPT);
+        self.entries.shrink_to(KEPT / size_of::<Text>());
+    }
+}
+
+impl Members {
+    pub fn clear(&mut self) {
+        self.members.clear();
+        self.gone = 0;
+    }
+
+    pub fn len(&self) -> usize {
+        self.members.len() - self.gone
+    }
+
+    /// The names of all members, whether or not they are gone.
+    pub fn names(&self) -> impl Iterator<Item = Name> {
+        self.members.iter().map(|member| member.name)
+    }
+
+    /// The members in the order in which they came, and their places.
+    pub fn iter(&self) -> impl Iterator<Item = (usize, &Member)> + Clone {
+        self.members.iter().enumerate().filter(|(_, member)| !member.is_gone)
+    }
+
+    /// Takes away the member of a name, if there is one among the first `len`; it may be at `place`.
+    pub fn remove_before(&mut self, len: usize, name: Name, place: usize) {
+        let is_it = |member: &&mut Member| member.name == name && !member.is_gone;
+        let members = &mut self.members[..len];
+        let found = match members.get_mut(place).filter(is_it) {
+            Some(member) => Some(member),
+            None => members.iter_mut().rev().find(is_it),
+        };
+        if let Some(member) = found {
+            member.is_gone = true;
+            self.gone += 1;
+        }
+    }
+}

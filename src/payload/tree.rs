@@ -1,0 +1,232 @@
+//! Where keys stand in payloads, and what becomes of each: found out once. Payloads of one algorithm have the same keys in the same
+//! order, so that a key is mostly compared with the one that came there last time, and not looked up.
+
+use std::ops::Range;
+
+use hashbrown::HashTable;
+
+use crate::payload::kinds::{FieldType, Kind};
+use crate::payload::names::{Hasher, Name, without_underscores};
+use crate::payload::point::Set;
+use crate::room::KEPT;
+use crate::settings::Settings;
+
+/// The place of a key or item within all others. [`NONE`] for the last one that is not remembered.
+pub(crate) type Node = u32;
+pub(crate) const NONE: Node = 0;
+
+/// How many nodes are none or those of whole payloads: see [`Encoding::ROOT`](crate::json::Encoding::ROOT).
+const ROOTS: usize = 3;
+
+/// As many places are remembered, of so many bytes: the key as it stands there, and flattened with those around it.
+const MAX_NODES: usize = 2048;
+const MAX_PATH: usize = 255;
+
+/// What becomes of a key's value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// It gives the point its time.
+    Time(TimeKey),
+    /// A field of this type; where there is none, of the one that the value says.
+    Field(Option<FieldType>),
+    Tag,
+    Drop,
+}
+
+/// A key or item, and what is known of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Member {
+    pub role: Role,
+    /// The number of its key, as [`Role`] says where it goes. None where nothing is left of that, or it is not known yet.
+    pub name: Option<Name>,
+    pub is_request_id: bool,
+    /// The bytes of its path.
+    pub path_len: u32,
+    /// The same, unless it is the payload's own.
+    pub nested_len: u32,
+}
+
+/// The keys that give a time, the first one before the second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TimeKey {
+    Time,
+    Timestamp,
+}
+
+impl Role {
+    /// Where values of this role go.
+    pub fn set(self) -> Option<Set> {
+        match self {
+            Role::Field(_) => Some(Set::Fields),
+            Role::Tag => Some(Set::Tags),
+            Role::Time(_) | Role::Drop => None,
+        }
+    }
+}
+
+impl Member {
+    /// Of what nothing is made.
+    const NONE: Member = Member { role: Role::Drop, name: None, is_request_id: false, path_len: 0, nested_len: 0 };
+
+    /// What becomes of the value of a key, which is flattened; whether it is the payload's own.
+    pub fn of(path: &[u8], is_own: bool, settings: &Settings) -> Self {
+        let key = without_underscores(path);
+        let role = match (path, settings.kinds.of(key)) {
+            (b"time", _) if is_own => Role::Time(TimeKey::Time),
+            (b"timestamp", _) if is_own => Role::Time(TimeKey::Timestamp),
+            (_, None) => Role::Field(None),
+            (_, Some(Kind::Field(field_type))) => Role::Field(Some(field_type)),
+            (_, Some(Kind::Tag)) => Role::Tag,
+            (_, Some(Kind::Drop)) => Role::Drop,
+        };
+        let path_len = path.len() as u32;
+        let nested_len = if is_own { 0 } else { path_len };
+        Member { role, is_request_id: key == b"request_id", path_len, nested_len, ..Self::NONE }
+    }
+}
+
+/// One cache line.
+#[derive(Debug)]
+#[repr(align(64))]
+struct Known {
+    member: Member,
+    parent: Node,
+    /// As it stands in the payload, with its quotes and a colon. Nothing for an item.
+    raw: Range<u32>,
+    /// Its key flattened with those around it.
+    path: Range<u32>,
+    /// What came behind it last time.
+    next: Node,
+    /// What came first in it last time, as an object and as an array.
+    first_member: Node,
+    first_item: Node,
+}
+
+/// All places that are remembered.
+#[derive(Debug)]
+pub(crate) struct Tree {
+    text: Vec<u8>,
+    nodes: Vec<Known>,
+    by_key: HashTable<Node>,
+    hasher: Hasher,
+}
+
+impl Default for Tree {
+    fn default() -> Self {
+        let mut tree =
+            Tree { text: Vec::new(), nodes: Vec::new(), by_key: HashTable::new(), hasher: Hasher::default() };
+        tree.clear();
+        tree
+    }
+}
+
+impl Tree {
+    /// Whether no more can be remembered, so that it is time to [forget](Self::clear) all.
+    pub fn is_full(&self) -> bool {
+        self.nodes.len() >= MAX_NODES || self.text.len() > KEPT
+    }
+
+    /// Takes note of a member or item that is not remembered.
+    pub fn set_none(&mut self, member: Member) {
+        self.nodes[NONE as usize].member = member;
+    }
+
+    /// Whether a member or item can be remembered.
+    pub fn takes(&self, parent: Node, raw: Option<&[u8]>, path: &[u8]) -> bool {
+        parent != NONE && !self.is_full() && path.len().max(raw.map_or(0, <[u8]>::len)) <= MAX_PATH
+    }
+
+    /// Forgets all places.
+    pub fn clear(&mut self) {
+        let root = || Known {
+            member: Member::NONE,
+            parent: NONE,
+            raw: 0..0,
+            path: 0..0,
+            next: NONE,
+            first_member: NONE,
+            first_item: NONE,
+        };
+        self.text.clear();
+        self.nodes.clear();
+        self.nodes.extend((0..ROOTS).map(|_| root()));
+        self.by_key.clear();
+    }
+
+    /// What came in an object or array behind `last`, or first, when that was read last. [`NONE`] if nothing did.
+    #[inline]
+    pub fn next(&self, parent: Node, last: Node, is_object: bool) -> Node {
+        if last != NONE {
+            return self.nodes[last as usize].next;
+        }
+        // Of NONE, nothing is known.
+        let parent = &self.nodes[parent as usize];
+        if is_object { parent.first_member } else { parent.first_item }
+    }
+
+    #[inline]
+    pub fn member(&self, node: Node) -> &Member {
+        &self.nodes[node as usize].member
+    }
+
+    /// The key as it stands in the payload, with its quotes and a colon.
+    #[inline]
+    pub fn raw(&self, node: Node) -> &[u8] {
+        piece(&self.text, &self.nodes[node as usize].raw)
+    }
+
+    /// The key flattened with those around it.
+    pub fn path(&self, node: Node) -> &[u8] {
+        piece(&self.text, &self.nodes[node as usize].path)
+    }
+
+    /// The member of an object with a key that stands so in the payload, with its quotes, and that comes behind `last`.
+    pub fn find(&mut self, object: Node, raw: &[u8], last: Node) -> Option<Node> {
+        if object == NONE {
+            return None;
+        }
+        let is_it = |node: &Node| self.nodes[*node as usize].parent == object && without_colon(self.raw(*node)) == raw;
+        let node = *self.by_key.find(self.hasher.hash(raw), is_it)?;
+        self.link(object, last, node, Some(raw));
+        Some(node)
+    }
+
+    /// Remembers a member of an object, or an item of an array, which has no `raw`, and which the tree [takes](Self::takes). It comes
+    /// behind `last`.
+    pub fn add(&mut self, parent: Node, last: Node, raw: Option<&[u8]>, path: &[u8], member: Member) -> Node {
+        let node = self.nodes.len() as Node;
+        let mut take = |pieces: &[&[u8]]| {
+            let start = self.text.len() as u32;
+            pieces.iter().for_each(|piece| self.text.extend_from_slice(piece));
+            start..self.text.len() as u32
+        };
+        let (key, path) = (take(&[raw.unwrap_or_default(), b":"]), take(&[path]));
+        self.nodes.push(Known { member, parent, raw: key, path, next: NONE, first_member: NONE, first_item: NONE });
+        if let Some(raw) = raw {
+            let (nodes, text, hasher) = (&self.nodes, &self.text, self.hasher);
+            let hash = |node: &Node| hasher.hash(without_colon(piece(text, &nodes[*node as usize].raw)));
+            self.by_key.insert_unique(hasher.hash(raw), node, hash);
+        }
+        self.link(parent, last, node, raw);
+        node
+    }
+
+    fn link(&mut self, parent: Node, last: Node, node: Node, raw: Option<&[u8]>) {
+        if last != NONE {
+            self.nodes[last as usize].next = node;
+        } else if raw.is_some() {
+            self.nodes[parent as usize].first_member = node;
+        } else {
+            self.nodes[parent as usize].first_item = node;
+        }
+    }
+}
+
+#[inline]
+fn piece<'a>(text: &'a [u8], place: &Range<u32>) -> &'a [u8] {
+    &text[place.start as usize..place.end as usize]
+}
+
+fn without_colon(key: &[u8]) -> &[u8] {
+    &key[..key.len() - 1]
+}
