@@ -1,9 +1,10 @@
 //! Kafka: one broker that is its own controller, and what tests do with topics.
 
-mod coordinator;
+mod client;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
+use std::net::TcpStream;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -11,25 +12,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use rskafka::BackoffConfig;
-use rskafka::chrono::DateTime;
-use rskafka::client::partition::{Compression, OffsetAt, PartitionClient, UnknownTopicHandling};
-use rskafka::client::{Client, ClientBuilder};
-use rskafka::record::Record;
-use tokio::runtime::Runtime;
 
+use self::client::Client;
 use crate::dir::{Dir, Shared};
 use crate::install::{java, kafka_libs, kcat_binary};
 use crate::process::{Process, free_port, on_free_ports};
 
 /// How long Kafka may take to start or to answer a request.
 const PATIENCE: Duration = Duration::from_secs(180);
-
-/// What one request to produce may hold: well below the 1 MiB that Kafka takes.
-const BATCH_BYTES: usize = 512 * 1024;
-
-/// More than Kafka adds to a message of its own.
-const OVERHEAD_BYTES: usize = 64;
 
 /// A listener that asks who comes, beside the plain one of every [`Kafka`], which
 /// tests use themselves.
@@ -61,10 +51,10 @@ pub struct Login {
 pub struct Kafka {
     process: Process,
     broker: String,
+    client: Client,
     /// `localhost:PORT` of each [`Listener`], by its name.
     listeners: BTreeMap<&'static str, String>,
     jvm: Jvm,
-    runtime: Runtime,
     dir: Arc<Shared>,
 }
 
@@ -81,7 +71,6 @@ impl Kafka {
         let data = dir.path().join(dir.unique("kafka-data"));
         fs::create_dir_all(&data)?;
         let properties = data.join("server.properties");
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let (process, broker, ports) = on_free_ports(|| {
             let broker = format!("127.0.0.1:{}", free_port()?);
             let controller = format!("127.0.0.1:{}", free_port()?);
@@ -97,7 +86,8 @@ impl Kafka {
         })?;
         let listeners =
             listeners.iter().zip(ports).map(|(listener, port)| (listener.name, format!("localhost:{port}")));
-        Ok(Kafka { process, broker, listeners: listeners.collect(), jvm, runtime, dir: Arc::clone(&dir.0) })
+        let client = Client::new(&broker);
+        Ok(Kafka { process, broker, client, listeners: listeners.collect(), jvm, dir: Arc::clone(&dir.0) })
     }
 
     /// Starts a broker that has ended, on the same data and port.
@@ -145,49 +135,26 @@ impl Kafka {
 
     /// Creates a topic.
     pub fn create_topic(&self, topic: &str, partitions: i32) -> Result<()> {
-        self.run(async |client| client.controller_client()?.create_topic(topic, partitions, 1, 10_000).await)
+        self.ask(|client| client.create_topic(topic, partitions))
             .with_context(|| format!("cannot create the topic {topic}"))
     }
 
     /// Produces messages to the topic's partitions in turn. Returns when all are
     /// acknowledged.
     pub fn produce<M: AsRef<[u8]>>(&self, topic: &str, messages: impl IntoIterator<Item = M>) -> Result<()> {
-        self.run(async |client| {
-            let partitions = partitions(client, topic).await?;
-            let mut batches = partitions.iter().map(|_| Batch::default()).collect::<Vec<_>>();
-            for (turn, message) in messages.into_iter().enumerate() {
-                let index = turn % partitions.len();
-                let message = message.as_ref();
-                if batches[index].bytes + message.len() + OVERHEAD_BYTES > BATCH_BYTES {
-                    batches[index].send(&partitions[index]).await?;
-                }
-                batches[index].push(message);
-            }
-            for (batch, partition) in batches.iter_mut().zip(&partitions) {
-                batch.send(partition).await?;
-            }
-            Ok(())
-        })
-        .with_context(|| format!("cannot produce to the topic {topic}"))
+        self.ask(|client| client.produce(topic, messages))
+            .with_context(|| format!("cannot produce to the topic {topic}"))
     }
 
     /// The offset of the next message of each partition.
     pub fn end_offsets(&self, topic: &str) -> Result<Vec<i64>> {
-        self.run(async |client| {
-            let mut offsets = Vec::new();
-            for partition in partitions(client, topic).await? {
-                offsets.push(partition.get_offset(OffsetAt::Latest).await?);
-            }
-            Ok(offsets)
-        })
-        .with_context(|| format!("cannot get the end of the topic {topic}"))
+        self.ask(|client| client.end_offsets(topic)).with_context(|| format!("cannot get the end of the topic {topic}"))
     }
 
     /// The offset a consumer group has committed for each partition; 0 where it
     /// has not.
     pub fn committed(&self, group: &str, topic: &str) -> Result<Vec<i64>> {
-        let count = self.run(async |client| Ok(partitions(client, topic).await?.len()))?;
-        coordinator::committed(&self.broker, group, topic, count)
+        self.ask(|client| client.committed(group, topic, client.partitions(topic)?, PATIENCE))
             .with_context(|| format!("cannot get the offsets of {group} in the topic {topic}"))
     }
 
@@ -201,7 +168,8 @@ impl Kafka {
     /// How many partitions of a topic each member of a consumer group reads, in
     /// order of the number. None while the group is about to share them out anew.
     pub fn shares(&self, group: &str, topic: &str) -> Result<Vec<usize>> {
-        let mut shares = coordinator::shares(&self.broker, group, topic)
+        let mut shares = self
+            .ask(|client| client.shares(group, topic))
             .with_context(|| format!("cannot get the members of {group}"))?;
         shares.sort_unstable();
         Ok(shares)
@@ -216,26 +184,10 @@ impl Kafka {
         Ok(command)
     }
 
-    /// Every call has a connection of its own, so none survives a restart of the
-    /// broker half-dead.
-    fn run<T>(&self, call: impl AsyncFnOnce(&Client) -> Result<T, rskafka::client::error::Error>) -> Result<T> {
+    fn ask<T>(&self, call: impl FnOnce(&Client) -> Result<T>) -> Result<T> {
         // A broker that is down would be waited for in vain.
         self.process.ensure_running()?;
-        self.runtime.block_on(async {
-            // rskafka itself would try again without end.
-            let attempt = async {
-                let client = ClientBuilder::new(vec![self.broker.clone()])
-                    .backoff_config(BackoffConfig {
-                        max_backoff: Duration::from_secs(1),
-                        deadline: Some(PATIENCE),
-                        ..BackoffConfig::default()
-                    })
-                    .build()
-                    .await?;
-                call(&client).await
-            };
-            attempt.await.with_context(|| format!("the broker is {}", self.broker))
-        })
+        call(&self.client).with_context(|| format!("the broker is {}", self.broker))
     }
 }
 
@@ -389,49 +341,11 @@ impl Listener {
 
 /// Ready means ready for consumer groups, which take longer than topics.
 fn wait_until_ready(process: &Process, broker: &str) -> Result<()> {
+    let mut patience = Duration::from_millis(125);
     process.wait_until_ready(PATIENCE, || {
-        coordinator::find(broker, "stack")?;
-        coordinator::committed(broker, "stack", "none", 1).map(drop)
+        TcpStream::connect(broker)?;
+        // A client that has once been told to wait does so for seconds, so each look takes a new one.
+        patience *= 2;
+        Client::new(broker).committed("stack", "none", 1, patience).map(drop)
     })
-}
-
-/// Clients of a topic's partitions, in order.
-async fn partitions(client: &Client, topic: &str) -> Result<Vec<PartitionClient>, rskafka::client::error::Error> {
-    let topics = client.list_topics().await?;
-    let numbers = topics.into_iter().find(|known| known.name == topic).map(|known| known.partitions);
-    let numbers = numbers.unwrap_or_else(|| BTreeSet::from([0]));
-    let mut clients = Vec::new();
-    for number in numbers {
-        clients.push(client.partition_client(topic, number, UnknownTopicHandling::Error).await?);
-    }
-    Ok(clients)
-}
-
-/// Messages on their way to one partition.
-#[derive(Default)]
-struct Batch {
-    records: Vec<Record>,
-    bytes: usize,
-}
-
-impl Batch {
-    fn push(&mut self, message: &[u8]) {
-        let now = jiff::Timestamp::now().as_millisecond();
-        self.bytes += message.len() + OVERHEAD_BYTES;
-        self.records.push(Record {
-            key: None,
-            value: Some(message.to_vec()),
-            headers: Default::default(),
-            timestamp: DateTime::from_timestamp_millis(now).unwrap_or_default(),
-        });
-    }
-
-    async fn send(&mut self, to: &PartitionClient) -> Result<(), rskafka::client::error::Error> {
-        self.bytes = 0;
-        let records = std::mem::take(&mut self.records);
-        if !records.is_empty() {
-            to.produce(records, Compression::NoCompression).await?;
-        }
-        Ok(())
-    }
 }
