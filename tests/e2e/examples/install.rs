@@ -7,6 +7,7 @@ fn main() -> anyhow::Result<()> {
     println!("TELEGRAF={}", stack::telegraf_binary()?.display());
     println!("INFLUX={}", stack::influx_binary()?.display());
     println!("CARGO_DEB={}", stack::cargo_deb_binary()?.display());
+    println!("CARGO_ABOUT={}", stack::cargo_about_binary()?.display());
     println!("DEBIAN={}", stack::debian_root()?.display());
     println!("DEBIAN_TOOLS={}", stack::debian_tools_root()?.display());
     println!("PYTHON_WITH_SCIPY={}", stack::python_binary()?.display());

@@ -186,6 +186,31 @@ const CARGO_DEB: Recipe = Recipe {
     }],
 };
 
+const CARGO_ABOUT: Recipe = Recipe {
+    name: "cargo-about",
+    version: "0.9.3",
+    variable: "CARGO_ABOUT",
+    product: "bin/cargo-about",
+    files: &[],
+    needs: &[CARGO, CC],
+    usually: "three minutes",
+    steps: &[Step {
+        command: &[
+            "cargo",
+            "install",
+            "--locked",
+            "--version",
+            "0.9.3",
+            "--features",
+            "cli",
+            "--root",
+            "{out}",
+            "cargo-about",
+        ],
+        env: &[("CARGO_TARGET_DIR", "target")],
+    }],
+};
+
 const PYTHON: Recipe = Recipe {
     name: "python",
     version: "numpy-2.4.6-scipy-1.17.1",
@@ -258,6 +283,11 @@ pub fn kafka_libs() -> Result<PathBuf> {
 /// The path of the `cargo-deb` binary; builds it if need be.
 pub fn cargo_deb_binary() -> Result<PathBuf> {
     provide(&CARGO_DEB)
+}
+
+/// The path of the `cargo-about` binary; builds it if need be.
+pub fn cargo_about_binary() -> Result<PathBuf> {
+    provide(&CARGO_ABOUT)
 }
 
 /// The path of a Python that has numpy and scipy; makes it if need be.

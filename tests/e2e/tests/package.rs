@@ -126,7 +126,8 @@ fn package() -> Result<&'static Path> {
 fn make_package(options: &[&str]) -> Result<PathBuf> {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("package");
     let mut command = Command::new(repository("packaging/deb"));
-    command.arg(folder).args(options).env("CARGO_DEB", stack::cargo_deb_binary()?);
+    command.arg(folder).args(options);
+    command.env("CARGO_DEB", stack::cargo_deb_binary()?).env("CARGO_ABOUT", stack::cargo_about_binary()?);
     let out = run(&mut command)?;
     out.lines().last().map(PathBuf::from).context("packaging/deb does not say what it has made")
 }
@@ -302,6 +303,8 @@ fn it_installs_works_upgrades_and_goes() {
             root.run(&same)?;
         }
 
+        check_third_party(&root.run(&format!("zcat /usr/share/doc/{NAME}/THIRD-PARTY.gz"))?)?;
+
         // It needs nothing that is not there, and the glibc that it asks for is enough for it.
         let example = format!("/usr/share/doc/{NAME}/examples/insights.jsonl");
         let converted = root.run(&format!("telegraf-algorithmia {example} 2>/dev/null"))?;
@@ -463,6 +466,49 @@ fn people_who_check_packages_find_nothing_wrong() {
         }
         Ok(())
     });
+}
+
+/// Asserts that each crate that is linked in is named, with a licence as its own folder has it.
+fn check_third_party(third_party: &str) -> Result<()> {
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let third_party_words = words(third_party);
+    let metadata = run(&mut cargo(&["metadata", "--format-version", "1"]))?;
+    let metadata: serde_json::Value = serde_json::from_str(&metadata)?;
+    let packages = metadata["packages"].as_array().context("cargo metadata has packages")?;
+    for target in ["x86_64-unknown-linux-gnu", STATIC] {
+        let options = ["--edges", "normal", "--prefix", "none", "--format", "{p}", "--target", target];
+        let tree = run(cargo(&["tree", "--package", NAME]).args(options))?;
+        ensure!(tree.lines().count() > 50, "{tree}");
+        for line in tree.lines() {
+            let (name, version) = line.split_once(" v").context("a name and a version")?;
+            let version = version.split(' ').next().unwrap_or_default();
+            let heading = format!("== {name} {version}");
+            ensure!(third_party.lines().any(|line| line == heading), "{heading} is missing");
+            let package = packages.iter().find(|package| package["name"] == name && package["version"] == version);
+            let manifest = package.and_then(|package| package["manifest_path"].as_str()).context("a manifest")?;
+            let mut licences: Vec<_> = fs::read_dir(Path::new(manifest).with_file_name(""))?
+                .map(|file| Ok(file?.path()))
+                .collect::<Result<_>>()?;
+            licences.retain(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("LICENSE")));
+            // Where there is a choice, it is this one; the text of another may be there for another crate's sake.
+            let is_mit = |path: &PathBuf| path.to_string_lossy().ends_with("-MIT");
+            if licences.iter().any(is_mit) {
+                licences.retain(is_mit);
+            }
+            let has_licence = licences
+                .iter()
+                .any(|path| fs::read_to_string(path).is_ok_and(|licence| third_party_words.contains(&words(&licence))));
+            ensure!(has_licence, "the licence in the folder of {name} {version} is not that of THIRD-PARTY");
+        }
+    }
+    Ok(())
+}
+
+/// cargo with these arguments, on what has been fetched.
+fn cargo(arguments: &[&str]) -> Command {
+    let mut command = Command::new("cargo");
+    command.args(arguments).args(["--locked", "--offline"]).current_dir(repository(""));
+    command
 }
 
 /// The platform of the static build.
