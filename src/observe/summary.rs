@@ -1,5 +1,8 @@
 //! What many points say together: for each algorithm and metric, how its values are spread. It is read from the lines that
 //! go out, so it tells of what is stored.
+//!
+//! They are read with our own reader, not with the crate influxdb-line-protocol: it takes two backslashes in a key or a tag for
+//! one, so `a\\b` and `a\b`, which are stored as two names, would be one.
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
@@ -269,6 +272,20 @@ mod tests {
             ]
         );
         assert_eq!(summary.times(), Some(10..=30));
+    }
+
+    #[test]
+    fn names_are_those_that_are_stored() {
+        let mut summary = Summary::new("m");
+        summary.read(b"m,algorithm_name=a\\\\b f\\\\g=1,f\\g=2 1\nm,algorithm_name=a\\b f\\n=3 2\nm,algorithm_name=a\\\\b h=4 3\n");
+        let names = |algorithm: &Algorithm| algorithm.metrics().map(|(name, _)| name).collect::<Vec<_>>();
+        let shown: Vec<_> =
+            summary.algorithms().into_iter().map(|found| (found.name().to_owned(), names(found))).collect();
+        let text = str::to_owned;
+        assert_eq!(
+            shown,
+            [(text(r"a\\b"), vec![text(r"f\\g"), text(r"f\g"), text("h")]), (text(r"a\b"), vec![text(r"f\n")])]
+        );
     }
 
     #[test]
