@@ -95,9 +95,9 @@ pub enum Way {
     Parallel,
     /// `--summary`.
     Summary,
-    /// What `--output table` is told.
+    /// What `inspect` is told.
     Trace,
-    /// `--output table`, by the command.
+    /// `inspect`, by the command.
     Table,
     /// A segment of the journal.
     Journal,
@@ -130,7 +130,7 @@ impl Way {
             Way::Parallel => "a file on two threads",
             Way::Summary => "--summary",
             Way::Trace => "a trace",
-            Way::Table => "--output table",
+            Way::Table => "inspect",
             Way::Journal => "journal",
         }
     }
@@ -324,7 +324,7 @@ fn table_seconds(input: &[u8]) -> Result<f64> {
     let file = tempfile::NamedTempFile::new()?;
     fs::write(file.path(), input)?;
     let mut child = Command::new(program())
-        .args(["--input", "json", "--output", "table"])
+        .args(["inspect", "--input", "json"])
         .arg(file.path())
         .stdout(Stdio::null())
         .spawn()

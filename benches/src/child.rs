@@ -14,10 +14,10 @@ use memchr::memmem;
 /// How often the shipped telegraf.conf has a gauge made.
 pub const GAUGE_EVERY: Duration = Duration::from_millis(50);
 
-/// The options of the shipped telegraf.conf, with the journal in this folder.
+/// The command and options of the shipped telegraf.conf, with the journal in this folder.
 pub fn shipped(journal: &Path) -> Vec<String> {
     let journal = journal.display().to_string();
-    ["--journal", &journal, "--flow-control", "--stats", "60s"].map(str::to_owned).into()
+    ["execd", "--journal", &journal, "--flow-control", "--stats", "60s"].map(str::to_owned).into()
 }
 
 /// A message as Telegraf hands it over.

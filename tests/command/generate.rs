@@ -1,4 +1,4 @@
-//! `--generate`: the files that the command carries, what it takes to put into them, and that InfluxDB takes them; the man
+//! `generate`: the files that the command carries, what it takes to put into them, and that InfluxDB takes them; the man
 //! page and the completions.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -208,6 +208,7 @@ fn the_configuration_for_telegraf_d_is_telegraf_conf_but_for_what_it_has_to_be()
     let mut variables: BTreeMap<_, _> = variables.map(|item| item.split_once('=').unwrap()).collect();
     assert_eq!(execd["command"][3].as_str().unwrap(), if_set(command[0]));
     let mut options = command[1..].iter().peekable();
+    assert_eq!(options.next(), Some(&"execd"));
     while let Some(option) = options.next() {
         let value = options.next_if(|next| !next.starts_with("--")).unwrap_or(&"true");
         let name = format!("ALGORITHMIA_{}", option.trim_start_matches('-').to_uppercase().replace('-', "_"));
@@ -225,10 +226,21 @@ fn the_template_holds_telegraf_conf() {
     assert!(is_there, "copy telegraf.conf into the template");
 }
 
+/// The commands that have options.
+const COMMANDS: [&[&str]; 7] = [
+    &["convert"],
+    &["execd"],
+    &["inspect"],
+    &["generate", "slack-template"],
+    &["generate", "http-template"],
+    &["generate", "email-template"],
+    &["replay"],
+];
+
 #[test]
 fn the_man_page_names_every_option_with_its_variable_and_default() {
     let page = generated("man", &[]).replace("\\-", "-").replace("\\fB", "").replace("\\fR", "").replace("\\fI", "");
-    let help = text(&command().arg("--help").output().unwrap().stdout);
+    let help: String = COMMANDS.map(|args| text(&command().args(args).arg("--help").output().unwrap().stdout)).concat();
     let word = |text: &str, start: &str| -> Vec<String> {
         let at = text.match_indices(start).map(|(at, _)| at);
         let is_part = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
@@ -252,13 +264,16 @@ fn the_man_page_names_every_option_with_its_variable_and_default() {
         assert!(page.contains(&variable), "{variable} is missing:\n{page}");
     }
     assert!(page.contains("--max-message <BYTES> [default: 1048576]"), "{page}");
-    assert!(!page.contains("supervised"), "what is hidden stays so");
+    for command in ["convert", "execd", "inspect", "generate", "replay", "slack-template", "complete-zsh"] {
+        assert!(page.lines().any(|line| line == command), "{command} is missing:\n{page}");
+    }
     // The sections, each once.
     let sections: Vec<_> = page.lines().filter_map(|line| line.strip_prefix(".SH ")).collect();
     let expected = [
         "NAME",
         "SYNOPSIS",
         "DESCRIPTION",
+        "COMMANDS",
         "OPTIONS",
         "INPUT",
         "OUTPUT",
@@ -277,7 +292,7 @@ fn what_describes_the_command_line_does_not_depend_on_the_environment() {
     for kind in ["man", "complete-bash", "complete-zsh", "complete-fish"] {
         let mut other = command();
         other
-            .args(["--generate", kind])
+            .args(["generate", kind])
             .env("ALGORITHMIA_FIELD", "other")
             .env("ALGORITHMIA_SOURCE", "")
             .stdin(Stdio::null());
@@ -285,15 +300,18 @@ fn what_describes_the_command_line_does_not_depend_on_the_environment() {
     }
 }
 
-/// Options that the program gives itself, and one for tests.
+/// An option that the program gives itself, and one for tests.
 #[test]
 fn what_is_hidden_is_offered_nowhere() {
-    let texts = ["--help", "-h"].map(|help| text(&command().arg(help).output().unwrap().stdout));
+    let helps = ["--help", "-h"].into_iter().flat_map(|help| {
+        [&["execd"][..], &["convert"], &["inspect"], &[]]
+            .map(|args| text(&command().args(args).arg(help).output().unwrap().stdout))
+    });
     let files = ["man", "complete-bash", "complete-zsh", "complete-fish"].map(|kind| generated(kind, &[]));
-    for text in texts.iter().chain(&files) {
-        assert!(text.contains("journal"), "{text}");
-        for hidden in ["supervised", "restarted", "patience"] {
-            assert!(!text.contains(hidden), "{hidden} is in {text}");
+    for text in helps.chain(files) {
+        assert!(text.replace('\\', "").contains("max-message"), "{text}");
+        for hidden in ["--worker", "-l worker", "patience"] {
+            assert!(!text.replace('\\', "").contains(hidden), "{hidden} is in {text}");
         }
     }
 }
@@ -312,17 +330,21 @@ fn bash_completes_options_and_their_values() {
         text(&output.stdout).lines().map(str::to_owned).collect()
     };
     assert_eq!(
-        complete("telegraf-algorithmia --jour"),
+        complete("telegraf-algorithmia execd --jour"),
         ["--journal", "--journal-window", "--journal-size", "--journal-sync"]
     );
-    assert_eq!(
-        complete("telegraf-algorithmia --generate complete-"),
-        ["complete-bash", "complete-zsh", "complete-fish"]
-    );
-    assert_eq!(complete("telegraf-algorithmia --input "), ["auto", "influx", "json", "json-lines"]);
+    assert_eq!(complete("telegraf-algorithmia in"), ["inspect"]);
+    assert_eq!(complete("telegraf-algorithmia generate complete-"), ["complete-bash", "complete-zsh", "complete-fish"]);
+    assert_eq!(complete("telegraf-algorithmia generate slack-template --sl"), ["--slack-url"]);
+    assert_eq!(complete("telegraf-algorithmia inspect --format "), ["table", "summary"]);
+    for command in ["telegraf-algorithmia", "telegraf-algorithmia convert", "telegraf-algorithmia execd"] {
+        assert_eq!(complete(&format!("{command} --input ")), ["auto", "influx", "json", "json-lines"]);
+    }
     assert_eq!(complete("telegraf-algorithmia --exact-time --str"), ["--strict"]);
-    let all = complete("telegraf-algorithmia --");
-    assert!(all.contains(&"--replay".to_owned()) && !all.contains(&"--supervised".to_owned()), "{all:?}");
+    assert_eq!(complete("telegraf-algorithmia convert --exact-time --str"), ["--strict"]);
+    let all = complete("telegraf-algorithmia execd --");
+    assert!(all.contains(&"--stats".to_owned()) && !all.contains(&"--worker".to_owned()), "{all:?}");
+    assert!(!all.contains(&"--threads".to_owned()), "{all:?}");
 }
 
 #[test]
@@ -344,7 +366,7 @@ fn wrong_urls_are_refused_and_not_repeated() {
                 continue;
             }
             let mut by_environment = command();
-            by_environment.args(["--generate", kind]).args(addresses).env(variable, url).stdin(Stdio::null());
+            by_environment.args(["generate", kind]).args(addresses).env(variable, url).stdin(Stdio::null());
             assert_eq!(check_refusal(&by_environment.output().unwrap(), option, url), refusal);
         }
     }
@@ -384,48 +406,45 @@ fn a_refusal_says_what_to_give() {
 #[test]
 fn no_template_is_written_with_an_example_that_would_alert_nobody() {
     for (kind, args, option) in [
-        ("slack-template", &[][..], "--slack-url"),
-        ("http-template", &[], "--http-url"),
-        ("email-template", &[], "--email-from"),
-        ("email-template", &["--email-to", "b@example.com"], "--email-from"),
-        ("email-template", &["--email-from", "a@example.com"], "--email-to"),
+        ("slack-template", &[][..], "--slack-url <URL>"),
+        ("http-template", &[], "--http-url <URL>"),
+        ("email-template", &[], "--email-from <ADDRESS>"),
+        ("email-template", &["--email-to", "b@example.com"], "--email-from <ADDRESS>"),
+        ("email-template", &["--email-from", "a@example.com"], "--email-to <ADDRESS>"),
     ] {
         let output = generate(kind, args);
         let stderr = text(&output.stderr);
         assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(2), ""), "{kind} {args:?}: {stderr}");
-        assert!(stderr.starts_with(&format!("error: `--generate {kind}` needs `{option}`")), "{stderr}");
+        let missing = format!("error: the following required arguments were not provided:\n  {option}\n");
+        assert!(stderr.starts_with(&missing), "{stderr}");
     }
 }
 
 #[test]
-fn options_that_do_not_go_together_are_refused() {
+fn each_file_has_its_own_options_and_no_others() {
     let url = "https://hooks.example.com/secret";
     for (args, says) in [
-        (&["--slack-url", url][..], "'--slack-url <URL>' goes with '--generate slack-template'"),
-        (&["--http-url", url], "'--http-url <URL>' goes with '--generate http-template'"),
-        (&["--email-to", "secret@example.com"], "'--email-to <ADDRESS>' goes with '--generate email-template'"),
-        (&["--replay", "d", "--email-url", url], "'--email-url <URL>' goes with '--generate email-template'"),
-        (&["--generate", "http-template", "--slack-url", url], "goes with '--generate slack-template'"),
-        (&["--generate", "influxdb-template", "--email-from", "secret@x.org"], "goes with '--generate email-template'"),
-        (&["--generate", "telegraf-conf", "file"], "'--generate telegraf-conf' cannot be used with '[FILE]...'"),
-        (&["--generate", "slack-template", url], "'--generate slack-template' cannot be used with '[FILE]...'"),
-        (&["--generate", "telegraf-conf", "--replay", "d"], "cannot be used with '--replay <DIR>'"),
-        (&["--generate", "telegraf-conf", "--journal", "d"], "cannot be used with '--journal <DIR>'"),
-        (&["--generate", "telegraf-conf", "--stats", "60s"], "cannot be used with '--stats <TIME>'"),
-        (&["--generate", "telegraf-conf", "--strict"], "cannot be used with '--strict'"),
-        (&["--generate", "telegraf-conf", "--as", "x=tag"], "cannot be used with '--as <KEY=KIND>'"),
-        (&["--generate", "telegraf-conf", "--generate", "telegraf-conf"], "cannot be used multiple times"),
-        (&["--generate", "nonsense"], "[possible values: telegraf-conf, influxdb-template, "),
-        (&["--generate"], "[possible values: telegraf-conf, influxdb-template, "),
-        (&["--generate", "slack-template", "--slack-uri", url], "unexpected argument '--slack-uri'"),
-        (&["--generate", "slack-template", "--slack-url", url, "--slack-url", url], "cannot be used multiple times"),
+        (&["http-template", "--slack-url", url][..], "unexpected argument '--slack-url' found"),
+        (&["influxdb-template", "--email-from", "secret@x.org"], "unexpected argument '--email-from' found"),
+        (&["--slack-url", url, "slack-template"], "unexpected argument '--slack-url' found"),
+        (&["telegraf-conf", "file"], "unexpected argument 'file' found"),
+        (&["telegraf-conf", "--journal", "d"], "unexpected argument '--journal' found"),
+        (&["telegraf-conf", "--strict"], "unexpected argument '--strict' found"),
+        (&["telegraf-conf", "telegraf-conf"], "unexpected argument 'telegraf-conf' found"),
+        (&["nonsense"], "unrecognized subcommand 'nonsense'"),
+        (&[], "telegraf-conf       Telegraf's configuration\n"),
+        (&["slack-template", "--slack-uri", url], "unexpected argument '--slack-uri' found"),
+        (&["slack-template", "--slack-url", url, "--slack-url", url], "cannot be used multiple times"),
     ] {
-        let output = command().args(args).stdin(Stdio::null()).output().unwrap();
+        let output = command().arg("generate").args(args).stdin(Stdio::null()).output().unwrap();
         let stderr = text(&output.stderr);
         assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(2), ""), "{args:?}: {stderr}");
         assert!(stderr.contains(says), "{args:?}: {stderr}");
         assert!(!stderr.contains("secret"), "{args:?}: {stderr}");
     }
+    let output = command().args(["--slack-url", url]).stdin(Stdio::null()).output().unwrap();
+    let stderr = text(&output.stderr);
+    assert!(stderr.contains("unexpected argument '--slack-url' found") && !stderr.contains("secret"), "{stderr}");
 }
 
 #[test]
@@ -460,16 +479,16 @@ fn values_come_from_the_environment_too() {
         ),
         ("telegraf-conf", &[]),
     ] {
-        assert!(run(&["--generate", kind]) == generated(kind, args), "{kind}");
+        assert!(run(&["generate", kind]) == generated(kind, args), "{kind}");
     }
     let other = ["--slack-url", "https://hooks.example.com/other"];
-    let written = run(&["--generate", "slack-template", "--slack-url", other[1]]);
+    let written = run(&["generate", "slack-template", "--slack-url", other[1]]);
     assert_eq!(written, generated("slack-template", &other), "the command line counts");
 
     let mut empty = command();
-    empty.args(["--generate", "slack-template"]).env("ALGORITHMIA_SLACK_URL", "").stdin(Stdio::null());
+    empty.args(["generate", "slack-template"]).env("ALGORITHMIA_SLACK_URL", "").stdin(Stdio::null());
     let stderr = text(&empty.output().unwrap().stderr);
-    assert!(stderr.contains("needs `--slack-url`"), "one that is empty is not set: {stderr}");
+    assert!(stderr.contains("--slack-url <URL>"), "one that is empty is not set: {stderr}");
 
     // Nor does a value that is no good keep from the work.
     let mut work = spawn(command().env("ALGORITHMIA_SLACK_URL", "nonsense").env("ALGORITHMIA_EMAIL_TO", "nobody"));
@@ -480,16 +499,27 @@ fn values_come_from_the_environment_too() {
 
 #[test]
 fn help_names_the_files_and_hides_the_environment() {
-    for help in ["--help", "-h"] {
-        let secrets = ["SLACK_URL", "HTTP_URL", "EMAIL_URL", "EMAIL_FROM", "EMAIL_TO"];
-        let variables = secrets.map(|name| (format!("ALGORITHMIA_{name}"), "https://hooks.example.com/secret"));
-        let output = command().arg(help).envs(variables.clone()).output().unwrap();
+    let secrets = ["SLACK_URL", "HTTP_URL", "EMAIL_URL", "EMAIL_FROM", "EMAIL_TO"];
+    let variables = secrets.map(|name| (format!("ALGORITHMIA_{name}"), "https://hooks.example.com/secret"));
+    let help = |args: &[&str], help: &str| {
+        let output = command().arg("generate").args(args).arg(help).envs(variables.clone()).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
         let written = text(&output.stdout);
         assert!(!written.contains("secret"), "{written}");
-        let kinds = KINDS.map(|(kind, ..)| kind.to_owned());
-        let names = variables.map(|(name, _)| format!("[env: {name}]"));
-        for part in kinds.iter().chain(&names).map(String::as_str).chain(["--generate <KIND>"]) {
-            assert!(written.contains(part), "{part} is missing in:\n{written}");
+        written
+    };
+    for option in ["--help", "-h"] {
+        let written = help(&[], option);
+        for (kind, ..) in KINDS {
+            assert!(
+                written.lines().any(|line| line.trim_start().starts_with(kind)),
+                "{kind} is missing in:\n{written}"
+            );
+        }
+        let of_kinds = ["slack-template", "http-template", "email-template"].map(|kind| help(&[kind], option)).concat();
+        let of_kinds = of_kinds.split_whitespace().collect::<Vec<_>>().join(" ");
+        for (name, _) in &variables {
+            assert!(of_kinds.contains(&format!("[env: {name}]")), "{name} is missing in:\n{of_kinds}");
         }
     }
 }
@@ -500,7 +530,7 @@ fn a_closed_pipe_ends_quietly() {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
         let mut generate = command();
-        generate.args(["--generate", kind]).args(args).stdin(Stdio::null()).stdout(writer).stderr(Stdio::piped());
+        generate.args(["generate", kind]).args(args).stdin(Stdio::null()).stdout(writer).stderr(Stdio::piped());
         let output = generate.spawn().unwrap().wait_with_output().unwrap();
         assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), ""), "{kind}");
     }
@@ -510,7 +540,7 @@ fn a_closed_pipe_ends_quietly() {
 fn an_output_that_cannot_be_written_is_an_error() {
     let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     let mut generate = command();
-    generate.args(["--generate", "telegraf-conf"]).stdin(Stdio::null()).stdout(full).stderr(Stdio::piped());
+    generate.args(["generate", "telegraf-conf"]).stdin(Stdio::null()).stdout(full).stderr(Stdio::piped());
     let output = generate.spawn().unwrap().wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     let stderr = text(&output.stderr);
@@ -520,10 +550,13 @@ fn an_output_that_cannot_be_written_is_an_error() {
 #[test]
 fn stdin_is_nothing_to_it() {
     for (args, code) in [
-        (&["--generate", "telegraf-conf"][..], 0),
-        (&["--generate", "slack-template"], 2),
-        (&["--generate", "nonsense"], 2),
-        (&["--generate=slack-template", "--slack-url", "nonsense"], 2),
+        (&["generate", "telegraf-conf"][..], 0),
+        (&["generate", "slack-template"], 2),
+        (&["generate", "nonsense"], 2),
+        (&["generate", "slack-template", "--slack-url", "nonsense"], 2),
+        (&["inspect", "--no-such-option"], 2),
+        (&["inspect", "--measurement", "_x"], 2),
+        (&["replay"], 2),
     ] {
         // Three pipes that stay open, as Telegraf's child has them.
         let (reader, mut writer) = std::io::pipe().unwrap();

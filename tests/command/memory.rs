@@ -137,14 +137,14 @@ fn check(most: u64, is_wanted: impl Fn(&Input) -> bool, peak: impl Fn(&Input) ->
 
 #[test]
 fn as_a_service_it_takes_no_more_than_is_promised() {
-    check(MOST, |_| true, |input| peak(&mut command(), &input.text, input.format));
+    check(MOST, |_| true, |input| peak(command().arg("execd"), &input.text, input.format));
 }
 
 #[test]
 fn with_a_journal_it_takes_no_more_than_is_promised() {
     let with_journal = |input: &Input| {
         let folder = tempfile::tempdir().unwrap();
-        peak(command().arg("--journal").arg(folder.path()), &input.text, input.format)
+        peak(command().args(["execd", "--journal"]).arg(folder.path()), &input.text, input.format)
     };
     check(MOST, |_| true, with_journal);
 }
@@ -165,6 +165,6 @@ fn by_hand_it_takes_no_more_than_is_promised() {
 #[test]
 fn for_tables_it_takes_no_more_than_is_promised() {
     let large = [LARGEST, "the deepest, with the most fields", "nothing but escapes"];
-    let table = |input: &Input| peak(command().args(["--output", "table"]), &input.text, input.format);
+    let table = |input: &Input| peak(command().arg("inspect"), &input.text, input.format);
     check(MOST_OF_TABLES, |input| large.contains(&input.what), table);
 }

@@ -2,7 +2,7 @@
 //! room for, and it tells what it does.
 
 use std::collections::{HashMap, HashSet};
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
@@ -683,14 +683,14 @@ fn what_the_log_held_back_is_counted_after_a_while() {
 
 #[test]
 fn the_input_ends_before_the_first_gauge_and_all_comes_out() {
-    let output = run(&["--flow-control"], messages(0..1000).as_bytes());
+    let output = run(&["execd", "--flow-control"], messages(0..1000).as_bytes());
     assert!(text(without_blank_lines(&output.stdout)).lines().eq(converted(&messages(0..1000))));
     assert_eq!(output.status.code(), Some(0));
 }
 
 #[test]
 fn telegraf_is_made_to_read_more_at_once() {
-    for (args, blank_lines) in [(&["--flow-control"][..], 6000), (&[], 0)] {
+    for (args, blank_lines) in [(&["execd", "--flow-control"][..], 6000), (&["execd"], 0), (&[], 0)] {
         let output = run(args, message(1).as_bytes()).stdout;
         let lines = without_blank_lines(&output);
         assert_eq!(output.len() - lines.len(), blank_lines, "{args:?}");
@@ -814,7 +814,7 @@ fn it_ends_while_there_is_no_room_and_loses_nothing() {
 #[test]
 fn the_rest_of_a_message_for_which_there_was_no_room_is_not_lost_at_the_end() {
     let input = gauge(now(), 0, 1000) + &array(5000);
-    let output = run(&["--flow-control"], input.as_bytes());
+    let output = run(&["execd", "--flow-control"], input.as_bytes());
     assert_eq!(output.status.code(), Some(0));
     assert_eq!(text(without_blank_lines(&output.stdout)).lines().count(), 5001, "without a journal");
 
@@ -959,7 +959,7 @@ fn the_report_tells_how_late_calls_come() {
             "m x=1 7\n".to_owned(),
         ];
         let calls: String = ages.iter().map(|age| call(before, *age)).collect();
-        let output = run(&["--stats", "1h"], (calls + &others.concat()).as_bytes());
+        let output = run(&["execd", "--stats", "1h"], (calls + &others.concat()).as_bytes());
         let took = (now() - before) / 1_000_000 + 1;
         let all = reports(&text(&output.stdout), "algorithmia_processor");
         assert_eq!((all.len(), all[0].fields["received"]), (1, ages.len() as i64 + 4));
@@ -967,7 +967,7 @@ fn the_report_tells_how_late_calls_come() {
         assert!((1000 * mean..1000 * mean + took).contains(&told_mean), "{ages:?}: {told_mean}");
         assert!((1000 * max..1000 * max + took).contains(&told_max), "{ages:?}: {told_max}");
     }
-    let output = run(&["--stats", "1h"], metric(r#"{"algorithm_name":"a","x":1}"#, 7).as_bytes());
+    let output = run(&["execd", "--stats", "1h"], metric(r#"{"algorithm_name":"a","x":1}"#, 7).as_bytes());
     assert_eq!(lag(&reports(&text(&output.stdout), "algorithmia_processor")[0]), None);
 }
 
@@ -1034,13 +1034,13 @@ fn reports_have_the_names_that_are_asked_for() {
         (&["--measurement", "x"], "x_processor", "default"),
         (&["--measurement", "x y"], "x y_processor", "default"),
     ] {
-        let output = run(&[&["--stats", "1h"], args].concat(), input.as_bytes());
+        let output = run(&[&["execd", "--stats", "1h"], args].concat(), input.as_bytes());
         let all = reports(&text(&output.stdout), name);
         assert_eq!(all.len(), 1, "the last one, {args:?}");
         assert_eq!(all[0].tags["instance"], instance);
         assert_eq!(all[0].fields["converted"], 1);
     }
-    let output = run(&["--instance", "a"], input.as_bytes());
+    let output = run(&["execd", "--instance", "a"], input.as_bytes());
     assert_eq!(text(&output.stdout).lines().count(), 1, "no report without --stats");
 }
 
@@ -1062,11 +1062,18 @@ fn a_command_line_that_is_wrong_is_told_to_telegraf_and_keeps_it_from_losing_mes
     let journal = folder.journal();
     let cases = [
         (&["--no-such-option"][..], None),
-        (&["--stats", "0s"], None),
-        (&["--journal-size", "many"], None),
+        (&["--measurement", "_x"], None),
         (&["--as", "algorithm_name=drop"], None),
-        (&["--journal", &journal, "--measurement", "_x"], None),
-        (&["--journal", &journal], Some(("ALGORITHMIA_STATS", "often"))),
+        (&["convert", "--max-fields", "0"], None),
+        (&["execute"], Some(("ALGORITHMIA_INPUT", "xml"))),
+        (&["execd", "--no-such-option"], None),
+        (&["execd", "--stats", "0s"], None),
+        (&["execd", "--journal-size", "many"], None),
+        (&["execd", "file"], None),
+        (&["execd", "--journal", &journal, "--measurement", "_x"], None),
+        (&["execd", "--journal", &journal], Some(("ALGORITHMIA_STATS", "often"))),
+        // As it was before there were commands.
+        (&["--journal", &journal, "--flow-control"], None),
     ];
     at_once(cases, |(args, variable)| {
         let mut wrong = command();
@@ -1097,7 +1104,7 @@ fn a_second_process_on_a_folder_is_refused_and_the_first_goes_on() {
     first.send(&messages(0..10));
     first.wait_for_lines(10);
     let mut by_hand = Service::with_journal(&folder, &[IMPATIENT]);
-    let mut by_telegraf = spawn(command().args(["--journal", &folder.journal(), IMPATIENT]));
+    let mut by_telegraf = spawn(command().args(["execd", "--journal", &folder.journal(), IMPATIENT]));
     by_telegraf.stdin.as_mut().unwrap().write_all(messages(100..110).as_bytes()).unwrap();
     first.send(&messages(10..20));
 
@@ -1129,7 +1136,7 @@ fn a_second_process_under_telegraf_goes_on_when_the_first_has_gone() {
     let mut first = Service::with_journal(&folder, &[]);
     first.send(&messages(0..10));
     first.wait_for_lines(10);
-    let mut second = spawn(command().args(["--journal", &folder.journal(), IMPATIENT]));
+    let mut second = spawn(command().args(["execd", "--journal", &folder.journal(), IMPATIENT]));
     second.stdin.as_mut().unwrap().write_all(messages(10..20).as_bytes()).unwrap();
     let mut log = BufReader::new(second.stderr.take().unwrap());
     let mut line = String::new();
@@ -1196,7 +1203,7 @@ fn with_small_files(args: &[&str]) -> Command {
 fn a_disk_that_is_full_costs_no_line_and_the_journal_goes_on_later() {
     let folder = Folder::temporary();
     let journal = folder.journal();
-    let mut service = Service::spawn(&folder, &mut with_small_files(&["--journal", &journal, IMPATIENT]));
+    let mut service = Service::spawn(&folder, &mut with_small_files(&["execd", "--journal", &journal, IMPATIENT]));
     service.send(&messages(0..2000));
     service.wait_for_lines(2000);
     assert!(
@@ -1225,7 +1232,7 @@ fn a_disk_that_is_full_costs_no_line_and_the_journal_goes_on_later() {
 fn a_journal_that_could_not_be_written_while_there_was_no_room_is_deleted_as_usual_later() {
     let folder = Folder::temporary();
     let journal = folder.journal();
-    let args = ["--journal", &journal, "--journal-size", "32KiB", "--flow-control", IMPATIENT];
+    let args = ["execd", "--journal", &journal, "--journal-size", "32KiB", "--flow-control", IMPATIENT];
     let mut service = Service::spawn(&folder, &mut with_small_files(&args));
     // One batch that is too large for a new file.
     let stopped = Stopped::new(service.worker());
@@ -1317,12 +1324,12 @@ fn lines_that_telegraf_has_not_stored_stay_in_the_journal_beyond_the_window() {
 #[test]
 fn replay_writes_what_there_is_and_says_where_there_is_nothing() {
     let folder = Folder::temporary();
-    let output = run(&["--replay", &folder.journal()], b"");
+    let output = run(&["replay", &folder.journal()], b"");
     assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(1), ""));
     assert!(text(&output.stderr).starts_with("E! cannot read the folder "), "{}", text(&output.stderr));
 
     fs::create_dir(folder.journal()).unwrap();
-    let output = run(&["--replay", &folder.journal()], b"");
+    let output = run(&["replay", &folder.journal()], b"");
     assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(0), ""));
     assert!(text(&output.stderr).starts_with("W! there is no journal in "), "{}", text(&output.stderr));
 
@@ -1331,7 +1338,7 @@ fn replay_writes_what_there_is_and_says_where_there_is_nothing() {
     // It can be read while it is written.
     service.wait_for_lines(20_000);
     let first = converted(&message(0)).remove(0);
-    let mut child = spawn(command().args(["--replay", &folder.journal()]));
+    let mut child = spawn(command().args(["replay", &folder.journal()]));
     assert_eq!(first_line(child.stdout.take().unwrap()).trim_end(), first);
     assert_eq!(exit_code(&mut child), 0);
     let mut stderr = String::new();
@@ -1339,7 +1346,7 @@ fn replay_writes_what_there_is_and_says_where_there_is_nothing() {
     assert_eq!(stderr, "", "`| head -1` is no error");
 
     // Where Telegraf's environment is.
-    let output = command().args(["--replay", &folder.journal()]).env("ALGORITHMIA_JOURNAL", folder.journal()).output();
+    let output = command().args(["replay", &folder.journal()]).env("ALGORITHMIA_JOURNAL", folder.journal()).output();
     let output = output.unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert_eq!(text(&output.stdout), service.output());
@@ -1348,11 +1355,15 @@ fn replay_writes_what_there_is_and_says_where_there_is_nothing() {
 
 #[test]
 fn the_exit_code_is_the_workers() {
-    for (args, input, code) in [(&["--strict"][..], "oops\n", 1), (&["--strict"], "m x=1 1\n", 0), (&[], "oops\n", 0)] {
+    for (full, code) in [(true, 1), (false, 0)] {
         let folder = Folder::temporary();
-        let mut service = Service::with_journal(&folder, args);
-        service.send(input);
-        assert_eq!(service.end(), code, "{args:?}");
+        let stdout =
+            if full { OpenOptions::new().write(true).open("/dev/full").unwrap().into() } else { Stdio::null() };
+        let mut execd = command();
+        execd.args(["execd", "--journal", &folder.journal()]).stdin(Stdio::piped()).stdout(stdout);
+        let mut child = execd.stderr(Stdio::null()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(b"oops\n").unwrap();
+        assert_eq!(exit_code(&mut child), code, "{full}");
     }
 }
 

@@ -285,17 +285,39 @@ fn a_variable_that_is_set_to_nothing_is_not_set() {
         "MAX_FIELDS",
         "MAX_NESTING",
         "MAX_MESSAGE",
+        "THREADS",
+        "SUMMARY",
+        "FORMAT",
+        "JOURNAL",
+        "JOURNAL_WINDOW",
+        "JOURNAL_SIZE",
+        "JOURNAL_SYNC",
+        "FLOW_CONTROL",
+        "FLOW_OUTPUT",
+        "STATS",
+        "INSTANCE",
     ];
-    let mut child = spawn(command().envs(names.map(|name| (format!("ALGORITHMIA_{name}"), ""))));
-    child.stdin.take().unwrap().write_all(metric(MESSAGE, 7).as_bytes()).unwrap();
-    let output = child.wait_with_output().unwrap();
-    assert!(text(&output.stdout).starts_with(POINT), "{}", text(&output.stderr));
+    for args in [&[][..], &["convert"], &["execd"], &["inspect"], &["inspect", "--format", "summary"]] {
+        let variables = names.map(|name| (format!("ALGORITHMIA_{name}"), ""));
+        let mut child = spawn(command().args(args).envs(variables));
+        child.stdin.take().unwrap().write_all(metric(MESSAGE, 7).as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let (shown, log) = (text(&output.stdout), text(&output.stderr));
+        let expected = match args {
+            ["inspect", "--format", ..] => "1 message: 1 point, 0 rejected\n",
+            ["inspect"] => "message 1, line 1, byte 0: a point at ",
+            _ => POINT,
+        };
+        assert!(shown.starts_with(expected), "{args:?}: {shown}{log}");
+        assert_eq!((output.status.code(), log.as_str()), (Some(0), ""), "{args:?}");
+    }
 }
 
 #[test]
 fn help_groups_the_options_and_names_their_defaults() {
     let help = text(&run(&["--help"], b"").stdout);
     for part in [
+        "Commands:",
         "Input:",
         "Points:",
         "Limits:",
@@ -710,8 +732,10 @@ fn every_number_of_the_command_line_has_bounds() {
         ("--max-nesting", ["1", "1000"], counts("1001")),
         ("--threads", ["1", "256"], counts("257")),
     ] {
+        // Each beside what it has to do with.
+        let args = if option == "--threads" { vec!["convert"] } else { vec!["execd", "--journal", journal] };
         let with =
-            |value: &str| run(&["--journal", journal, &format!("{option}={value}")], metric(MESSAGE, 7).as_bytes());
+            |value: &str| run(&[&args[..], &[&format!("{option}={value}")]].concat(), metric(MESSAGE, 7).as_bytes());
         for value in bounds {
             let output = with(value);
             assert!(output.status.success(), "{option}={value}: {}", text(&output.stderr));

@@ -266,12 +266,12 @@ fn minutes(mut template: String) -> Result<String> {
 /// Has the program write one of the files that it carries.
 fn generate(dir: &Dir, program: &Path, kind: &str, options: &[&str]) -> Result<PathBuf> {
     let output = Command::new(program)
-        .args(["--generate", kind])
+        .args(["generate", kind])
         .args(options)
         .output()
         .with_context(|| format!("cannot run {}", program.display()))?;
     let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "telegraf-algorithmia --generate {kind} failed ({}): {said}", output.status);
+    ensure!(output.status.success(), "telegraf-algorithmia generate {kind} failed ({}): {said}", output.status);
     dir.write(kind, output.stdout)
 }
 

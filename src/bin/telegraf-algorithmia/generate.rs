@@ -1,17 +1,24 @@
-//! The files that the program carries and writes out: Telegraf's configuration, templates for InfluxDB, and what makes the
-//! program at home in a system: its man page and the completions of its options.
+//! `generate`: the files that the program carries, such as Telegraf's configuration and templates for InfluxDB.
 //!
 //! Some have an example in them that only their user can replace: InfluxDB takes the URL of an endpoint from nowhere but the
 //! template itself. Such a URL is a secret (whoever knows it can post), so no error repeats a value.
 
 use std::borrow::Cow;
 use std::cell::Cell;
+use std::ffi::OsStr;
+use std::io::{self, Write};
+use std::process::ExitCode;
 
-use clap::{Command, ValueEnum};
+use anyhow::{Context, Result};
+use clap::builder::{StringValueParser, TypedValueParser};
+use clap::error::ErrorKind;
+use clap::{Args, Command, Subcommand};
 use clap_complete::Shell;
-use clap_mangen::Man;
 use email_address::{EmailAddress, Options};
 use url::{SyntaxViolation, Url};
+
+use crate::output::quietly;
+use crate::{cli, manual};
 
 const TELEGRAF_CONF: &str = include_str!("../../../telegraf/telegraf.conf");
 const TELEGRAF_D_CONF: &str = include_str!("../../../telegraf/algorithmia.conf");
@@ -23,18 +30,6 @@ const PAGERDUTY: &str = include_str!("../../../telegraf/influxdb-pagerduty.yml")
 const HTTP: &str = include_str!("../../../telegraf/influxdb-http.yml");
 const EMAIL: &str = include_str!("../../../telegraf/influxdb-email.yml");
 
-/// What the man page says beside what the command line knows of itself.
-const MANUAL: &str = include_str!("manual.roff");
-
-/// The versions of the Debian package, and when each was made.
-const RELEASES: &str = include_str!("../../../packaging/debian/changelog");
-
-/// How the program is called. All options at once would only hide it.
-const USAGE: &str = "\
-telegraf-algorithmia [OPTION]... [FILE]...
-telegraf-algorithmia --replay DIR
-telegraf-algorithmia --generate KIND [OPTION]...";
-
 /// What is replaced in them, each the whole of a YAML value or of a string in Flux, which is within YAML's `|`.
 const SLACK_URL: &str = "https://hooks.slack.com/services/REPLACE/WITH/YOURS";
 const HTTP_URL: &str = "https://example.com/algorithmia-alerts";
@@ -43,23 +38,54 @@ const EMAIL_FROM: &str = "alerts@example.com";
 /// The only item of a list.
 const EMAIL_TO: &str = "you@example.com";
 
-/// What can be written out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Kind {
+/// The options of `generate`.
+#[derive(Debug, Args)]
+#[command(disable_help_subcommand = true, subcommand_value_name = "WHAT", subcommand_help_heading = "What")]
+pub struct Generate {
+    #[command(subcommand)]
+    what: What,
+}
+
+/// What can be written.
+#[derive(Debug, Subcommand)]
+enum What {
     /// Telegraf's configuration
     TelegrafConf,
     /// InfluxDB template: bucket, dashboards, checks
     InfluxdbTemplate,
     /// InfluxDB template, on top of that: how far what models report has drifted; a dashboard, checks
     DriftTemplate,
-    /// InfluxDB template: alerts go to Slack (`--slack-url`)
-    SlackTemplate,
+    /// InfluxDB template: alerts go to Slack
+    SlackTemplate {
+        /// Where alerts go: the URL of an incoming webhook of Slack
+        #[arg(long, value_name = "URL", env = "ALGORITHMIA_SLACK_URL", hide_env_values = true, value_parser = URL)]
+        slack_url: String,
+    },
     /// InfluxDB template: alerts go to PagerDuty
     PagerdutyTemplate,
-    /// InfluxDB template: alerts go to a server of your own (`--http-url`)
-    HttpTemplate,
-    /// InfluxDB template: alerts go out as email (`--email-from`, `--email-to`)
-    EmailTemplate,
+    /// InfluxDB template: alerts go to a server of your own
+    HttpTemplate {
+        /// Where alerts go
+        #[arg(long, value_name = "URL", env = "ALGORITHMIA_HTTP_URL", hide_env_values = true, value_parser = URL)]
+        http_url: String,
+    },
+    /// InfluxDB template: alerts go out as email
+    EmailTemplate {
+        /// Who sends alerts
+        #[arg(long, value_name = "ADDRESS", env = "ALGORITHMIA_EMAIL_FROM", hide_env_values = true)]
+        #[arg(value_parser = ADDRESS)]
+        email_from: String,
+
+        /// Who gets alerts (repeatable, or separated by commas)
+        #[arg(long, value_name = "ADDRESS", env = "ALGORITHMIA_EMAIL_TO", hide_env_values = true)]
+        #[arg(value_parser = ADDRESS, value_delimiter = ',', required = true)]
+        email_to: Vec<String>,
+
+        /// The service that sends them
+        #[arg(long, value_name = "URL", env = "ALGORITHMIA_EMAIL_URL", hide_env_values = true)]
+        #[arg(value_parser = URL, default_value = EMAIL_URL)]
+        email_url: String,
+    },
     /// Telegraf's configuration, to stand beside another in telegraf.d: inactive until its variables are set
     TelegrafDConf,
     /// Drop-in for telegraf.service: what Telegraf may not do any more
@@ -72,25 +98,6 @@ pub enum Kind {
     CompleteZsh,
     /// Completions for fish
     CompleteFish,
-}
-
-/// What the user knows, by the option that it is given with.
-#[derive(Debug, Default)]
-pub struct Values {
-    pub slack_url: Option<String>,
-    pub http_url: Option<String>,
-    pub email_url: Option<String>,
-    pub email_from: Option<String>,
-    pub email_to: Vec<String>,
-}
-
-/// Why nothing is written.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Error {
-    #[error("`--generate {kind}` needs `--{option}`: with the example in its place, alerts would reach nobody")]
-    Missing { kind: String, option: &'static str },
-    #[error("the value of `--{option}` {why}")]
-    Refused { option: &'static str, why: Refusal },
 }
 
 /// Why a value is refused. The text goes on from "the value".
@@ -113,114 +120,59 @@ pub enum Refusal {
     NoAddress(String),
 }
 
-impl Kind {
-    /// As it is called on the command line.
-    pub fn name(self) -> String {
-        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
-    }
+/// Takes a value that `check` finds nothing wrong with, and repeats none that is wrong.
+#[derive(Clone, Copy)]
+struct Checked(fn(&str) -> Result<(), Refusal>);
 
-    /// The options whose values go into it.
-    pub fn options(self) -> &'static [&'static str] {
-        match self {
-            Kind::SlackTemplate => &["slack-url"],
-            Kind::HttpTemplate => &["http-url"],
-            Kind::EmailTemplate => &["email-url", "email-from", "email-to"],
-            _ => &[],
+const URL: Checked = Checked(check_url);
+const ADDRESS: Checked = Checked(check_address);
+
+impl TypedValueParser for Checked {
+    type Value = String;
+
+    fn parse_ref(&self, command: &Command, arg: Option<&clap::Arg>, value: &OsStr) -> Result<String, clap::Error> {
+        let text = StringValueParser::new().parse_ref(command, arg, value)?;
+        let option = arg.and_then(clap::Arg::get_long).unwrap_or_default();
+        match (self.0)(&text) {
+            Ok(()) => Ok(text),
+            Err(why) => {
+                let message = format!("the value of `--{option}` {why}");
+                Err(command.clone().error(ErrorKind::ValueValidation, message))
+            }
         }
     }
+}
 
-    /// The whole text; `command` is the program's command line, which some describe.
-    ///
-    /// # Errors
-    /// Where a value is missing, or would not work; the error says what to give.
-    pub fn text(self, values: &Values, command: Command) -> Result<Cow<'static, str>, Error> {
-        Ok(match self {
-            Kind::TelegrafConf => TELEGRAF_CONF.into(),
-            Kind::TelegrafDConf => TELEGRAF_D_CONF.into(),
-            Kind::SystemdDropin => SYSTEMD_DROPIN.into(),
-            Kind::Man => man(command).into(),
-            Kind::CompleteBash => completions(Shell::Bash, command).into(),
-            Kind::CompleteZsh => completions(Shell::Zsh, command).into(),
-            Kind::CompleteFish => completions(Shell::Fish, command).into(),
-            Kind::InfluxdbTemplate => INFLUXDB.into(),
-            Kind::DriftTemplate => DRIFT.into(),
-            Kind::PagerdutyTemplate => PAGERDUTY.into(),
-            Kind::SlackTemplate => {
-                let url = self.checked("slack-url", values.slack_url.as_deref(), check_url)?;
-                fill(SLACK, &[(SLACK_URL.to_owned(), yaml(url))]).into()
-            }
-            Kind::HttpTemplate => {
-                let url = self.checked("http-url", values.http_url.as_deref(), check_url)?;
-                fill(HTTP, &[(HTTP_URL.to_owned(), yaml(url))]).into()
-            }
-            Kind::EmailTemplate => {
-                let url = values.email_url.as_deref().unwrap_or(EMAIL_URL);
-                let url = self.checked("email-url", Some(url), check_url)?;
-                let from = self.checked("email-from", values.email_from.as_deref(), check_address)?;
-                if values.email_to.is_empty() {
-                    return Err(self.missing("email-to"));
-                }
-                let to = values.email_to.iter().map(|to| self.checked("email-to", Some(to), check_address).map(flux));
-                let to = to.collect::<Result<Vec<_>, _>>()?.join(", ");
-                fill(EMAIL, &[(flux(EMAIL_URL), flux(url)), (flux(EMAIL_FROM), flux(from)), (flux(EMAIL_TO), to)])
-                    .into()
-            }
-        })
-    }
-
-    /// The value of an option that has to be there, if `check` finds nothing wrong with it.
-    fn checked<'a>(
-        self,
-        option: &'static str,
-        value: Option<&'a str>,
-        check: fn(&str) -> Result<(), Refusal>,
-    ) -> Result<&'a str, Error> {
-        let value = value.ok_or_else(|| self.missing(option))?;
-        check(value).map(|()| value).map_err(|why| Error::Refused { option, why })
-    }
-
-    fn missing(self, option: &'static str) -> Error {
-        Error::Missing { kind: self.name(), option }
+impl Generate {
+    pub fn run(self) -> Result<ExitCode> {
+        let mut stdout = io::stdout().lock();
+        let written = stdout.write_all(self.what.text().as_bytes()).and_then(|()| stdout.flush());
+        quietly(written.context("cannot write to stdout: check that there is room where it goes"))
     }
 }
 
-/// The man page: the options as the command line knows them, and the sections that are written by hand.
-fn man(command: Command) -> String {
-    let version = format!("telegraf-algorithmia {}", command.get_version().unwrap_or_default());
-    let command = command.override_usage(USAGE).after_help(None::<&str>).after_long_help(None::<&str>);
-    let man = Man::new(command).section("1").date(release_date()).source(version).manual("User Commands");
-    let page = written(|out| man.render(out));
-    let (page, _) = page.split_once(".SH VERSION\n").unwrap_or((&page, ""));
-    // A group of options is no section of its own: what is about the input, say, has one already. And of a break, an empty line
-    // and a break, man pages take offence at the breaks.
-    let (start, options) = page.split_once(".SH OPTIONS\n").unwrap_or((page, ""));
-    let options = options.replace(".SH ", ".SS ").replace(".br\n\n.br\n", ".sp\n");
-    format!("{start}.SH OPTIONS\n{options}{MANUAL}")
-}
-
-/// The day of this version, in the form YYYY-MM-DD: so the same version always gives the same page.
-fn release_date() -> String {
-    let latest = RELEASES.lines().find_map(|line| line.strip_prefix(" -- ")?.rsplit_once("  "));
-    let time = latest.and_then(|(_, time)| jiff::fmt::rfc2822::parse(time).ok());
-    time.map_or_else(String::new, |time| time.date().to_string())
-}
-
-fn completions(shell: Shell, command: Command) -> String {
-    let name = "telegraf-algorithmia";
-    // What is hidden in the help is not offered either.
-    let shown = command.get_arguments().filter(|arg| !arg.is_hide_set()).cloned();
-    let mut shown = Command::new(name).version(env!("CARGO_PKG_VERSION")).args(shown);
-    written(|out| {
-        clap_complete::generate(shell, &mut shown, name, out);
-        Ok(())
-    })
-}
-
-/// The text that `write` writes. Memory takes all that is written to it, and it is text.
-fn written(write: impl FnOnce(&mut Vec<u8>) -> std::io::Result<()>) -> String {
-    let mut out = Vec::new();
-    let _ = write(&mut out);
-    String::from_utf8_lossy(&out).into_owned()
+impl What {
+    fn text(&self) -> Cow<'static, str> {
+        match self {
+            What::TelegrafConf => TELEGRAF_CONF.into(),
+            What::TelegrafDConf => TELEGRAF_D_CONF.into(),
+            What::SystemdDropin => SYSTEMD_DROPIN.into(),
+            What::Man => manual::page(cli::command()).into(),
+            What::CompleteBash => manual::completions(cli::command(), Shell::Bash).into(),
+            What::CompleteZsh => manual::completions(cli::command(), Shell::Zsh).into(),
+            What::CompleteFish => manual::completions(cli::command(), Shell::Fish).into(),
+            What::InfluxdbTemplate => INFLUXDB.into(),
+            What::DriftTemplate => DRIFT.into(),
+            What::PagerdutyTemplate => PAGERDUTY.into(),
+            What::SlackTemplate { slack_url } => fill(SLACK, &[(SLACK_URL.to_owned(), yaml(slack_url))]).into(),
+            What::HttpTemplate { http_url } => fill(HTTP, &[(HTTP_URL.to_owned(), yaml(http_url))]).into(),
+            What::EmailTemplate { email_from, email_to, email_url } => {
+                let to = email_to.iter().map(|to| flux(to)).collect::<Vec<_>>().join(", ");
+                let (url, from) = (flux(email_url), flux(email_from));
+                fill(EMAIL, &[(flux(EMAIL_URL), url), (flux(EMAIL_FROM), from), (flux(EMAIL_TO), to)]).into()
+            }
+        }
+    }
 }
 
 /// Whether a text is an absolute URL as InfluxDB reads it too, which in Go is stricter than browsers are.
@@ -310,34 +262,15 @@ mod tests {
     }
 
     #[test]
-    fn the_version_has_a_day() {
-        let date = release_date();
-        assert!(date.starts_with("20") && date.len() == "2026-11-25".len(), "{date:?}");
-        let version = format!("telegraf-algorithmia ({}-", env!("CARGO_PKG_VERSION"));
-        assert!(RELEASES.starts_with(&version), "the package's changelog begins with this version");
-    }
-
-    #[test]
     fn values_are_not_taken_for_examples() {
-        let given = |text: &str| Some(text.to_owned());
-        let values = Values {
-            email_url: given("https://example.com/you"),
-            email_from: given(EMAIL_TO),
+        let what = What::EmailTemplate {
+            email_url: "https://example.com/you".to_owned(),
+            email_from: EMAIL_TO.to_owned(),
             email_to: vec![EMAIL_FROM.to_owned(), EMAIL_TO.to_owned()],
-            ..Values::default()
         };
-        let text = Kind::EmailTemplate.text(&values, Command::new("test")).unwrap();
+        let text = what.text();
         assert_eq!(text.matches(EMAIL_FROM).count(), 1, "{text}");
         assert_eq!(text.matches(EMAIL_TO).count(), 2, "{text}");
         assert!(text.contains(&format!("[{}, {}]", flux(EMAIL_FROM), flux(EMAIL_TO))), "{text}");
-    }
-
-    #[test]
-    fn every_option_belongs_to_one_kind() {
-        let mut options: Vec<_> = Kind::value_variants().iter().flat_map(|kind| kind.options()).collect();
-        let count = options.len();
-        options.sort_unstable();
-        options.dedup();
-        assert_eq!(options.len(), count);
     }
 }

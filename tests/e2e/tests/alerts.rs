@@ -350,9 +350,9 @@ impl Road {
 
 /// Writes a template as the command gives it into a file.
 fn generate(dir: &Dir, kind: &str, options: &[&str]) -> Result<PathBuf> {
-    let output = Command::new(program()).args(["--generate", kind]).args(options).output()?;
+    let output = Command::new(program()).args(["generate", kind]).args(options).output()?;
     let complaint = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "--generate {kind} failed: {complaint}");
+    ensure!(output.status.success(), "generate {kind} failed: {complaint}");
     dir.write(&format!("{kind}.yml"), output.stdout)
 }
 

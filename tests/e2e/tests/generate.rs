@@ -1,4 +1,4 @@
-//! `--generate`: InfluxDB takes the files that it writes.
+//! `generate`: InfluxDB takes the files that it writes.
 
 use std::collections::BTreeSet;
 use std::process::Stdio;
@@ -36,10 +36,10 @@ fn good_urls() -> Vec<String> {
 
 /// Pipes what the command writes into `influx apply`, as its help says.
 fn apply(influxdb: &Influxdb, kind: &str, args: &[&str]) -> Result<()> {
-    let mut generate = command().args(["--generate", kind]).args(args).stdout(Stdio::piped()).spawn()?;
+    let mut generate = command().args(["generate", kind]).args(args).stdout(Stdio::piped()).spawn()?;
     let file = generate.stdout.take().context("it has a stdout")?;
     let applied = influxdb.cli(["apply", "--force", "yes"])?.stdin(file).output()?;
-    ensure!(generate.wait()?.success(), "--generate {kind} has failed");
+    ensure!(generate.wait()?.success(), "generate {kind} has failed");
     let stderr = text(&applied.stderr);
     ensure!(applied.status.success() && stderr.is_empty(), "{kind} {args:?}: {stderr}");
     Ok(())

@@ -299,7 +299,7 @@ fn it_installs_works_upgrades_and_goes() {
             ("/usr/share/zsh/vendor-completions/_telegraf-algorithmia", "complete-zsh"),
             ("/usr/share/fish/vendor_completions.d/telegraf-algorithmia.fish", "complete-fish"),
         ] {
-            let same = format!("zcat --force {path} > /tmp/a; telegraf-algorithmia --generate {kind} | cmp - /tmp/a");
+            let same = format!("zcat --force {path} > /tmp/a; telegraf-algorithmia generate {kind} | cmp - /tmp/a");
             root.run(&same)?;
         }
 
@@ -440,10 +440,10 @@ fn people_who_check_packages_find_nothing_wrong() {
 
         // What each shell offers, asked as somebody at a terminal would.
         let bash = "bash -c '. /usr/share/bash-completion/bash_completion; _completion_loader telegraf-algorithmia; \
-                    COMP_WORDS=(telegraf-algorithmia --generate c); COMP_CWORD=2; COMP_LINE=\"${COMP_WORDS[*]}\"; \
+                    COMP_WORDS=(telegraf-algorithmia generate c); COMP_CWORD=2; COMP_LINE=\"${COMP_WORDS[*]}\"; \
                     COMP_POINT=${#COMP_LINE}; function=$(complete -p telegraf-algorithmia | sed \"s/.*-F \\([^ ]*\\).*/\\1/\"); \
-                    $function telegraf-algorithmia c --generate; printf \"%s\\n\" \"${COMPREPLY[@]}\"'";
-        let fish = "HOME=/tmp fish --command 'complete --do-complete \"telegraf-algorithmia --generate c\"' | cut -f 1";
+                    $function telegraf-algorithmia c generate; printf \"%s\\n\" \"${COMPREPLY[@]}\"'";
+        let fish = "HOME=/tmp fish --command 'complete --do-complete \"telegraf-algorithmia generate c\"' | cut -f 1";
         for script in [bash, fish] {
             let mut offered: Vec<_> = root.run(script)?.lines().map(str::to_owned).collect();
             offered.sort_unstable();
@@ -455,7 +455,7 @@ fn people_who_check_packages_find_nothing_wrong() {
                    zpty shell zsh -f -i\n\
                    zpty -w shell 'PS1=; autoload -Uz compinit; compinit -u -d /tmp/dump; print -r -- re\"\"ady'\n\
                    zpty -r -m shell line '*ready*'\n\
-                   zpty -w -n shell $'telegraf-algorithmia --generate complete-\\t\\t'\n\
+                   zpty -w -n shell $'telegraf-algorithmia generate complete-\\t\\t'\n\
                    zpty -r -m shell line '*complete-zsh*' && print -r -- $line\n\
                    zpty -d shell\n\
                    END\n\

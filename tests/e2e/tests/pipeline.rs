@@ -233,8 +233,7 @@ fn telegraf_reads_on_behind_half_a_line() {
     let _turn = turn();
     stack::test("half-lines", |dir| {
         // What a worker writes first that goes on where another was killed.
-        let spoiler =
-            Command::new(program()).args(["--supervised", "--restarted"]).stdin(Stdio::null()).output()?.stdout;
+        let spoiler = Command::new(program()).args(["execd", "--worker=next"]).stdin(Stdio::null()).output()?.stdout;
         ensure!(!spoiler.is_empty(), "nothing ends half a line");
         let mut text = Vec::new();
         let mut count = 0;

@@ -210,7 +210,7 @@ fn gaps_are_filled_and_nothing_is_there_twice() {
         // The journal of the first Telegraf, into a bucket that has none of it.
         make_bucket(&influxdb, "replayed")?;
         let journal = dir.path().join("journal").display().to_string();
-        let replay = recipe("Put out the journal by hand", "--replay")?;
+        let replay = recipe("Put out the journal by hand", "replay")?;
         shell.succeed(&with(
             replay,
             [("/var/lib/telegraf-algorithmia", &journal), ("--bucket insights", "--bucket replayed")],

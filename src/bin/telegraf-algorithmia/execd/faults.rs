@@ -7,7 +7,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::fs;
+use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
 use std::ops::Bound;
 use std::path::Path;
@@ -18,11 +18,12 @@ use fixtures::Random;
 use fixtures::service::{gauge, long_message};
 use rand::{RngExt, SeedableRng};
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
-use telegraf_algorithmia::Settings;
+use telegraf_algorithmia::{Counts, Settings};
 
+use super::input::Input;
 use super::*;
-use crate::platform::Call;
 use crate::platform::faults::{self, Moment, Schedule};
+use crate::platform::{Call, Signals};
 
 const SCHEDULES: u64 = 1000;
 
@@ -252,16 +253,23 @@ impl World {
 fn work(
     world: &Rc<RefCell<World>>,
     signals: &Rc<Signals>,
-    journal: &JournalSettings,
+    journal: &journal::Settings,
     restarted: bool,
 ) -> Option<Result<Option<Counts>>> {
-    let service = Service {
-        journal: Some(journal.clone()),
-        flow_control: world.borrow().flow_control.then(|| "influxdb_v2".to_owned()),
-        supervised: true,
-        supervisor: world.borrow().supervisor,
-        restarted,
-        ..Service::default()
+    let turn = if restarted { Turn::Next } else { Turn::First };
+    let (supervisor, flow_control) = (world.borrow().supervisor, world.borrow().flow_control);
+    let plan = Plan {
+        caller: Caller::Supervisor(Worker { supervisor, turn }),
+        service: Service {
+            journal: Some(journal.clone()),
+            flow_control: flow_control.then(|| "influxdb_v2".to_owned()),
+            stats: None,
+        },
+        form: Form::Lines,
+        summary: None,
+        threads: 1,
+        // Nobody waits here.
+        patience: Patience::divided(u32::MAX),
     };
     let (input, output) = {
         let mut world = world.borrow_mut();
@@ -270,11 +278,10 @@ fn work(
     };
     let run = || {
         let converter = Converter::new(Settings::default())?;
-        // Nobody waits here.
-        let patience = Patience::divided(u32::MAX);
-        let mut stream = Stream::to(output, Rc::clone(signals), converter, service, patience, None, 1)?;
+        let quiet = plan.patience.quiet;
+        let mut stream = Stream::to(output, Rc::clone(signals), converter, plan)?;
         world.borrow_mut().reads = true;
-        let ended = stream.read(Input::keeping(input)?, Some(patience.quiet), || "cannot read".to_owned())?;
+        let ended = stream.read(Input::keeping(input)?, Some(quiet), || "cannot read".to_owned())?;
         stream.finish(ended)
     };
     let result = run();
@@ -297,7 +304,7 @@ fn run(seed: u64, messages: &Arc<Messages>, signals: &Rc<Signals>) -> Outcome {
     let memory = Path::new("/dev/shm");
     let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
     let mut random = Random::seed_from_u64(seed);
-    let journal = JournalSettings {
+    let journal = journal::Settings {
         folder: folder.path().join("journal"),
         window: Duration::from_secs(3600),
         size: JOURNAL,

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use telegraf_algorithmia::Standing;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::log;
+use super::{Turn, Worker, log};
 use crate::platform::{Call, call};
 
 /// The line has this length, so that one write makes one of another.
@@ -47,12 +47,14 @@ pub struct Note {
 impl Handover {
     /// Takes over with `file`, which is at `path`: what the worker before of the same supervisor has left there, or nothing if there
     /// was none.
-    pub fn new(mut file: File, path: &Path, supervisor: u32, restarted: bool) -> io::Result<(Self, Option<Note>)> {
+    pub fn new(mut file: File, path: &Path, worker: Worker) -> io::Result<(Self, Option<Note>)> {
+        let Worker { supervisor, turn } = worker;
         let mut text = Vec::new();
-        if restarted {
-            call(Call::Read, || Read::by_ref(&mut file).take(LENGTH as u64).read_to_end(&mut text))?;
-        } else {
-            call(Call::Truncate, || file.set_len(0))?;
+        match turn {
+            Turn::First => drop(call(Call::Truncate, || file.set_len(0))?),
+            Turn::Next | Turn::Last => {
+                call(Call::Read, || Read::by_ref(&mut file).take(LENGTH as u64).read_to_end(&mut text))?;
+            }
         }
         let note = std::str::from_utf8(&text).ok().and_then(Note::read);
         let note = note.filter(|note| note.supervisor == supervisor);
@@ -128,26 +130,31 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("handover");
         let open = || File::options().read(true).write(true).create(true).truncate(false).open(&path).unwrap();
-        let (mut handover, note) = Handover::new(open(), &path, 3, true).unwrap();
+        let worker = |supervisor| Worker { supervisor, turn: Turn::Next };
+        let (mut handover, note) = Handover::new(open(), &path, worker(3)).unwrap();
         assert_eq!(note, None);
         handover.note(standing("influx"), b"m f=1\n");
         handover.note(standing("influx"), b"m f=2\n");
-        let note = Handover::new(open(), &path, 3, true).unwrap().1.unwrap();
+        let note = Handover::new(open(), &path, worker(3)).unwrap().1.unwrap();
         assert_eq!(note.standing(b"m f=1\nm f=2\n"), Standing::default());
         assert_eq!(note.standing(b""), standing("influx"));
 
         handover.note(standing("influx-string"), b"m f=\"a");
         handover.note(standing("influx-string"), b"bbbb");
-        let note = Handover::new(open(), &path, 3, true).unwrap().1.unwrap();
+        let note = Handover::new(open(), &path, worker(3)).unwrap().1.unwrap();
         assert_eq!((note.standing(b"bbbbc"), note.standing(b"c\"\n")), (note.before, standing("influx-string")));
         handover.note(standing("influx"), b"\"\n");
-        let (next, note) = Handover::new(open(), &path, 3, true).unwrap();
+        let (next, note) = Handover::new(open(), &path, worker(3)).unwrap();
         assert_eq!(note.as_ref().unwrap().standing(b"\"\nm"), standing("influx-string"));
         assert_eq!(note.unwrap().standing(b"m f=1\n"), standing("influx"));
         drop(next);
-        assert_eq!(Handover::new(open(), &path, 4, true).unwrap().1, None, "of another supervisor");
-        assert_eq!(Handover::new(open(), &path, 3, false).unwrap().1, None, "there was no worker");
-        assert_eq!(Handover::new(open(), &path, 3, true).unwrap().1, None);
+        assert_eq!(Handover::new(open(), &path, worker(4)).unwrap().1, None, "of another supervisor");
+        assert_eq!(
+            Handover::new(open(), &path, Worker { supervisor: 3, turn: Turn::First }).unwrap().1,
+            None,
+            "there was no worker"
+        );
+        assert_eq!(Handover::new(open(), &path, worker(3)).unwrap().1, None);
     }
 
     #[test]

@@ -28,7 +28,7 @@ use super::flow::without_gauges;
 use super::folder::{self, Folder, Holder, Listing};
 use super::handover::{Handover, Note};
 use super::record::{RecordReader, new_key, write_head};
-use super::{Patience, log};
+use super::{Patience, Worker, log};
 use crate::platform::{self, Call, call, part};
 
 /// What is kept, and where.
@@ -152,10 +152,10 @@ impl Journal {
 
     /// The file for what is left to a worker that takes our place, and what was left to us by one of the same supervisor. None where
     /// the folder cannot be used.
-    pub fn handover(&self, supervisor: u32, restarted: bool) -> Option<(Handover, Option<Note>)> {
+    pub fn handover(&self, worker: Worker) -> Option<(Handover, Option<Note>)> {
         let folder = self.folder.as_ref().filter(|folder| folder.has_lock())?;
         let path = folder.path().join(folder::HANDOVER);
-        let opened = folder.handover().and_then(|file| Handover::new(file, &path, supervisor, restarted));
+        let opened = folder.handover().and_then(|file| Handover::new(file, &path, worker));
         opened.inspect_err(|error| log::write('W', format_args!("cannot use {}: {error}", path.display()))).ok()
     }
 

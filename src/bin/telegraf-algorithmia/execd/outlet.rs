@@ -275,21 +275,23 @@ impl Outlet {
                 Ok(len) => rest = &rest[len..],
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => platform::wait_writable(&self.stdout)?,
                 Err(error) if platform::is_shortage(&error) => platform::pause(),
-                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-                    self.reader = Reader::Gone;
-                    return Ok(());
-                }
                 Err(error) => {
-                    log::write(
-                        'E',
-                        format_args!("cannot write to stdout: check that there is room where it goes: {error}"),
-                    );
-                    self.reader = Reader::Broken;
+                    self.lose_reader(&error);
                     return Ok(());
                 }
             }
         }
         Ok(())
+    }
+
+    /// Nothing more is written after this error of stdout. It is no fault if nobody reads on.
+    pub fn lose_reader(&mut self, error: &io::Error) {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            self.reader = Reader::Gone;
+        } else {
+            log::write('E', format_args!("cannot write to stdout: check that there is room where it goes: {error}"));
+            self.reader = Reader::Broken;
+        }
     }
 
     /// At the end of the input, lets out what still waits: as much as there is room for, if the journal keeps the rest for the
@@ -308,6 +310,10 @@ impl Outlet {
             }
         }
         Ok(())
+    }
+
+    pub fn has_journal(&self) -> bool {
+        self.journal.is_some()
     }
 
     /// Whether what comes now would be of no use: stdout cannot be written, and there is no journal.

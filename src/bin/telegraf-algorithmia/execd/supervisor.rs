@@ -11,14 +11,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use super::{Patience, log};
+use super::{Patience, Turn, WORKER, log};
 use crate::platform::{self, ChildSignals, ask_to_end};
-
-/// The options that make a process the worker; one that goes on where another was killed; and one that does so to come to
-/// an end.
-const WORKER: &str = "--supervised";
-const NEXT_WORKER: &str = "--restarted";
-const LAST_WORKER: &str = "--ending";
 
 /// What a Rust program exits with when it panics.
 const PANICKED: i32 = 101;
@@ -30,10 +24,10 @@ const MAX_DEATHS: u32 = 10;
 pub fn run(patience: &Patience) -> Result<u8> {
     let mut signals = ChildSignals::new().context("cannot listen for signals")?;
     let mut deaths = 0;
-    let mut role = vec![WORKER];
+    let mut turn = Turn::First;
     loop {
         let started = Instant::now();
-        let mut worker = start_somehow(&role)?;
+        let mut worker = start_somehow(turn)?;
         let status = wait(&mut worker, &mut signals).context("cannot wait for the worker")?;
         if let Some(code) = status.code().filter(|code| *code != PANICKED) {
             return Ok(u8::try_from(code).unwrap_or(u8::MAX));
@@ -44,10 +38,8 @@ pub fn run(patience: &Patience) -> Result<u8> {
             return Ok(1);
         }
         // What asked us to end may have killed the worker before it could listen; there is still what it had to read.
-        role = vec![WORKER, NEXT_WORKER];
-        if signals.asked_to_end() {
-            role.push(LAST_WORKER);
-        } else {
+        turn = if signals.asked_to_end() { Turn::Last } else { Turn::Next };
+        if turn == Turn::Next {
             log::write('W', format_args!("the worker has died ({status}); another one goes on where it was"));
         }
     }
@@ -55,11 +47,11 @@ pub fn run(patience: &Patience) -> Result<u8> {
 
 /// Starts a worker, as soon as the system has the means for it: whoever was killed for want of memory has another take their
 /// place. Meanwhile Telegraf waits.
-fn start_somehow(role: &[&str]) -> Result<Child> {
+fn start_somehow(turn: Turn) -> Result<Child> {
     const PAUSE: Duration = Duration::from_millis(100);
     let mut told = false;
     loop {
-        let error = match start(role) {
+        let error = match start(turn) {
             Ok(worker) => return Ok(worker),
             Err(error) => error,
         };
@@ -75,11 +67,13 @@ fn start_somehow(role: &[&str]) -> Result<Child> {
     }
 }
 
-/// Starts this program with its own command line and the options of a worker.
-fn start(role: &[&str]) -> io::Result<Child> {
+/// Starts this program with its own command line, and tells it that it is a worker.
+fn start(turn: Turn) -> io::Result<Child> {
     let spawn = |program: &Path| {
         let mut command = Command::new(program);
-        command.args(role).args(std::env::args_os().skip(1));
+        // Behind the name of the command, which is the first of them.
+        let mut args = std::env::args_os().skip(1);
+        command.args(args.next()).arg(format!("--{WORKER}={turn}")).args(args);
         if let Some(name) = std::env::args_os().next() {
             platform::set_name(&mut command, &name);
         }

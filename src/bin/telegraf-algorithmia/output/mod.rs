@@ -5,7 +5,12 @@ pub mod shown;
 mod summary;
 mod table;
 
+use std::io;
+use std::process::ExitCode;
+
 use anstyle::{AnsiColor, Style};
+use anyhow::Result;
+use telegraf_algorithmia::Trace;
 
 pub use self::summary::summarize;
 pub use self::table::Report;
@@ -15,3 +20,60 @@ const GOOD: Style = AnsiColor::Green.on_default();
 const BAD: Style = AnsiColor::Red.on_default().bold();
 const LOST: Style = AnsiColor::Yellow.on_default();
 const ASIDE: Style = Style::new().dimmed();
+
+/// What is written of messages.
+pub enum Form {
+    /// The lines that they become.
+    Lines,
+    Table(Report),
+    /// Nothing, but for a summary at the end.
+    Nothing,
+}
+
+impl Form {
+    /// Whether it is told what becomes of each key.
+    pub fn traces(&self) -> bool {
+        match self {
+            Form::Lines | Form::Nothing => false,
+            Form::Table(_) => true,
+        }
+    }
+
+    /// The messages to come are from another input, which has this name if any.
+    pub fn begin_input(&mut self, name: Option<&str>) {
+        match self {
+            Form::Lines | Form::Nothing => {}
+            Form::Table(report) => report.begin_input(name),
+        }
+    }
+
+    pub fn trace(&mut self, trace: &Trace<'_>) {
+        match self {
+            Form::Lines | Form::Nothing => {}
+            Form::Table(report) => report.trace(trace),
+        }
+    }
+
+    /// Lets out what there is.
+    ///
+    /// # Errors
+    /// Where stdout could not be written since the last time.
+    pub fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Form::Lines | Form::Nothing => Ok(()),
+            Form::Table(report) => report.flush(),
+        }
+    }
+}
+
+/// Takes it as done when nobody reads on.
+pub fn quietly(result: Result<()>) -> Result<ExitCode> {
+    let is_broken_pipe = |error: &anyhow::Error| {
+        let source = error.root_cause().downcast_ref::<io::Error>();
+        source.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    };
+    match result {
+        Err(error) if is_broken_pipe(&error) => Ok(ExitCode::SUCCESS),
+        result => result.map(|()| ExitCode::SUCCESS),
+    }
+}

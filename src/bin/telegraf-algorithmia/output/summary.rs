@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal, Write};
 
+use anstream::stream::{AsLockedWrite, RawStream};
 use anstream::{AutoStream, ColorChoice};
 use jiff::Timestamp;
 use telegraf_algorithmia::{Algorithm, Counts, Reason, Spread, Summary};
@@ -12,11 +13,16 @@ use super::{ASIDE, BAD, HEADING, LOST};
 /// A column is no wider than this.
 const WIDEST: usize = 40;
 
-/// Says it on stderr. Who does not read that is not worth an error.
-pub fn summarize(summary: &Summary, counts: &Counts) {
-    let stderr = io::stderr().lock();
-    let colours = if stderr.is_terminal() { AutoStream::choice(&stderr) } else { ColorChoice::Never };
-    let _ = AutoStream::new(stderr, colours).write_all(text(summary, counts).as_bytes());
+/// Writes it, with colours to a terminal that has them.
+pub fn summarize<S: RawStream + AsLockedWrite + IsTerminal>(
+    out: S,
+    summary: &Summary,
+    counts: &Counts,
+) -> io::Result<()> {
+    let colours = if IsTerminal::is_terminal(&out) { AutoStream::choice(&out) } else { ColorChoice::Never };
+    let mut out = AutoStream::new(out, colours);
+    out.write_all(text(summary, counts).as_bytes())?;
+    out.flush()
 }
 
 fn text(summary: &Summary, counts: &Counts) -> String {

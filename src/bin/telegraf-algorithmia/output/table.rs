@@ -7,9 +7,7 @@ use std::ops::Range;
 use anstream::{AutoStream, ColorChoice};
 use anstyle::Style;
 use jiff::Timestamp;
-use telegraf_algorithmia::{
-    Counts, Event, Fate, FieldType, Key, LeftOut, Observer, Origin, Outcome, PointTime, TimeSource, Trace,
-};
+use telegraf_algorithmia::{Fate, FieldType, Key, LeftOut, Origin, Outcome, PointTime, TimeSource, Trace};
 
 use super::shown::{escaped, last_columns, shorten, shown, width_of};
 use super::{ASIDE, BAD, GOOD, HEADING, LOST};
@@ -25,7 +23,6 @@ pub struct Report {
     /// What messages are from.
     input: String,
     messages: u64,
-    pub counts: Counts,
     failure: Option<io::Error>,
 }
 
@@ -36,14 +33,7 @@ impl Report {
         let colours = if stdout.is_terminal() { AutoStream::choice(&stdout) } else { ColorChoice::Never };
         let size = terminal_size::terminal_size_of(&stdout);
         let width = size.map_or(WIDTH, |(width, _)| usize::from(width.0).clamp(WIDTHS.start, WIDTHS.end));
-        Report {
-            out: AutoStream::new(stdout, colours),
-            width,
-            input: String::new(),
-            messages: 0,
-            counts: Counts::default(),
-            failure: None,
-        }
+        Report { out: AutoStream::new(stdout, colours), width, input: String::new(), messages: 0, failure: None }
     }
 
     /// The messages to come are from another input, which has this name if any.
@@ -61,14 +51,9 @@ impl Report {
             None => self.out.flush(),
         }
     }
-}
 
-impl Observer for Report {
-    fn observe(&mut self, event: Event<'_>) {
-        self.counts.observe(event);
-    }
-
-    fn trace(&mut self, trace: &Trace<'_>) {
+    /// Writes the table of a message.
+    pub fn trace(&mut self, trace: &Trace<'_>) {
         let is_message = !matches!(trace.outcome, Outcome::Passed | Outcome::NoMessage);
         self.messages += u64::from(is_message && trace.item.unwrap_or(0) == 0);
         if self.failure.is_none() {

@@ -1,0 +1,599 @@
+//! The loop that reads inputs and hands over what they become: by hand, and under Telegraf.
+
+use std::fs::File;
+use std::io::{self, IsTerminal};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use telegraf_algorithmia::{Converter, Counts, Parallel, Standing, Summary};
+
+use super::flood::Flood;
+use super::flow::Flow;
+use super::handover::{Handover, Note};
+use super::input::{Chunk, Input};
+use super::journal::{self, Journal};
+use super::outlet::Outlet;
+use super::stats::Stats;
+use super::watch::Watch;
+use super::{Patience, Turn, Worker, let_go, log};
+use crate::output::progress::{self, Watched};
+use crate::output::{self, Form};
+use crate::platform::{self, Signals, Waited};
+
+/// Write when this much is there, even if more input is waiting.
+const WRITE_SIZE: usize = 128 * 1024;
+
+/// And when this much is there, even in the midst of a read: short messages that are rejected make a hundred times as much.
+const PAUSE_SIZE: usize = 2 * WRITE_SIZE;
+
+/// Where fewer lines than this come with as many bytes, pipes of 64 KiB hold one or two, and Telegraf waits for us and we for
+/// it with each. They are made to hold more; where lines are short, that would only put more of them beyond the reach of flow
+/// control.
+const FEW_LINES: u64 = 8;
+const FEW_LINES_SIZE: usize = 32 * 1024;
+const WIDE_PIPE: usize = 256 * 1024;
+
+/// After a signal, the longest time for which a worker goes on. Its supervisor ends the pipes long before that.
+const WORKER_END: Duration = Duration::from_secs(3600);
+
+/// Who has started the process, and sends it signals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Caller {
+    /// A person, a script, or a Telegraf that is not told `execd`: a signal interrupts what is not finished.
+    Hand,
+    /// Telegraf ends the process by a signal, and nothing is wrong then.
+    Telegraf,
+    /// The supervisor hands on Telegraf's signals, and ends the pipes.
+    Supervisor(Worker),
+}
+
+/// What is done beside converting.
+#[derive(Clone, Debug, Default)]
+pub struct Service {
+    pub journal: Option<journal::Settings>,
+    /// The name of the output whose buffer is heeded.
+    pub flow_control: Option<String>,
+    /// How often to report, under which name, and as whom.
+    pub stats: Option<(Duration, String, String)>,
+}
+
+/// What a stream is told once.
+pub struct Plan {
+    pub caller: Caller,
+    pub service: Service,
+    pub form: Form,
+    /// What to say of all lines at the end.
+    pub summary: Option<Summary>,
+    /// How many threads convert a file.
+    pub threads: usize,
+    pub patience: Patience,
+}
+
+/// Why reading an input came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// The input ended, or could not be read any further.
+    Input,
+    /// A signal asked us to end, and what was under way to us has been read.
+    Signal,
+    /// A signal has cut the input short; the exit status that says so.
+    Interrupted(u8),
+    /// Nobody reads our output any more, or it cannot be written.
+    Output,
+}
+
+/// How far an input is.
+#[derive(Clone, Copy)]
+enum State {
+    /// It is read as it comes.
+    Reading,
+    /// So much waits to go out that no more is taken than has to be.
+    Full,
+    /// A signal has asked us to end: what is under way to us is still read, but no longer than until then.
+    Ending { until: Instant },
+    /// It is left at once, and what has come of a message is not converted.
+    Left(Ended),
+    /// Nothing more of it is read. What has been read goes out.
+    Over(Ended),
+}
+
+/// An input that is read.
+struct Reading {
+    input: Input,
+    state: State,
+    /// After a signal, how long without input until no more is expected. None for an input that a signal leaves at once: nothing
+    /// is under way to us where all is in a file, or typed.
+    quiet: Option<Duration>,
+    flood: Flood,
+    /// The pipes have been made to hold more.
+    is_wide: bool,
+}
+
+/// The way from inputs to stdout.
+pub struct Stream {
+    converter: Converter,
+    observer: Watch,
+    signals: Rc<Signals>,
+    outlet: Outlet,
+    stats: Option<Stats>,
+    summary: Option<Summary>,
+    out: Vec<u8>,
+    caller: Caller,
+    patience: Patience,
+    threads: usize,
+    /// For the worker that may have to take our place.
+    handover: Option<Handover>,
+    /// From the worker before us, until the first input has come.
+    note: Option<Note>,
+    /// Bytes of input.
+    received: u64,
+}
+
+impl Stream {
+    /// # Errors
+    /// Where stdout or signals cannot be used, or another process uses the journal.
+    pub fn new(converter: Converter, plan: Plan) -> Result<Self> {
+        let Service { journal, flow_control, .. } = &plan.service;
+        if let Some(limits) = platform::LIMITS.filter(|_| journal.is_some() || flow_control.is_some()) {
+            bail!("{limits}");
+        }
+        // Before the journal, which may have to be waited for.
+        let signals = match plan.caller {
+            Caller::Hand | Caller::Telegraf => Signals::new(true, false),
+            Caller::Supervisor(worker) => Signals::new(false, worker.turn == Turn::Last),
+        };
+        let signals = signals.context("cannot listen for SIGTERM")?;
+        let stdout = platform::file_of(io::stdout()).context("cannot use stdout")?;
+        Self::to(stdout, Rc::new(signals), converter, plan)
+    }
+
+    /// The way to any file.
+    pub(super) fn to(stdout: File, signals: Rc<Signals>, mut converter: Converter, plan: Plan) -> Result<Self> {
+        let Plan { caller, service, form, summary, threads, patience } = plan;
+        let Service { journal, flow_control, stats } = service;
+        let journal = journal.map(|settings| Journal::open(settings, patience)).transpose()?;
+        let (handover, note) = match (&journal, caller) {
+            (Some(journal), Caller::Supervisor(worker)) => journal.handover(worker).unzip(),
+            _ => (None, None),
+        };
+        let flow = flow_control.clone().map(|output| Flow::new(output, patience));
+        let mut outlet = Outlet::new(stdout, journal, flow, patience);
+        match caller {
+            Caller::Supervisor(worker) if worker.turn != Turn::First => outlet.spoil_line()?,
+            // Only Telegraf has gauges to heed. Anybody else would wonder.
+            _ if flow_control.is_some() => outlet.widen_reader()?,
+            _ => {}
+        }
+        converter.pause_at(PAUSE_SIZE);
+        if form.traces() {
+            converter.trace();
+        }
+        Ok(Stream {
+            converter,
+            // A trace is told where the message is read, message by message.
+            threads: if form.traces() { 1 } else { threads },
+            observer: Watch::new(form, flow_control, &patience),
+            signals,
+            outlet,
+            stats: stats.map(|(every, name, instance)| Stats::new(every, &name, &instance)),
+            summary,
+            out: Vec::new(),
+            caller,
+            patience,
+            handover,
+            note: note.flatten(),
+            received: 0,
+        })
+    }
+
+    /// Reads these inputs, files or `-` for stdin, one after the other, and ends; the exit status.
+    pub fn run(mut self, inputs: &[PathBuf], strict: bool) -> Result<ExitCode> {
+        progress::start(inputs, self.patience.progress);
+        let mut failed = false;
+        let mut ended = Ended::Input;
+        for path in inputs {
+            match self.read_file(path) {
+                Ok(Ended::Input) => {}
+                Ok(other) => {
+                    ended = other;
+                    break;
+                }
+                // One file that cannot be read does not cost the others.
+                Err(error) => {
+                    log::write('E', format_args!("{error:#}"));
+                    failed = true;
+                }
+            }
+        }
+        match self.finish(ended)? {
+            Some(counts) => failed |= strict && counts.all_rejected() > 0,
+            None => failed = true,
+        }
+        Ok(match ended {
+            Ended::Interrupted(status) => ExitCode::from(status),
+            _ if failed => ExitCode::FAILURE,
+            _ => ExitCode::SUCCESS,
+        })
+    }
+
+    /// Reads a file, or `-` for stdin, to its end.
+    fn read_file(&mut self, path: &Path) -> Result<Ended> {
+        let is_stdin = path == Path::new("-");
+        let file = if is_stdin { platform::file_of(io::stdin()).context("cannot use stdin")? } else { open(path)? };
+        let is_file = file.metadata().is_ok_and(|metadata| metadata.is_file());
+        let quiet = (is_stdin && !is_file && !file.is_terminal()).then_some(self.patience.quiet);
+        self.observer.form.begin_input((!is_stdin).then(|| path.display().to_string()).as_deref());
+        let unreadable = || unreadable(path);
+        let ended = if self.threads > 1 && is_file {
+            self.read_in_parallel(file, unreadable)?
+        } else {
+            let input = if is_stdin && self.outlet.has_journal() { Input::keeping(file) } else { Ok(Input::new(file)) };
+            self.read(input.with_context(unreadable)?, quiet, unreadable)?
+        };
+        if self.is_interrupted(ended, quiet)
+            && let Some((name, status)) = self.signals.latest()
+        {
+            let what = if is_stdin { "stdin".into() } else { path.to_string_lossy() };
+            log::write('E', format_args!("interrupted by {name}: {what} was not read to its end; the rest is missing"));
+            return Ok(Ended::Interrupted(status));
+        }
+        Ok(ended)
+    }
+
+    /// Whether a signal has cut this input short. By hand, a program that writes to a pipe mostly got the signal too, and ended
+    /// before its time.
+    fn is_interrupted(&self, ended: Ended, quiet: Option<Duration>) -> bool {
+        let is_cut = match quiet {
+            None => ended == Ended::Signal,
+            Some(_) => ended != Ended::Output && self.caller == Caller::Hand,
+        };
+        is_cut && self.signals.arrived()
+    }
+
+    /// Reads a file to its end, as [`Stream::read`] does.
+    fn read_in_parallel(&mut self, file: File, unreadable: impl Fn() -> String) -> Result<Ended> {
+        let mut input = Parallel::new(Watched(file), self.threads);
+        let mut failure = Ok(());
+        let mut state = State::Reading;
+        loop {
+            state = self.next_state(state, None)?;
+            match state {
+                State::Left(ended) => return Ok(ended),
+                State::Over(ended) => return self.end_input(ended, failure),
+                State::Reading | State::Full | State::Ending { .. } => {}
+            }
+            match input.next(&mut self.converter, &mut self.out, &mut self.observer) {
+                Ok(Some(counts)) => {
+                    self.observer.add(&counts);
+                    self.put()?;
+                }
+                Ok(None) => state = State::Over(Ended::Input),
+                Err(error) => {
+                    failure = Err(error).with_context(&unreadable);
+                    state = State::Over(Ended::Input);
+                }
+            }
+        }
+    }
+
+    /// Reads an input to its end. `unreadable` says what to do where it cannot be read.
+    pub(super) fn read(
+        &mut self,
+        input: Input,
+        quiet: Option<Duration>,
+        unreadable: impl Fn() -> String,
+    ) -> Result<Ended> {
+        let mut failure = Ok(());
+        let mut reading = Reading { input, state: State::Reading, quiet, flood: Flood::default(), is_wide: false };
+        let ended = loop {
+            let drained = self.outlet.drain()?;
+            reading.state = self.next_state(reading.state, quiet)?;
+            if matches!(reading.state, State::Reading) && self.outlet.is_full() && !reading.input.has_hung_up()? {
+                reading.state = State::Full;
+            }
+            let chunk = match reading.state {
+                State::Left(ended) => return Ok(ended),
+                State::Over(ended) => break ended,
+                State::Full if !reading.input.keeps() => Ok(Chunk::Empty),
+                State::Full => reading.input.read(),
+                State::Reading | State::Ending { .. } => {
+                    self.consume(&mut reading.input)?;
+                    reading.input.read()
+                }
+            };
+            self.take_over(&chunk);
+            match chunk {
+                Ok(Chunk::Bytes(bytes)) => {
+                    let len = bytes.len();
+                    let lines = self.convert(bytes)?;
+                    reading.flood.came(lines);
+                    if lines < FEW_LINES && len >= FEW_LINES_SIZE && !std::mem::replace(&mut reading.is_wide, true) {
+                        reading.input.grow(WIDE_PIPE);
+                        self.outlet.grow(WIDE_PIPE);
+                    }
+                }
+                Ok(Chunk::Empty) => {
+                    self.put()?;
+                    if !drained {
+                        self.wait(&mut reading)?;
+                    }
+                }
+                Ok(Chunk::HungUp) => {
+                    self.put()?;
+                    self.take(&mut reading.input, self.converter.standing_behind().0, 0)?;
+                }
+                Ok(Chunk::End) => reading.state = State::Over(Ended::Input),
+                Err(error) => {
+                    // What was read before is as good as ever.
+                    failure = Err(error).with_context(&unreadable);
+                    reading.state = State::Over(Ended::Input);
+                }
+            }
+        };
+        if self.converter.pending() > 0 && (self.outlet.has_journal() || self.is_interrupted(ended, quiet)) {
+            self.break_off();
+        }
+        self.end_input(ended, failure)
+    }
+
+    /// How far an input is now. One without a `quiet` is left at once when a signal comes.
+    fn next_state(&mut self, state: State, quiet: Option<Duration>) -> Result<State> {
+        Ok(match state {
+            State::Left(_) | State::Over(_) => state,
+            _ if self.outlet.is_closed() => State::Left(Ended::Output),
+            State::Ending { until } if Instant::now() >= until => State::Over(Ended::Signal),
+            State::Ending { .. } => state,
+            State::Reading | State::Full if !self.signals.arrived() => State::Reading,
+            State::Reading | State::Full if quiet.is_none() => {
+                self.put()?;
+                State::Left(Ended::Signal)
+            }
+            // Telegraf sends a signal only when it has ended our input. When it got one together with us, it may take its
+            // time, and what it still hands over is not to be lost.
+            State::Reading | State::Full => {
+                let most = match self.caller {
+                    Caller::Supervisor(_) => WORKER_END,
+                    Caller::Hand | Caller::Telegraf => self.patience.end,
+                };
+                State::Ending { until: Instant::now() + most }
+            }
+        })
+    }
+
+    /// There is nothing to read: waits until there is, or something else is to be done.
+    fn wait(&mut self, reading: &mut Reading) -> Result<()> {
+        let Reading { input, state, quiet, flood, .. } = reading;
+        let waited = match *state {
+            State::Reading | State::Full => {
+                if flood.pause() {
+                    return Ok(());
+                }
+                let due = self.due();
+                flood.begin_wait();
+                if matches!(state, State::Full) && !input.keeps() {
+                    input.wait_for_hang_up(&self.signals, due)?
+                } else {
+                    input.wait(&self.signals, due, true)?
+                }
+            }
+            State::Ending { until } => {
+                let left = until.saturating_duration_since(Instant::now());
+                flood.begin_wait();
+                input.wait(&self.signals, Some(quiet.unwrap_or_default().min(left)), false)?
+            }
+            State::Left(_) | State::Over(_) => return Ok(()),
+        };
+        match (waited, *state) {
+            (Waited::Readable | Waited::Signal, _) => {}
+            (Waited::Timeout, State::Ending { .. }) => *state = State::Over(Ended::Signal),
+            (Waited::Timeout, _) => {
+                self.outlet.tidy();
+                self.put()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes on where the worker before us was, if there was one. `chunk` is the first that is read.
+    fn take_over(&mut self, chunk: &io::Result<Chunk<'_>>) {
+        if let Some(note) = self.note.take() {
+            let standing = note.standing(if let Ok(Chunk::Bytes(bytes)) = chunk { bytes } else { &[] });
+            self.converter.resume(standing);
+            self.handover.iter_mut().for_each(|handover| handover.begin(standing));
+        }
+    }
+
+    /// Converts what has been read; how many lines it became.
+    fn convert(&mut self, bytes: &[u8]) -> Result<u64> {
+        self.received += bytes.len() as u64;
+        progress::advance(bytes.len());
+        self.observer.lag.read_now();
+        let (mut rest, mut lines) = (bytes, 0);
+        loop {
+            let before = self.observer.lines;
+            self.converter.push(rest, &mut self.out, &mut self.observer);
+            lines += self.observer.lines - before;
+            self.heed_gauges(rest.len());
+            if !self.converter.has_paused() {
+                break;
+            }
+            self.put()?;
+            rest = &[];
+        }
+        // What the input does not keep for us has to be in the journal before anything else; and where the next read waits,
+        // nothing else would let it out.
+        if self.outlet.has_journal() || platform::READS_WAIT || self.out.len() >= WRITE_SIZE {
+            self.put()?;
+        }
+        Ok(lines)
+    }
+
+    /// Takes out of the pipe what has been converted. The start of a metric that is not complete stays in it while there is room
+    /// for the rest.
+    fn consume(&mut self, input: &mut Input) -> Result<()> {
+        let pending = self.converter.pending();
+        let (standing, rest) = if input.has_room_behind(pending) {
+            (self.converter.standing_before(), pending)
+        } else {
+            self.converter.standing_behind()
+        };
+        self.take(input, standing, rest)
+    }
+
+    /// Takes out of the pipe what has been read, but for the last `rest` bytes. What comes then begins at `standing`.
+    fn take(&mut self, input: &mut Input, standing: Standing, rest: usize) -> Result<()> {
+        if let Some(handover) = &mut self.handover {
+            handover.note(standing, input.seen(rest));
+        }
+        Ok(input.consume(rest)?)
+    }
+
+    /// Leaves out the start of a message, the rest of which will not come: Telegraf ends every line, unless it dies while it
+    /// writes one.
+    fn break_off(&mut self) {
+        let len = self.converter.break_off(&mut self.out, &mut self.observer);
+        if len > 0 && self.outlet.has_journal() {
+            log::write(
+                'W',
+                format_args!(
+                    "left out the last {len} bytes, an unfinished line: what died while it wrote it sends it again"
+                ),
+            );
+        } else if len > 0 {
+            log::write('W', format_args!("left out the last {len} bytes, an unfinished message"));
+        }
+    }
+
+    /// Lets out what there is at the end of an input, even where reading it has failed.
+    fn end_input(&mut self, ended: Ended, failure: Result<()>) -> Result<Ended> {
+        loop {
+            self.converter.finish(&mut self.out, &mut self.observer);
+            self.put()?;
+            if !self.converter.has_paused() {
+                break;
+            }
+        }
+        let ended = if self.outlet.is_closed() { Ended::Output } else { ended };
+        failure.map(|()| ended)
+    }
+
+    /// How long until there is something to do without new input.
+    fn due(&self) -> Option<Duration> {
+        let log = self.observer.log.as_ref().and_then(log::Log::due);
+        let stats = self.stats.as_ref().map(Stats::due);
+        [log, stats, self.outlet.due()].into_iter().flatten().min()
+    }
+
+    /// Heeds the gauges that were among the last `len` bytes of input.
+    fn heed_gauges(&mut self, len: usize) {
+        let Some(flow) = self.outlet.flow() else { return };
+        flow.input_came(len);
+        self.observer.gauges.drain(..).for_each(|reading| flow.read(reading));
+    }
+
+    /// Hands over what there is.
+    fn put(&mut self) -> Result<()> {
+        // In a flood there is no other pause.
+        self.observer.log.iter_mut().for_each(log::Log::tick);
+        if self.stats.as_ref().is_some_and(|stats| stats.due().is_zero()) {
+            self.report();
+        }
+        if let Some(summary) = &mut self.summary {
+            summary.read(&self.out);
+        }
+        let lines = std::mem::take(&mut self.observer.lines);
+        match &mut self.observer.form {
+            Form::Lines => self.outlet.put(&mut self.out, lines)?,
+            form => {
+                self.out.clear();
+                if let Err(error) = form.flush() {
+                    self.outlet.lose_reader(&error);
+                }
+            }
+        }
+        // A flood of rejections may have made it large; a stream runs for months.
+        self.out.shrink_to(PAUSE_SIZE);
+        Ok(())
+    }
+
+    fn report(&mut self) {
+        if let Some(stats) = &mut self.stats {
+            let sums = self.outlet.sums();
+            let fullest = self.outlet.flow().and_then(|flow| flow.fullest());
+            stats.write(&self.observer.counts, &mut self.observer.lag, self.received, &sums, fullest, &mut self.out);
+            self.observer.lines += 1;
+        }
+    }
+
+    /// Lets out what there is, waits until it has been read, says what there was to say, and lets go of both pipes. None where
+    /// the output could not be written.
+    pub(super) fn finish(mut self, ended: Ended) -> Result<Option<Counts>> {
+        progress::end();
+        let is_for_programs = matches!(self.observer.form, Form::Lines);
+        if ended != Ended::Output {
+            self.outlet.finish()?;
+            // The last report counts what has just gone out.
+            self.report();
+            self.put()?;
+            self.outlet.finish()?;
+            if self.outlet.is_read() && is_for_programs {
+                wait_until_read(self.outlet.stdout(), self.patience.end)?;
+            }
+        }
+        let Watch { counts, mut log, form, .. } = self.observer;
+        if let Some(log) = &mut log {
+            log.finish(&counts);
+        }
+        match (&self.summary, form) {
+            (None, _) => {}
+            (Some(summary), Form::Nothing) => {
+                if let Err(error) = output::summarize(io::stdout().lock(), summary, &counts) {
+                    self.outlet.lose_reader(&error);
+                }
+            }
+            // Beside the lines. If nobody reads it, that is no error.
+            (Some(summary), _) => drop(output::summarize(io::stderr().lock(), summary, &counts)),
+        }
+        let failed = self.outlet.is_broken();
+        match self.caller {
+            Caller::Hand | Caller::Telegraf if is_for_programs && platform::unread(self.outlet.stdout())?.is_some() => {
+                drop(self.outlet);
+                let_go()?;
+            }
+            Caller::Hand | Caller::Telegraf | Caller::Supervisor(_) => {}
+        }
+        Ok(Some(counts).filter(|_| !failed))
+    }
+}
+
+/// Opens a file to read.
+fn open(path: &Path) -> Result<File> {
+    File::open(path).with_context(|| format!("cannot open {}: check its name, and who may read it", path.display()))
+}
+
+/// What to say where a file, or `-` for stdin, cannot be read.
+fn unreadable(path: &Path) -> String {
+    if path == Path::new("-") {
+        return "cannot read stdin: pipe messages in, or name a file".to_owned();
+    }
+    format!("cannot read {}: check that it is a file, and its disk", path.display())
+}
+
+/// Waits until a pipe has been read empty, or nobody reads it, but no longer than `most`.
+fn wait_until_read(stdout: &File, most: Duration) -> Result<()> {
+    let stop_at = Instant::now() + most;
+    let mut pause = Duration::from_micros(100);
+    while let Some(unread) = platform::unread(stdout)?.filter(|unread| *unread > 0) {
+        if Instant::now() >= stop_at {
+            let waited = most.as_secs_f64();
+            log::write('W', format_args!("leaving with {unread} bytes of output unread after {waited} s"));
+            break;
+        }
+        std::thread::sleep(pause);
+        pause = (2 * pause).min(Duration::from_millis(10));
+    }
+    Ok(())
+}
