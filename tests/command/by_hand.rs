@@ -894,5 +894,5 @@ fn the_documented_commands_print_what_is_documented() {
         assert_eq!(text(&output.stdout).trim_end(), expected.trim_end(), "{script}");
         commands += 1;
     }
-    assert_eq!(commands, 7);
+    assert_eq!(commands, 8);
 }

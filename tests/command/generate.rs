@@ -336,7 +336,7 @@ fn bash_completes_options_and_their_values() {
     assert_eq!(complete("telegraf-algorithmia in"), ["inspect"]);
     assert_eq!(complete("telegraf-algorithmia generate complete-"), ["complete-bash", "complete-zsh", "complete-fish"]);
     assert_eq!(complete("telegraf-algorithmia generate slack-template --sl"), ["--slack-url"]);
-    assert_eq!(complete("telegraf-algorithmia inspect --format "), ["table", "summary"]);
+    assert_eq!(complete("telegraf-algorithmia inspect --format "), ["table", "json", "summary"]);
     for command in ["telegraf-algorithmia", "telegraf-algorithmia convert", "telegraf-algorithmia execd"] {
         assert_eq!(complete(&format!("{command} --input ")), ["auto", "influx", "json", "json-lines"]);
     }

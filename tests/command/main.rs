@@ -4,6 +4,8 @@
 mod by_hand;
 #[cfg(unix)]
 mod generate;
+#[cfg(unix)]
+mod json;
 #[cfg(target_os = "linux")]
 mod memory;
 #[cfg(target_os = "linux")]

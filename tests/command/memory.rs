@@ -85,13 +85,10 @@ fn worst() -> Vec<Input> {
     inputs
 }
 
-/// A message or metric with the mark in its line.
+/// A message with the mark in its line.
 fn mark(format: &str) -> String {
-    if format == "influx" {
-        format!("{MARK} x=1 1\n")
-    } else {
-        format!("\n{{\"algorithm_name\":\"{MARK}\",\"x\":1,\"time\":1}}\n")
-    }
+    let message = format!("{{\"algorithm_name\":\"{MARK}\",\"x\":1,\"time\":1}}");
+    if format == "influx" { metric(&message, 1) } else { format!("\n{message}\n") }
 }
 
 /// The most memory that the command, or the process that works for it, has taken when the mark has come out, in kB.
@@ -161,10 +158,12 @@ fn by_hand_it_takes_no_more_than_is_promised() {
     check(MOST, |_| true, by_hand);
 }
 
-/// There is a table for each payload, so this is about large ones.
+/// There is a table, or an object, for each payload, so this is about large ones.
 #[test]
-fn for_tables_it_takes_no_more_than_is_promised() {
+fn for_tables_and_json_it_takes_no_more_than_is_promised() {
     let large = [LARGEST, "the deepest, with the most fields", "nothing but escapes"];
-    let table = |input: &Input| peak(command().arg("inspect"), &input.text, input.format);
-    check(MOST_OF_TABLES, |input| large.contains(&input.what), table);
+    for format in ["table", "json"] {
+        let inspect = |input: &Input| peak(command().args(["inspect", "--format", format]), &input.text, input.format);
+        check(MOST_OF_TABLES, |input| large.contains(&input.what), inspect);
+    }
 }

@@ -1,4 +1,4 @@
-//! `inspect`: what becomes of messages, for people.
+//! `inspect`: what becomes of messages, for people and scripts.
 
 use std::process::ExitCode;
 
@@ -10,7 +10,7 @@ use telegraf_algorithmia::{Converter, Summary};
 use crate::USAGE;
 use crate::cli::{Conversion, Files, Threads};
 use crate::execd::{Caller, Plan, Service, Stream, log};
-use crate::output::{Form, Report};
+use crate::output::{Form, Objects, Report};
 
 /// The options of `inspect`.
 #[derive(Debug, Args)]
@@ -38,6 +38,8 @@ pub struct Inspect {
 enum Format {
     /// A table for each message: what has become of each key
     Table,
+    /// The same for scripts: a JSON object for each message, on a line of its own
+    Json,
     /// What has become of all messages, and for each algorithm and metric: count, minimum, mean, maximum, and how its
     /// values are spread
     Summary,
@@ -50,6 +52,7 @@ impl Inspect {
         let settings = self.conversion.settings();
         let (form, summary) = match self.format {
             Format::Table => (Form::Table(Report::new()), None),
+            Format::Json => (Form::Json(Objects::new(&settings.measurement)), None),
             Format::Summary => (Form::Nothing, Some(Summary::new(&settings.measurement))),
         };
         let converter = match Converter::new(settings) {

@@ -1,5 +1,6 @@
 //! Output for people: tables, summaries, and how far a file has been read.
 
+mod json;
 pub mod progress;
 pub mod shown;
 mod summary;
@@ -10,8 +11,9 @@ use std::process::ExitCode;
 
 use anstyle::{AnsiColor, Style};
 use anyhow::Result;
-use telegraf_algorithmia::Trace;
+use telegraf_algorithmia::{Outcome, Trace};
 
+pub use self::json::Objects;
 pub use self::summary::summarize;
 pub use self::table::Report;
 
@@ -26,6 +28,7 @@ pub enum Form {
     /// The lines that they become.
     Lines,
     Table(Report),
+    Json(Objects),
     /// Nothing, but for a summary at the end.
     Nothing,
 }
@@ -35,7 +38,7 @@ impl Form {
     pub fn traces(&self) -> bool {
         match self {
             Form::Lines | Form::Nothing => false,
-            Form::Table(_) => true,
+            Form::Table(_) | Form::Json(_) => true,
         }
     }
 
@@ -44,6 +47,7 @@ impl Form {
         match self {
             Form::Lines | Form::Nothing => {}
             Form::Table(report) => report.begin_input(name),
+            Form::Json(objects) => objects.begin_input(name),
         }
     }
 
@@ -51,6 +55,7 @@ impl Form {
         match self {
             Form::Lines | Form::Nothing => {}
             Form::Table(report) => report.trace(trace),
+            Form::Json(objects) => objects.trace(trace),
         }
     }
 
@@ -62,8 +67,14 @@ impl Form {
         match self {
             Form::Lines | Form::Nothing => Ok(()),
             Form::Table(report) => report.flush(),
+            Form::Json(objects) => objects.flush(),
         }
     }
+}
+
+/// Whether this is a message, or the first payload of one.
+fn begins_message(trace: &Trace<'_>) -> bool {
+    !matches!(trace.outcome, Outcome::Passed | Outcome::NoMessage) && trace.item.unwrap_or(0) == 0
 }
 
 /// Takes it as done when nobody reads on.

@@ -80,7 +80,8 @@ pub fn escaped(text: &str) -> String {
     escaped
 }
 
-fn is_shown(c: char) -> bool {
+/// Whether a character can be shown as it is.
+pub fn is_shown(c: char) -> bool {
     // Behind another character, so that one that goes on top of it counts as shown.
     let mut buffer = [b'a'; 5];
     let len = c.encode_utf8(&mut buffer[1..]).len();

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use telegraf_algorithmia::{Fate, FieldType, Key, LeftOut, Origin, Outcome, PointTime, TimeSource, Trace};
 
 use super::shown::{escaped, last_columns, shorten, shown, width_of};
-use super::{ASIDE, BAD, GOOD, HEADING, LOST};
+use super::{ASIDE, BAD, GOOD, HEADING, LOST, begins_message};
 
 /// How wide a table is where there is no terminal that says it, and at least and at most where there is.
 const WIDTH: usize = 100;
@@ -54,8 +54,7 @@ impl Report {
 
     /// Writes the table of a message.
     pub fn trace(&mut self, trace: &Trace<'_>) {
-        let is_message = !matches!(trace.outcome, Outcome::Passed | Outcome::NoMessage);
-        self.messages += u64::from(is_message && trace.item.unwrap_or(0) == 0);
+        self.messages += u64::from(begins_message(trace));
         if self.failure.is_none() {
             let text = text(trace, &self.input, self.messages, self.width);
             self.failure = self.out.write_all(text.as_bytes()).err();

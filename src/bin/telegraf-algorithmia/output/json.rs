@@ -1,0 +1,263 @@
+//! `inspect --format json`: what became of each message as one JSON object on a line, for scripts.
+
+use std::io::{self, BufWriter, StdoutLock, Write};
+
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::ser::{Formatter, Serializer};
+use telegraf_algorithmia::{Fate, Key, Kind, Origin, Outcome, PointTime, TimeSource, Trace};
+
+use super::begins_message;
+use super::shown::is_shown;
+
+/// Writes the objects to stdout, each when its message comes.
+pub struct Objects {
+    out: BufWriter<StdoutLock<'static>>,
+    /// The measurement of the points.
+    measurement: String,
+    /// What messages are from.
+    input: Option<String>,
+    messages: u64,
+    failure: Option<io::Error>,
+}
+
+impl Objects {
+    /// For stdout, of points of this measurement.
+    pub fn new(measurement: &str) -> Self {
+        let out = BufWriter::new(io::stdout().lock());
+        Objects { out, measurement: measurement.to_owned(), input: None, messages: 0, failure: None }
+    }
+
+    /// The messages to come are from another input, which has this name if any.
+    pub fn begin_input(&mut self, name: Option<&str>) {
+        self.input = name.map(str::to_owned);
+    }
+
+    /// Lets out what there is.
+    ///
+    /// # Errors
+    /// Where stdout could not be written since the last time.
+    pub fn flush(&mut self) -> io::Result<()> {
+        match self.failure.take() {
+            Some(error) => Err(error),
+            None => self.out.flush(),
+        }
+    }
+
+    /// Writes the object of a message.
+    pub fn trace(&mut self, trace: &Trace<'_>) {
+        self.messages += u64::from(begins_message(trace));
+        if self.failure.is_none() {
+            self.failure = self.write(trace).err();
+        }
+    }
+
+    fn write(&mut self, trace: &Trace<'_>) -> io::Result<()> {
+        let Trace { position, item, keys, outcome, .. } = trace;
+        let (message, became) = match *outcome {
+            Outcome::Point(time) => {
+                let stored = Stored { tags: Tags(keys), fields: Fields(keys) };
+                (Some(self.messages), Became::Point { measurement: &self.measurement, stored, time: Time::of(time) })
+            }
+            Outcome::Rejected { reason, error, at } => {
+                let stored = (!keys.is_empty()).then_some(Stored { tags: Tags(keys), fields: Fields(keys) });
+                (Some(self.messages), Became::Rejected { reason: reason.code(), error, at, would_be: stored })
+            }
+            Outcome::Passed => (None, Became::Passed("other_metric")),
+            Outcome::NoMessage => (None, Became::Passed("no_message")),
+        };
+        let object = Object {
+            input: self.input.as_deref(),
+            line: position.line,
+            byte: position.byte,
+            message,
+            payload: item.map(|item| item + 1),
+            became,
+            left_out: keys.iter().filter_map(LeftOut::of).collect(),
+        };
+        object.serialize(&mut Serializer::with_formatter(&mut self.out, Harmless))?;
+        self.out.write_all(b"\n")
+    }
+}
+
+/// One message, one payload of an array, or one metric that passed through.
+#[derive(Serialize)]
+struct Object<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    input: Option<&'a str>,
+    line: u64,
+    byte: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload: Option<usize>,
+    #[serde(flatten)]
+    became: Became<'a>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    left_out: Vec<LeftOut<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Became<'a> {
+    Point {
+        measurement: &'a str,
+        #[serde(flatten)]
+        stored: Stored<'a>,
+        time: Time,
+    },
+    Rejected {
+        reason: &'static str,
+        error: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        at: Option<usize>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        would_be: Option<Stored<'a>>,
+    },
+    Passed(&'static str),
+}
+
+#[derive(Serialize)]
+struct Stored<'a> {
+    tags: Tags<'a>,
+    fields: Fields<'a>,
+}
+
+/// The keys that became tags.
+struct Tags<'a>(&'a [Key]);
+
+/// The keys that became fields.
+struct Fields<'a>(&'a [Key]);
+
+impl Serialize for Tags<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Tag<'a> {
+            value: &'a str,
+            from: &'a str,
+            of: &'static str,
+        }
+        serializer.collect_map(self.0.iter().filter_map(|its| match &its.fate {
+            Fate::Tag { key, value } => Some((key, Tag { value, from: &its.name, of: origin(its.origin) })),
+            Fate::Field { .. } | Fate::Time | Fate::LeftOut(_) => None,
+        }))
+    }
+}
+
+impl Serialize for Fields<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Field<'a> {
+            value: Value<'a>,
+            kind: &'static str,
+            from: &'a str,
+            of: &'static str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            cut_from: Option<usize>,
+        }
+        serializer.collect_map(self.0.iter().filter_map(|its| match &its.fate {
+            Fate::Field { key, kind, value, cut_from } => {
+                let (kind, value) = Value::of(*kind, value);
+                Some((key, Field { value, kind, from: &its.name, of: origin(its.origin), cut_from: *cut_from }))
+            }
+            Fate::Tag { .. } | Fate::Time | Fate::LeftOut(_) => None,
+        }))
+    }
+}
+
+/// A field's value. What is written as no number that JSON has stays the text that it is.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Value<'a> {
+    Float(f64),
+    Integer(i64),
+    Unsigned(u64),
+    Boolean(bool),
+    String(&'a str),
+}
+
+impl<'a> Value<'a> {
+    /// The kind's name, and the value of what line protocol has of a field.
+    fn of(kind: Kind, text: &'a str) -> (&'static str, Self) {
+        let number = text.trim_end_matches(['i', 'u']);
+        let (kind, value) = match kind {
+            Kind::Boolean => ("boolean", Some(Value::Boolean(text.starts_with(['t', 'T'])))),
+            Kind::Integer if text.ends_with('u') => ("integer", number.parse().ok().map(Value::Unsigned)),
+            Kind::Integer => ("integer", number.parse().ok().map(Value::Integer)),
+            Kind::Float => ("float", text.parse().ok().filter(|float: &f64| float.is_finite()).map(Value::Float)),
+            Kind::String | Kind::Tag | Kind::Drop => ("string", None),
+        };
+        (kind, value.unwrap_or(Value::String(text)))
+    }
+}
+
+/// A point's time, and where it is from.
+#[derive(Serialize)]
+struct Time {
+    text: String,
+    nanoseconds: i64,
+    from: &'static str,
+    filled_digits: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    filled_from: Option<&'static str>,
+}
+
+impl Time {
+    fn of(time: PointTime) -> Self {
+        let PointTime { nanoseconds, source, filled, by_request_id } = time;
+        let text = Timestamp::from_nanosecond(nanoseconds.into()).map(|at| format!("{at:.9}")).unwrap_or_default();
+        let from = match source {
+            TimeSource::Time => "time",
+            TimeSource::Timestamp => "timestamp",
+            TimeSource::Metric => "metric",
+            TimeSource::Clock => "clock",
+        };
+        let filled_from = if by_request_id { "request_id" } else { "message" };
+        Time { text, nanoseconds, from, filled_digits: filled, filled_from: (filled > 0).then_some(filled_from) }
+    }
+}
+
+/// A key of which nothing is stored.
+#[derive(Serialize)]
+struct LeftOut<'a> {
+    key: &'a str,
+    of: &'static str,
+    why: &'static str,
+    lost: bool,
+}
+
+impl<'a> LeftOut<'a> {
+    fn of(key: &'a Key) -> Option<Self> {
+        match key.fate {
+            Fate::LeftOut(why) => {
+                Some(LeftOut { key: &key.name, of: origin(key.origin), why: why.why, lost: why.lost })
+            }
+            Fate::Tag { .. } | Fate::Field { .. } | Fate::Time => None,
+        }
+    }
+}
+
+fn origin(origin: Origin) -> &'static str {
+    match origin {
+        Origin::Payload => "payload",
+        Origin::MetricTag => "metric_tag",
+        Origin::MetricField => "metric_field",
+    }
+}
+
+/// JSON that does nothing to a terminal: what would, is the escape of itself.
+struct Harmless;
+
+impl Formatter for Harmless {
+    fn write_string_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+        let mut rest = fragment;
+        while let Some((at, c)) = rest.char_indices().find(|(_, c)| !is_shown(*c)) {
+            writer.write_all(&rest.as_bytes()[..at])?;
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                write!(writer, "\\u{unit:04x}")?;
+            }
+            rest = &rest[at + c.len_utf8()..];
+        }
+        writer.write_all(rest.as_bytes())
+    }
+}
