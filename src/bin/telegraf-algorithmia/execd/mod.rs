@@ -15,6 +15,7 @@ mod journal;
 pub mod log;
 mod outlet;
 mod patience;
+mod reading;
 mod record;
 mod stats;
 mod stream;

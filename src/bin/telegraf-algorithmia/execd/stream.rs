@@ -8,36 +8,25 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use telegraf_algorithmia::{Converter, Counts, Parallel, Standing, Summary};
+use telegraf_algorithmia::{Converter, Counts, Summary};
 
-use super::flood::Flood;
 use super::flow::Flow;
 use super::handover::{Handover, Note};
-use super::input::{Chunk, Input};
+use super::input::Input;
 use super::journal::{self, Journal};
 use super::outlet::Outlet;
 use super::stats::Stats;
 use super::watch::Watch;
 use super::{Patience, Turn, Worker, let_go, log};
-use crate::output::progress::{self, Watched};
+use crate::output::progress;
 use crate::output::{self, Form};
-use crate::platform::{self, Signals, Waited};
+use crate::platform::{self, Signals};
 
 /// Write when this much is there, even if more input is waiting.
 const WRITE_SIZE: usize = 128 * 1024;
 
 /// And when this much is there, even in the midst of a read: short messages that are rejected make a hundred times as much.
 const PAUSE_SIZE: usize = 2 * WRITE_SIZE;
-
-/// Where fewer lines than this come with as many bytes, pipes of 64 KiB hold one or two, and Telegraf waits for us and we for
-/// it with each. They are made to hold more; where lines are short, that would only put more of them beyond the reach of flow
-/// control.
-const FEW_LINES: u64 = 8;
-const FEW_LINES_SIZE: usize = 32 * 1024;
-const WIDE_PIPE: usize = 256 * 1024;
-
-/// After a signal, the longest time for which a worker goes on. Its supervisor ends the pipes long before that.
-const WORKER_END: Duration = Duration::from_secs(3600);
 
 /// Who has started the process, and sends it signals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,49 +74,22 @@ pub enum Ended {
     Output,
 }
 
-/// How far an input is.
-#[derive(Clone, Copy)]
-enum State {
-    /// It is read as it comes.
-    Reading,
-    /// So much waits to go out that no more is taken than has to be.
-    Full,
-    /// A signal has asked us to end: what is under way to us is still read, but no longer than until then.
-    Ending { until: Instant },
-    /// It is left at once, and what has come of a message is not converted.
-    Left(Ended),
-    /// Nothing more of it is read. What has been read goes out.
-    Over(Ended),
-}
-
-/// An input that is read.
-struct Reading {
-    input: Input,
-    state: State,
-    /// After a signal, how long without input until no more is expected. None for an input that a signal leaves at once: nothing
-    /// is under way to us where all is in a file, or typed.
-    quiet: Option<Duration>,
-    flood: Flood,
-    /// The pipes have been made to hold more.
-    is_wide: bool,
-}
-
 /// The way from inputs to stdout.
 pub struct Stream {
-    converter: Converter,
-    observer: Watch,
-    signals: Rc<Signals>,
-    outlet: Outlet,
+    pub(super) converter: Converter,
+    pub(super) observer: Watch,
+    pub(super) signals: Rc<Signals>,
+    pub(super) outlet: Outlet,
     stats: Option<Stats>,
     summary: Option<Summary>,
-    out: Vec<u8>,
-    caller: Caller,
-    patience: Patience,
-    threads: usize,
+    pub(super) out: Vec<u8>,
+    pub(super) caller: Caller,
+    pub(super) patience: Patience,
+    pub(super) threads: usize,
     /// For the worker that may have to take our place.
-    handover: Option<Handover>,
+    pub(super) handover: Option<Handover>,
     /// From the worker before us, until the first input has come.
-    note: Option<Note>,
+    pub(super) note: Option<Note>,
     /// Bytes of input.
     received: u64,
 }
@@ -245,7 +207,7 @@ impl Stream {
 
     /// Whether a signal has cut this input short. By hand, a program that writes to a pipe mostly got the signal too, and ended
     /// before its time.
-    fn is_interrupted(&self, ended: Ended, quiet: Option<Duration>) -> bool {
+    pub(super) fn is_interrupted(&self, ended: Ended, quiet: Option<Duration>) -> bool {
         let is_cut = match quiet {
             None => ended == Ended::Signal,
             Some(_) => ended != Ended::Output && self.caller == Caller::Hand,
@@ -253,161 +215,8 @@ impl Stream {
         is_cut && self.signals.arrived()
     }
 
-    /// Reads a file to its end, as [`Stream::read`] does.
-    fn read_in_parallel(&mut self, file: File, unreadable: impl Fn() -> String) -> Result<Ended> {
-        let mut input = Parallel::new(Watched(file), self.threads);
-        let mut failure = Ok(());
-        let mut state = State::Reading;
-        loop {
-            state = self.next_state(state, None)?;
-            match state {
-                State::Left(ended) => return Ok(ended),
-                State::Over(ended) => return self.end_input(ended, failure),
-                State::Reading | State::Full | State::Ending { .. } => {}
-            }
-            match input.next(&mut self.converter, &mut self.out, &mut self.observer) {
-                Ok(Some(counts)) => {
-                    self.observer.add(&counts);
-                    self.put()?;
-                }
-                Ok(None) => state = State::Over(Ended::Input),
-                Err(error) => {
-                    failure = Err(error).with_context(&unreadable);
-                    state = State::Over(Ended::Input);
-                }
-            }
-        }
-    }
-
-    /// Reads an input to its end. `unreadable` says what to do where it cannot be read.
-    pub(super) fn read(
-        &mut self,
-        input: Input,
-        quiet: Option<Duration>,
-        unreadable: impl Fn() -> String,
-    ) -> Result<Ended> {
-        let mut failure = Ok(());
-        let mut reading = Reading { input, state: State::Reading, quiet, flood: Flood::default(), is_wide: false };
-        let ended = loop {
-            let drained = self.outlet.drain()?;
-            reading.state = self.next_state(reading.state, quiet)?;
-            if matches!(reading.state, State::Reading) && self.outlet.is_full() && !reading.input.has_hung_up()? {
-                reading.state = State::Full;
-            }
-            let chunk = match reading.state {
-                State::Left(ended) => return Ok(ended),
-                State::Over(ended) => break ended,
-                State::Full if !reading.input.keeps() => Ok(Chunk::Empty),
-                State::Full => reading.input.read(),
-                State::Reading | State::Ending { .. } => {
-                    self.consume(&mut reading.input)?;
-                    reading.input.read()
-                }
-            };
-            self.take_over(&chunk);
-            match chunk {
-                Ok(Chunk::Bytes(bytes)) => {
-                    let len = bytes.len();
-                    let lines = self.convert(bytes)?;
-                    reading.flood.came(lines);
-                    if lines < FEW_LINES && len >= FEW_LINES_SIZE && !std::mem::replace(&mut reading.is_wide, true) {
-                        reading.input.grow(WIDE_PIPE);
-                        self.outlet.grow(WIDE_PIPE);
-                    }
-                }
-                Ok(Chunk::Empty) => {
-                    self.put()?;
-                    if !drained {
-                        self.wait(&mut reading)?;
-                    }
-                }
-                Ok(Chunk::HungUp) => {
-                    self.put()?;
-                    self.take(&mut reading.input, self.converter.standing_behind().0, 0)?;
-                }
-                Ok(Chunk::End) => reading.state = State::Over(Ended::Input),
-                Err(error) => {
-                    // What was read before is as good as ever.
-                    failure = Err(error).with_context(&unreadable);
-                    reading.state = State::Over(Ended::Input);
-                }
-            }
-        };
-        if self.converter.pending() > 0 && (self.outlet.has_journal() || self.is_interrupted(ended, quiet)) {
-            self.break_off();
-        }
-        self.end_input(ended, failure)
-    }
-
-    /// How far an input is now. One without a `quiet` is left at once when a signal comes.
-    fn next_state(&mut self, state: State, quiet: Option<Duration>) -> Result<State> {
-        Ok(match state {
-            State::Left(_) | State::Over(_) => state,
-            _ if self.outlet.is_closed() => State::Left(Ended::Output),
-            State::Ending { until } if Instant::now() >= until => State::Over(Ended::Signal),
-            State::Ending { .. } => state,
-            State::Reading | State::Full if !self.signals.arrived() => State::Reading,
-            State::Reading | State::Full if quiet.is_none() => {
-                self.put()?;
-                State::Left(Ended::Signal)
-            }
-            // Telegraf sends a signal only when it has ended our input. When it got one together with us, it may take its
-            // time, and what it still hands over is not to be lost.
-            State::Reading | State::Full => {
-                let most = match self.caller {
-                    Caller::Supervisor(_) => WORKER_END,
-                    Caller::Hand | Caller::Telegraf => self.patience.end,
-                };
-                State::Ending { until: Instant::now() + most }
-            }
-        })
-    }
-
-    /// There is nothing to read: waits until there is, or something else is to be done.
-    fn wait(&mut self, reading: &mut Reading) -> Result<()> {
-        let Reading { input, state, quiet, flood, .. } = reading;
-        let waited = match *state {
-            State::Reading | State::Full => {
-                if flood.pause() {
-                    return Ok(());
-                }
-                let due = self.due();
-                flood.begin_wait();
-                if matches!(state, State::Full) && !input.keeps() {
-                    input.wait_for_hang_up(&self.signals, due)?
-                } else {
-                    input.wait(&self.signals, due, true)?
-                }
-            }
-            State::Ending { until } => {
-                let left = until.saturating_duration_since(Instant::now());
-                flood.begin_wait();
-                input.wait(&self.signals, Some(quiet.unwrap_or_default().min(left)), false)?
-            }
-            State::Left(_) | State::Over(_) => return Ok(()),
-        };
-        match (waited, *state) {
-            (Waited::Readable | Waited::Signal, _) => {}
-            (Waited::Timeout, State::Ending { .. }) => *state = State::Over(Ended::Signal),
-            (Waited::Timeout, _) => {
-                self.outlet.tidy();
-                self.put()?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Goes on where the worker before us was, if there was one. `chunk` is the first that is read.
-    fn take_over(&mut self, chunk: &io::Result<Chunk<'_>>) {
-        if let Some(note) = self.note.take() {
-            let standing = note.standing(if let Ok(Chunk::Bytes(bytes)) = chunk { bytes } else { &[] });
-            self.converter.resume(standing);
-            self.handover.iter_mut().for_each(|handover| handover.begin(standing));
-        }
-    }
-
     /// Converts what has been read; how many lines it became.
-    fn convert(&mut self, bytes: &[u8]) -> Result<u64> {
+    pub(super) fn convert(&mut self, bytes: &[u8]) -> Result<u64> {
         self.received += bytes.len() as u64;
         progress::advance(bytes.len());
         self.observer.lag.read_now();
@@ -431,57 +240,8 @@ impl Stream {
         Ok(lines)
     }
 
-    /// Takes out of the pipe what has been converted. The start of a metric that is not complete stays in it while there is room
-    /// for the rest.
-    fn consume(&mut self, input: &mut Input) -> Result<()> {
-        let pending = self.converter.pending();
-        let (standing, rest) = if input.has_room_behind(pending) {
-            (self.converter.standing_before(), pending)
-        } else {
-            self.converter.standing_behind()
-        };
-        self.take(input, standing, rest)
-    }
-
-    /// Takes out of the pipe what has been read, but for the last `rest` bytes. What comes then begins at `standing`.
-    fn take(&mut self, input: &mut Input, standing: Standing, rest: usize) -> Result<()> {
-        if let Some(handover) = &mut self.handover {
-            handover.note(standing, input.seen(rest));
-        }
-        Ok(input.consume(rest)?)
-    }
-
-    /// Leaves out the start of a message, the rest of which will not come: Telegraf ends every line, unless it dies while it
-    /// writes one.
-    fn break_off(&mut self) {
-        let len = self.converter.break_off(&mut self.out, &mut self.observer);
-        if len > 0 && self.outlet.has_journal() {
-            log::write(
-                'W',
-                format_args!(
-                    "left out the last {len} bytes, an unfinished line: what died while it wrote it sends it again"
-                ),
-            );
-        } else if len > 0 {
-            log::write('W', format_args!("left out the last {len} bytes, an unfinished message"));
-        }
-    }
-
-    /// Lets out what there is at the end of an input, even where reading it has failed.
-    fn end_input(&mut self, ended: Ended, failure: Result<()>) -> Result<Ended> {
-        loop {
-            self.converter.finish(&mut self.out, &mut self.observer);
-            self.put()?;
-            if !self.converter.has_paused() {
-                break;
-            }
-        }
-        let ended = if self.outlet.is_closed() { Ended::Output } else { ended };
-        failure.map(|()| ended)
-    }
-
     /// How long until there is something to do without new input.
-    fn due(&self) -> Option<Duration> {
+    pub(super) fn due(&self) -> Option<Duration> {
         let log = self.observer.log.as_ref().and_then(log::Log::due);
         let stats = self.stats.as_ref().map(Stats::due);
         [log, stats, self.outlet.due()].into_iter().flatten().min()
@@ -495,7 +255,7 @@ impl Stream {
     }
 
     /// Hands over what there is.
-    fn put(&mut self) -> Result<()> {
+    pub(super) fn put(&mut self) -> Result<()> {
         // In a flood there is no other pause.
         self.observer.log.iter_mut().for_each(log::Log::tick);
         if self.stats.as_ref().is_some_and(|stats| stats.due().is_zero()) {

@@ -5,7 +5,7 @@ use std::io::{self, BufWriter, StdoutLock, Write};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::ser::{Formatter, Serializer};
-use telegraf_algorithmia::{Fate, Key, Kind, Origin, Outcome, PointTime, TimeSource, Trace};
+use telegraf_algorithmia::{Fate, Key, FieldType, Origin, Outcome, PointTime, TimeSource, Trace};
 
 use super::begins_message;
 use super::shown::is_shown;
@@ -178,14 +178,14 @@ enum Value<'a> {
 
 impl<'a> Value<'a> {
     /// The kind's name, and the value of what line protocol has of a field.
-    fn of(kind: Kind, text: &'a str) -> (&'static str, Self) {
+    fn of(kind: FieldType, text: &'a str) -> (&'static str, Self) {
         let number = text.trim_end_matches(['i', 'u']);
         let (kind, value) = match kind {
-            Kind::Boolean => ("boolean", Some(Value::Boolean(text.starts_with(['t', 'T'])))),
-            Kind::Integer if text.ends_with('u') => ("integer", number.parse().ok().map(Value::Unsigned)),
-            Kind::Integer => ("integer", number.parse().ok().map(Value::Integer)),
-            Kind::Float => ("float", text.parse().ok().filter(|float: &f64| float.is_finite()).map(Value::Float)),
-            Kind::String | Kind::Tag | Kind::Drop => ("string", None),
+            FieldType::Boolean => ("boolean", Some(Value::Boolean(text.starts_with(['t', 'T'])))),
+            FieldType::Integer if text.ends_with('u') => ("integer", number.parse().ok().map(Value::Unsigned)),
+            FieldType::Integer => ("integer", number.parse().ok().map(Value::Integer)),
+            FieldType::Float => ("float", text.parse().ok().filter(|float: &f64| float.is_finite()).map(Value::Float)),
+            FieldType::String => ("string", None),
         };
         (kind, value.unwrap_or(Value::String(text)))
     }

@@ -1,0 +1,256 @@
+//! One input, read to its end: how far it is, what is waited for, and what is taken out of a pipe.
+
+use std::fs::File;
+use std::io;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use telegraf_algorithmia::{Parallel, Standing};
+
+use super::flood::Flood;
+use super::input::{Chunk, Input};
+use super::log;
+use super::stream::{Caller, Ended, Stream};
+use crate::output::progress::Watched;
+use crate::platform::Waited;
+
+/// Where fewer lines than this come with as many bytes, pipes of 64 KiB hold one or two, and Telegraf waits for us and we for
+/// it with each. They are made to hold more; where lines are short, that would only put more of them beyond the reach of flow
+/// control.
+const FEW_LINES: u64 = 8;
+const FEW_LINES_SIZE: usize = 32 * 1024;
+const WIDE_PIPE: usize = 256 * 1024;
+
+/// After a signal, the longest time for which a worker goes on. Its supervisor ends the pipes long before that.
+const WORKER_END: Duration = Duration::from_secs(3600);
+
+/// How far an input is.
+#[derive(Clone, Copy)]
+enum State {
+    /// It is read as it comes.
+    Reading,
+    /// So much waits to go out that no more is taken than has to be.
+    Full,
+    /// A signal has asked us to end: what is under way to us is still read, but no longer than until then.
+    Ending { until: Instant },
+    /// It is left at once, and what has come of a message is not converted.
+    Left(Ended),
+    /// Nothing more of it is read. What has been read goes out.
+    Over(Ended),
+}
+
+/// An input that is read.
+struct Reading {
+    input: Input,
+    state: State,
+    /// After a signal, how long without input until no more is expected. None for an input that a signal leaves at once: nothing
+    /// is under way to us where all is in a file, or typed.
+    quiet: Option<Duration>,
+    flood: Flood,
+    /// The pipes have been made to hold more.
+    is_wide: bool,
+}
+
+impl Stream {
+    /// Reads a file to its end, as [`Stream::read`] does.
+    pub(super) fn read_in_parallel(&mut self, file: File, unreadable: impl Fn() -> String) -> Result<Ended> {
+        let mut input = Parallel::new(Watched(file), self.threads);
+        let mut failure = Ok(());
+        let mut state = State::Reading;
+        loop {
+            state = self.next_state(state, None)?;
+            match state {
+                State::Left(ended) => return Ok(ended),
+                State::Over(ended) => return self.end_input(ended, failure),
+                State::Reading | State::Full | State::Ending { .. } => {}
+            }
+            match input.next(&mut self.converter, &mut self.out, &mut self.observer) {
+                Ok(Some(counts)) => {
+                    self.observer.add(&counts);
+                    self.put()?;
+                }
+                Ok(None) => state = State::Over(Ended::Input),
+                Err(error) => {
+                    failure = Err(error).with_context(&unreadable);
+                    state = State::Over(Ended::Input);
+                }
+            }
+        }
+    }
+
+    /// Reads an input to its end. `unreadable` says what to do where it cannot be read.
+    pub(super) fn read(
+        &mut self,
+        input: Input,
+        quiet: Option<Duration>,
+        unreadable: impl Fn() -> String,
+    ) -> Result<Ended> {
+        let mut failure = Ok(());
+        let mut reading = Reading { input, state: State::Reading, quiet, flood: Flood::default(), is_wide: false };
+        let ended = loop {
+            let drained = self.outlet.drain()?;
+            reading.state = self.next_state(reading.state, quiet)?;
+            if matches!(reading.state, State::Reading) && self.outlet.is_full() && !reading.input.has_hung_up()? {
+                reading.state = State::Full;
+            }
+            let chunk = match reading.state {
+                State::Left(ended) => return Ok(ended),
+                State::Over(ended) => break ended,
+                State::Full if !reading.input.keeps() => Ok(Chunk::Empty),
+                State::Full => reading.input.read(),
+                State::Reading | State::Ending { .. } => {
+                    self.consume(&mut reading.input)?;
+                    reading.input.read()
+                }
+            };
+            self.take_over(&chunk);
+            match chunk {
+                Ok(Chunk::Bytes(bytes)) => {
+                    let len = bytes.len();
+                    let lines = self.convert(bytes)?;
+                    reading.flood.came(lines);
+                    if lines < FEW_LINES && len >= FEW_LINES_SIZE && !std::mem::replace(&mut reading.is_wide, true) {
+                        reading.input.grow(WIDE_PIPE);
+                        self.outlet.grow(WIDE_PIPE);
+                    }
+                }
+                Ok(Chunk::Empty) => {
+                    self.put()?;
+                    if !drained {
+                        self.wait(&mut reading)?;
+                    }
+                }
+                Ok(Chunk::HungUp) => {
+                    self.put()?;
+                    self.take(&mut reading.input, self.converter.standing_behind().0, 0)?;
+                }
+                Ok(Chunk::End) => reading.state = State::Over(Ended::Input),
+                Err(error) => {
+                    // What was read before is as good as ever.
+                    failure = Err(error).with_context(&unreadable);
+                    reading.state = State::Over(Ended::Input);
+                }
+            }
+        };
+        if self.converter.pending() > 0 && (self.outlet.has_journal() || self.is_interrupted(ended, quiet)) {
+            self.break_off();
+        }
+        self.end_input(ended, failure)
+    }
+
+    /// How far an input is now. One without a `quiet` is left at once when a signal comes.
+    fn next_state(&mut self, state: State, quiet: Option<Duration>) -> Result<State> {
+        Ok(match state {
+            State::Left(_) | State::Over(_) => state,
+            _ if self.outlet.is_closed() => State::Left(Ended::Output),
+            State::Ending { until } if Instant::now() >= until => State::Over(Ended::Signal),
+            State::Ending { .. } => state,
+            State::Reading | State::Full if !self.signals.arrived() => State::Reading,
+            State::Reading | State::Full if quiet.is_none() => {
+                self.put()?;
+                State::Left(Ended::Signal)
+            }
+            // Telegraf sends a signal only when it has ended our input. When it got one together with us, it may take its
+            // time, and what it still hands over is not to be lost.
+            State::Reading | State::Full => {
+                let most = match self.caller {
+                    Caller::Supervisor(_) => WORKER_END,
+                    Caller::Hand | Caller::Telegraf => self.patience.end,
+                };
+                State::Ending { until: Instant::now() + most }
+            }
+        })
+    }
+
+    /// There is nothing to read: waits until there is, or something else is to be done.
+    fn wait(&mut self, reading: &mut Reading) -> Result<()> {
+        let Reading { input, state, quiet, flood, .. } = reading;
+        let waited = match *state {
+            State::Reading | State::Full => {
+                if flood.pause() {
+                    return Ok(());
+                }
+                let due = self.due();
+                flood.begin_wait();
+                if matches!(state, State::Full) && !input.keeps() {
+                    input.wait_for_hang_up(&self.signals, due)?
+                } else {
+                    input.wait(&self.signals, due, true)?
+                }
+            }
+            State::Ending { until } => {
+                let left = until.saturating_duration_since(Instant::now());
+                flood.begin_wait();
+                input.wait(&self.signals, Some(quiet.unwrap_or_default().min(left)), false)?
+            }
+            State::Left(_) | State::Over(_) => return Ok(()),
+        };
+        match (waited, *state) {
+            (Waited::Readable | Waited::Signal, _) => {}
+            (Waited::Timeout, State::Ending { .. }) => *state = State::Over(Ended::Signal),
+            (Waited::Timeout, _) => {
+                self.outlet.tidy();
+                self.put()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes on where the worker before us was, if there was one. `chunk` is the first that is read.
+    fn take_over(&mut self, chunk: &io::Result<Chunk<'_>>) {
+        if let Some(note) = self.note.take() {
+            let standing = note.standing(if let Ok(Chunk::Bytes(bytes)) = chunk { bytes } else { &[] });
+            self.converter.resume(standing);
+            self.handover.iter_mut().for_each(|handover| handover.begin(standing));
+        }
+    }
+
+    /// Takes out of the pipe what has been converted. The start of a metric that is not complete stays in it while there is room
+    /// for the rest.
+    fn consume(&mut self, input: &mut Input) -> Result<()> {
+        let pending = self.converter.pending();
+        let (standing, rest) = if input.has_room_behind(pending) {
+            (self.converter.standing_before(), pending)
+        } else {
+            self.converter.standing_behind()
+        };
+        self.take(input, standing, rest)
+    }
+
+    /// Takes out of the pipe what has been read, but for the last `rest` bytes. What comes then begins at `standing`.
+    fn take(&mut self, input: &mut Input, standing: Standing, rest: usize) -> Result<()> {
+        if let Some(handover) = &mut self.handover {
+            handover.note(standing, input.seen(rest));
+        }
+        Ok(input.consume(rest)?)
+    }
+
+    /// Leaves out the start of a message, the rest of which will not come: Telegraf ends every line, unless it dies while it
+    /// writes one.
+    fn break_off(&mut self) {
+        let len = self.converter.break_off(&mut self.out, &mut self.observer);
+        if len > 0 && self.outlet.has_journal() {
+            log::write(
+                'W',
+                format_args!(
+                    "left out the last {len} bytes, an unfinished line: what died while it wrote it sends it again"
+                ),
+            );
+        } else if len > 0 {
+            log::write('W', format_args!("left out the last {len} bytes, an unfinished message"));
+        }
+    }
+
+    /// Lets out what there is at the end of an input, even where reading it has failed.
+    fn end_input(&mut self, ended: Ended, failure: Result<()>) -> Result<Ended> {
+        loop {
+            self.converter.finish(&mut self.out, &mut self.observer);
+            self.put()?;
+            if !self.converter.has_paused() {
+                break;
+            }
+        }
+        let ended = if self.outlet.is_closed() { Ended::Output } else { ended };
+        failure.map(|()| ended)
+    }
+}
