@@ -5,7 +5,7 @@ use std::io::{self, BufWriter, StdoutLock, Write};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::ser::{Formatter, Serializer};
-use telegraf_algorithmia::{Fate, Key, FieldType, Origin, Outcome, PointTime, TimeSource, Trace};
+use telegraf_algorithmia::{Fate, FieldType, Key, Origin, Outcome, PointTime, TimeSource, Trace};
 
 use super::begins_message;
 use super::shown::is_shown;
