@@ -1,12 +1,13 @@
 //! What happens on the way from input to output: told to an [`Observer`], counted in [`Counts`].
 
-use std::fmt;
+use strum::{Display, IntoStaticStr, VariantArray};
 
 use crate::line_protocol::decoder::Metric;
 use crate::observe::trace::Trace;
 
 /// Why a message is rejected: the `reason` tag of the point that takes its place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Display, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum Reason {
     /// The message is not JSON.
     InvalidJson,
@@ -24,31 +25,11 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons, in the order of [`Counts::rejected`].
-    pub const ALL: [Reason; 6] = [
-        Reason::InvalidJson,
-        Reason::NotAnObject,
-        Reason::MissingAlgorithmName,
-        Reason::NoFields,
-        Reason::TooLarge,
-        Reason::InvalidMetric,
-    ];
+    pub const ALL: &[Reason] = Self::VARIANTS;
 
     /// The reason's code, such as `invalid_json`.
     pub fn code(self) -> &'static str {
-        match self {
-            Reason::InvalidJson => "invalid_json",
-            Reason::NotAnObject => "not_an_object",
-            Reason::MissingAlgorithmName => "missing_algorithm_name",
-            Reason::NoFields => "no_fields",
-            Reason::TooLarge => "too_large",
-            Reason::InvalidMetric => "invalid_metric",
-        }
-    }
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.code())
+        self.into()
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::str::FromStr;
 
+use strum::{Display, EnumString, IntoStaticStr};
+
 /// What a key becomes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -13,8 +15,9 @@ pub enum Kind {
     Drop,
 }
 
-/// The types of fields.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The types of fields. Their names are those of `--as`, such as `float`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Display, EnumString, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum FieldType {
     /// A 64-bit float.
     Float,
@@ -48,13 +51,9 @@ impl FromStr for Kind {
 
     fn from_str(text: &str) -> Result<Self, KindError> {
         match text {
-            "float" => Ok(Kind::Field(FieldType::Float)),
-            "integer" => Ok(Kind::Field(FieldType::Integer)),
-            "boolean" => Ok(Kind::Field(FieldType::Boolean)),
-            "string" => Ok(Kind::Field(FieldType::String)),
             "tag" => Ok(Kind::Tag),
             "drop" => Ok(Kind::Drop),
-            other => Err(KindError::Kind(other.to_owned())),
+            other => other.parse().map(Kind::Field).map_err(|_| KindError::Kind(other.to_owned())),
         }
     }
 }

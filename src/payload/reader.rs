@@ -292,7 +292,7 @@ impl<'w, 'a, E: Encoding> Reader<'w, 'a, E> {
             (_, Role::Field(_) | Role::Tag) => Content::Nested,
         };
         if let Content::Dropped | Content::Nested = content {
-            self.payloads.keys += member.nested_len as usize;
+            self.payloads.keys += member.counted_len as usize;
             self.check_keys()?;
         }
         let limit = self.settings.limits.nesting;
@@ -377,7 +377,7 @@ impl<'w, 'a, E: Encoding> Reader<'w, 'a, E> {
     fn scalar(&mut self, node: Node, at: usize) -> Result<usize, Failure> {
         let (value, end) = self.text.scalar(at, &mut self.payloads.decoded)?;
         let member = self.payloads.tree.member(node);
-        self.payloads.keys += member.nested_len as usize;
+        self.payloads.keys += member.counted_len as usize;
         match (member.role, member.name) {
             (Role::Field(field_type), Some(name)) if !value.is_null() => {
                 if member.is_request_id {
@@ -491,7 +491,7 @@ impl<'w, 'a, E: Encoding> Reader<'w, 'a, E> {
         }
     }
 
-    /// The keys of nested values cost time and room, whatever becomes of them. The payload's own are no longer than its text.
+    /// Flattened keys cost time and room, whatever becomes of them.
     #[inline]
     fn check_keys(&mut self) -> Result<(), Failure> {
         Ok(self.room.check(self.payloads.keys)?)

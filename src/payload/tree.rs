@@ -42,8 +42,8 @@ pub(crate) struct Member {
     pub is_request_id: bool,
     /// The bytes of its path.
     pub path_len: u32,
-    /// The same, unless it is the payload's own.
-    pub nested_len: u32,
+    /// The same, unless nothing of it can be written.
+    pub counted_len: u32,
 }
 
 /// The keys that give a time, the first one before the second.
@@ -66,7 +66,7 @@ impl Role {
 
 impl Member {
     /// Of what nothing is made.
-    const NONE: Member = Member { role: Role::Drop, name: None, is_request_id: false, path_len: 0, nested_len: 0 };
+    const NONE: Member = Member { role: Role::Drop, name: None, is_request_id: false, path_len: 0, counted_len: 0 };
 
     /// What becomes of the value of a key, which is flattened; whether it is the payload's own.
     pub fn of(path: &[u8], is_own: bool, settings: &Settings) -> Self {
@@ -80,8 +80,8 @@ impl Member {
             (_, Some(Kind::Drop)) => Role::Drop,
         };
         let path_len = path.len() as u32;
-        let nested_len = if is_own { 0 } else { path_len };
-        Member { role, is_request_id: key == b"request_id", path_len, nested_len, ..Self::NONE }
+        let counted_len = if let Role::Time(_) = role { 0 } else { path_len };
+        Member { role, is_request_id: key == b"request_id", path_len, counted_len, ..Self::NONE }
     }
 }
 

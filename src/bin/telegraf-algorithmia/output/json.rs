@@ -157,7 +157,7 @@ impl Serialize for Fields<'_> {
         }
         serializer.collect_map(self.0.iter().filter_map(|its| match &its.fate {
             Fate::Field { key, kind, value, cut_from } => {
-                let (kind, value) = Value::of(*kind, value);
+                let (kind, value) = ((*kind).into(), Value::of(*kind, value));
                 Some((key, Field { value, kind, from: &its.name, of: origin(its.origin), cut_from: *cut_from }))
             }
             Fate::Tag { .. } | Fate::Time | Fate::LeftOut(_) => None,
@@ -177,17 +177,17 @@ enum Value<'a> {
 }
 
 impl<'a> Value<'a> {
-    /// The kind's name, and the value of what line protocol has of a field.
-    fn of(kind: FieldType, text: &'a str) -> (&'static str, Self) {
+    /// The value of what line protocol has of a field.
+    fn of(kind: FieldType, text: &'a str) -> Self {
         let number = text.trim_end_matches(['i', 'u']);
-        let (kind, value) = match kind {
-            FieldType::Boolean => ("boolean", Some(Value::Boolean(text.starts_with(['t', 'T'])))),
-            FieldType::Integer if text.ends_with('u') => ("integer", number.parse().ok().map(Value::Unsigned)),
-            FieldType::Integer => ("integer", number.parse().ok().map(Value::Integer)),
-            FieldType::Float => ("float", text.parse().ok().filter(|float: &f64| float.is_finite()).map(Value::Float)),
-            FieldType::String => ("string", None),
+        let value = match kind {
+            FieldType::Boolean => Some(Value::Boolean(text.starts_with(['t', 'T']))),
+            FieldType::Integer if text.ends_with('u') => number.parse().ok().map(Value::Unsigned),
+            FieldType::Integer => number.parse().ok().map(Value::Integer),
+            FieldType::Float => text.parse().ok().filter(|float: &f64| float.is_finite()).map(Value::Float),
+            FieldType::String => None,
         };
-        (kind, value.unwrap_or(Value::String(text)))
+        value.unwrap_or(Value::String(text))
     }
 }
 

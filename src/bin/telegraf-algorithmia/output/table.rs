@@ -141,7 +141,7 @@ impl<'a> Row<'a> {
                     FieldType::String => ("string field", true),
                     FieldType::Integer => ("integer field", false),
                     FieldType::Boolean => ("boolean field", false),
-                    _ => ("float field", false),
+                    FieldType::Float => ("float field", false),
                 };
                 let note = match cut_from {
                     Some(bytes) => format!(", cut from {bytes} bytes to {}", value.len()),
