@@ -512,15 +512,18 @@ fn on_a_terminal_with_nothing_piped_in_it_says_how_it_is_used() {
         rustix::fs::Mode::empty(),
     )
     .unwrap();
-    let mut child =
-        command().stdin(Stdio::from(terminal)).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    assert_eq!(exit_code(&mut child), 2);
-    let mut stderr = String::new();
-    child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
-    assert!(
-        stderr.starts_with("E! nothing is piped in") && stderr.contains("Usage: ") && stderr.contains("kcat"),
-        "{stderr}"
-    );
+    for args in [&[][..], &["--strict"], &["convert"], &["inspect"], &["execd", "--flow-control"]] {
+        let mut nothing = command();
+        nothing.args(args).stdin(Stdio::from(terminal.try_clone().unwrap()));
+        let mut child = nothing.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        assert_eq!(exit_code(&mut child), 2, "{args:?}");
+        let mut stderr = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+        assert!(
+            stderr.starts_with("E! nothing is piped in") && stderr.contains("Usage: ") && stderr.contains("kcat"),
+            "{args:?}: {stderr}"
+        );
+    }
 }
 
 #[test]

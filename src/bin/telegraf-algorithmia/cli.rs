@@ -151,18 +151,20 @@ pub struct Files {
 impl Files {
     /// None, with the reason said, where the program would wait before an empty terminal.
     pub fn inputs(self) -> Option<Vec<PathBuf>> {
-        if !self.files.is_empty() {
-            return Some(self.files);
-        }
-        if io::stdin().is_terminal() {
-            let usage = command().render_usage();
-            eprintln!(
-                "E! nothing is piped in and no file is named\n\n{usage}\n\n{EXAMPLES}\n\nFor all options, try '--help'."
-            );
-            return None;
-        }
-        Some(vec!["-".into()])
+        if self.files.is_empty() { has_input().then(|| vec!["-".into()]) } else { Some(self.files) }
     }
+}
+
+/// Whether something is piped in. Says how the program is used where it would wait before an empty terminal.
+pub fn has_input() -> bool {
+    let is_terminal = io::stdin().is_terminal();
+    if is_terminal {
+        let usage = command().render_usage();
+        eprintln!(
+            "E! nothing is piped in and no file is named\n\n{usage}\n\n{EXAMPLES}\n\nFor all options, try '--help'."
+        );
+    }
+    !is_terminal
 }
 
 /// How many threads convert a file.

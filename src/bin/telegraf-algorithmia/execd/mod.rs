@@ -38,7 +38,7 @@ use telegraf_algorithmia::{Converter, Settings};
 pub use self::journal::replay;
 pub use self::patience::Patience;
 pub use self::stream::{Caller, Plan, Service, Stream};
-use crate::cli::Conversion;
+use crate::cli::{self, Conversion};
 use crate::output::Form;
 use crate::{FAILURE, USAGE, platform};
 
@@ -140,6 +140,9 @@ impl Execd {
     }
 
     pub fn run(self) -> Result<ExitCode> {
+        if !cli::has_input() {
+            return Ok(ExitCode::from(USAGE));
+        }
         let role = self.role();
         let patience = self.conversion.patience();
         let settings = self.conversion.settings();

@@ -53,28 +53,21 @@ impl Objects {
     }
 
     fn write(&mut self, trace: &Trace<'_>) -> io::Result<()> {
-        let Trace { position, item, keys, outcome, .. } = trace;
-        let (message, became) = match *outcome {
+        let Trace { position, item, keys, outcome, .. } = *trace;
+        let (stored, left_out) = stored(keys);
+        let (message, became) = match outcome {
             Outcome::Point(time) => {
-                let stored = Stored { tags: Tags(keys), fields: Fields(keys) };
                 (Some(self.messages), Became::Point { measurement: &self.measurement, stored, time: Time::of(time) })
             }
             Outcome::Rejected { reason, error, at } => {
-                let stored = (!keys.is_empty()).then_some(Stored { tags: Tags(keys), fields: Fields(keys) });
-                (Some(self.messages), Became::Rejected { reason: reason.code(), error, at, would_be: stored })
+                let would_be = (!keys.is_empty()).then_some(stored);
+                (Some(self.messages), Became::Rejected { reason: reason.code(), error, at, would_be })
             }
             Outcome::Passed => (None, Became::Passed("other_metric")),
             Outcome::NoMessage => (None, Became::Passed("no_message")),
         };
-        let object = Object {
-            input: self.input.as_deref(),
-            line: position.line,
-            byte: position.byte,
-            message,
-            payload: item.map(|item| item + 1),
-            became,
-            left_out: keys.iter().filter_map(LeftOut::of).collect(),
-        };
+        let (input, payload) = (self.input.as_deref(), item.map(|item| item + 1));
+        let object = Object { input, line: position.line, byte: position.byte, message, payload, became, left_out };
         object.serialize(&mut Serializer::with_formatter(&mut self.out, Harmless))?;
         self.out.write_all(b"\n")
     }
@@ -117,52 +110,57 @@ enum Became<'a> {
     Passed(&'static str),
 }
 
-#[derive(Serialize)]
+/// Tags and fields, by the keys that they are stored as.
+#[derive(Default, Serialize)]
 struct Stored<'a> {
-    tags: Tags<'a>,
-    fields: Fields<'a>,
+    #[serde(serialize_with = "map")]
+    tags: Vec<(&'a str, Entry<'a>)>,
+    #[serde(serialize_with = "map")]
+    fields: Vec<(&'a str, Entry<'a>)>,
 }
 
-/// The keys that became tags.
-struct Tags<'a>(&'a [Key]);
-
-/// The keys that became fields.
-struct Fields<'a>(&'a [Key]);
-
-impl Serialize for Tags<'_> {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        #[derive(Serialize)]
-        struct Tag<'a> {
-            value: &'a str,
-            from: &'a str,
-            of: &'static str,
-        }
-        serializer.collect_map(self.0.iter().filter_map(|its| match &its.fate {
-            Fate::Tag { key, value } => Some((key, Tag { value, from: &its.name, of: origin(its.origin) })),
-            Fate::Field { .. } | Fate::Time | Fate::LeftOut(_) => None,
-        }))
-    }
+#[derive(Serialize)]
+struct Entry<'a> {
+    value: Value<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kind: Option<&'static str>,
+    from: &'a str,
+    of: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cut_from: Option<usize>,
 }
 
-impl Serialize for Fields<'_> {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        #[derive(Serialize)]
-        struct Field<'a> {
-            value: Value<'a>,
-            kind: &'static str,
-            from: &'a str,
-            of: &'static str,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            cut_from: Option<usize>,
-        }
-        serializer.collect_map(self.0.iter().filter_map(|its| match &its.fate {
+/// A key of which nothing is stored.
+#[derive(Serialize)]
+struct LeftOut<'a> {
+    key: &'a str,
+    of: &'static str,
+    why: &'static str,
+    lost: bool,
+}
+
+/// What has become of the keys, but for the one that gave the time.
+fn stored(keys: &[Key]) -> (Stored<'_>, Vec<LeftOut<'_>>) {
+    let (mut stored, mut left_out) = (Stored::default(), Vec::new());
+    for its in keys {
+        let (from, of) = (its.name.as_str(), origin(its.origin));
+        match &its.fate {
+            Fate::Tag { key, value } => {
+                stored.tags.push((key, Entry { value: Value::String(value), kind: None, from, of, cut_from: None }));
+            }
             Fate::Field { key, kind, value, cut_from } => {
                 let (kind, value) = ((*kind).into(), Value::of(*kind, value));
-                Some((key, Field { value, kind, from: &its.name, of: origin(its.origin), cut_from: *cut_from }))
+                stored.fields.push((key, Entry { value, kind: Some(kind), from, of, cut_from: *cut_from }));
             }
-            Fate::Tag { .. } | Fate::Time | Fate::LeftOut(_) => None,
-        }))
+            Fate::Time => {}
+            Fate::LeftOut(why) => left_out.push(LeftOut { key: from, of, why: why.why, lost: why.lost }),
+        }
     }
+    (stored, left_out)
+}
+
+fn map<S: serde::Serializer>(entries: &[(&str, Entry<'_>)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(entries.iter().map(|(key, entry)| (key, entry)))
 }
 
 /// A field's value. What is written as no number that JSON has stays the text that it is.
@@ -214,26 +212,6 @@ impl Time {
         };
         let filled_from = if by_request_id { "request_id" } else { "message" };
         Time { text, nanoseconds, from, filled_digits: filled, filled_from: (filled > 0).then_some(filled_from) }
-    }
-}
-
-/// A key of which nothing is stored.
-#[derive(Serialize)]
-struct LeftOut<'a> {
-    key: &'a str,
-    of: &'static str,
-    why: &'static str,
-    lost: bool,
-}
-
-impl<'a> LeftOut<'a> {
-    fn of(key: &'a Key) -> Option<Self> {
-        match key.fate {
-            Fate::LeftOut(why) => {
-                Some(LeftOut { key: &key.name, of: origin(key.origin), why: why.why, lost: why.lost })
-            }
-            Fate::Tag { .. } | Fate::Field { .. } | Fate::Time => None,
-        }
     }
 }
 
