@@ -115,6 +115,6 @@ mod tests {
                 }
             }
         }
-        assert!(seen.iter().all(|count| *count > 20), "both roads are tried: {seen:?}");
+        assert!(seen.iter().all(|count| *count > 20), "both kinds are tried: {seen:?}");
     }
 }

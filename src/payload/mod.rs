@@ -1,5 +1,6 @@
 //! One payload, the JSON object that Insights sends for a call, read into a [`Point`]: which key becomes what.
 
+mod container;
 pub(crate) mod kinds;
 mod names;
 mod order;
@@ -62,7 +63,7 @@ pub(crate) struct Payloads {
     /// The start of the last line up to its message, whose tags the point has. Empty where it has those of another.
     head: Vec<u8>,
     /// Objects and arrays around the one that is read.
-    around: Vec<reader::Container>,
+    around: Vec<container::Container>,
     /// The key of a value that is not remembered, flattened.
     path: Vec<u8>,
     /// Strings that had escapes, as they are written in a point.

@@ -5,6 +5,7 @@ use std::ops::Range;
 use crate::json::{Encoding, Source, SyntaxError, Text, Value};
 use crate::observe::event::Reason;
 use crate::observe::trace::{LeftOut, Tracer};
+use crate::payload::container::{Container, Content};
 use crate::payload::kinds::FieldType;
 use crate::payload::names::Name;
 use crate::payload::point::{Note, Set, What};
@@ -25,39 +26,6 @@ const DROPPED: LeftOut = LeftOut::nothing("--as drops it");
 
 /// What is said of an empty object or array.
 const EMPTY: LeftOut = LeftOut::nothing("there is nothing in it");
-
-/// An object or array that is being read.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Container {
-    content: Content,
-    /// Something is made of what is in it.
-    is_read: bool,
-    is_object: bool,
-    /// Its place, and that of the last one in it that is remembered.
-    node: Node,
-    last: Node,
-    /// How long its path is.
-    path_len: u32,
-    /// How many items it had.
-    items: u32,
-    /// Where it begins.
-    start: usize,
-}
-
-/// What becomes of what is in a container.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Content {
-    /// The payload's own members.
-    Payload,
-    /// Members or items of one of those.
-    Nested,
-    /// It stands where a time should.
-    Time(TimeKey),
-    /// A rule drops it.
-    Dropped,
-    /// It is in one of these two, or stands where a payload should.
-    Skipped,
-}
 
 /// Why reading has ended before the payload did.
 enum Failure {
@@ -135,18 +103,6 @@ struct Reader<'w, 'a, E> {
     settings: &'w Settings,
     room: &'w mut Room,
     tracer: Option<&'w mut Tracer>,
-}
-
-impl Container {
-    fn new(bracket: u8, content: Content, node: Node, path_len: u32, start: usize) -> Self {
-        let is_read = matches!(content, Content::Payload | Content::Nested);
-        Container { content, is_read, is_object: bracket == b'{', node, last: NONE, path_len, items: 0, start }
-    }
-
-    #[inline]
-    fn close(&self) -> u8 {
-        if self.is_object { b'}' } else { b']' }
-    }
 }
 
 impl<'w, 'a, E: Encoding> Reader<'w, 'a, E> {
