@@ -65,7 +65,7 @@ pub(super) struct Engine {
 
 /// What a payload has from the metric that it came in.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Origin {
+pub(super) struct FromMetric {
     /// The metric's time.
     pub time: Option<i64>,
     /// The payload's place in its message, and whether that is an array.
@@ -272,7 +272,7 @@ impl Engine {
             self.start_metric();
             let rejection = Rejection::new(Reason::InvalidMetric, format!("{} at byte {}", error.what, error.at));
             let rejection = rejection.at(error.at);
-            return self.reject(&rejection, line, None, Origin::default(), sink);
+            return self.reject(&rejection, line, None, FromMetric::default(), sink);
         }
         let name = plain_key(&line[self.metric.name.clone()]);
         let is_source = self.settings.sources.iter().any(|source| source.as_bytes() == &*name);
@@ -301,7 +301,7 @@ impl Engine {
         if self.metric.tags.len().max(self.metric.fields.len() - 1) > MAX_METRIC_PARTS {
             let error = format!("the metric has more than {MAX_METRIC_PARTS} tags or fields");
             let rejection = Rejection::new(Reason::TooLarge, error);
-            let origin = Origin { time: self.metric.time, ..Origin::default() };
+            let origin = FromMetric { time: self.metric.time, ..FromMetric::default() };
             return self.reject(&rejection, line, None, origin, sink);
         }
         let mut message = std::mem::take(&mut self.message);
@@ -340,7 +340,7 @@ impl Engine {
     /// Converts the message of a metric whose tags and other fields the point has.
     pub fn message(&mut self, message: &[u8], time: Option<i64>, sink: &mut Sink<'_>) {
         let text = trim(message);
-        let mut origin = Origin { time, index: 0, is_item: false };
+        let mut origin = FromMetric { time, index: 0, is_item: false };
         // A message that is too large is not looked into.
         if text.first() != Some(&b'[') || text.len() > self.settings.limits.message {
             return self.payload(text, origin, sink);
@@ -363,7 +363,7 @@ impl Engine {
         }
     }
 
-    pub fn piece(&mut self, piece: Piece, text: &[u8], origin: Origin, sink: &mut Sink<'_>) {
+    pub fn piece(&mut self, piece: Piece, text: &[u8], origin: FromMetric, sink: &mut Sink<'_>) {
         match piece {
             Piece::Value(range) => self.payload(trim(&text[range]), origin, sink),
             Piece::EmptyArray(range) => {
@@ -383,13 +383,13 @@ impl Engine {
     }
 
     /// Converts one payload to its point or its rejection.
-    pub fn payload(&mut self, text: &[u8], origin: Origin, sink: &mut Sink<'_>) {
+    pub fn payload(&mut self, text: &[u8], origin: FromMetric, sink: &mut Sink<'_>) {
         if let Err(rejection) = self.point_of(text, origin, sink) {
             self.reject(&rejection, text, None, origin, sink);
         }
     }
 
-    fn point_of(&mut self, bytes: &[u8], origin: Origin, sink: &mut Sink<'_>) -> Result<(), Rejection> {
+    fn point_of(&mut self, bytes: &[u8], origin: FromMetric, sink: &mut Sink<'_>) -> Result<(), Rejection> {
         let fail = |reason, error: &str| Err(Rejection::new(reason, error));
         let limit = self.settings.limits.message;
         if bytes.len() > limit {
@@ -438,7 +438,7 @@ impl Engine {
         rejection: &Rejection,
         payload: &[u8],
         hash: Option<u64>,
-        origin: Origin,
+        origin: FromMetric,
         sink: &mut Sink<'_>,
     ) {
         let Rejection { reason, error, at } = rejection;
@@ -464,7 +464,7 @@ impl Engine {
     }
 }
 
-impl Origin {
+impl FromMetric {
     /// The payload's place in its message, where that is an array.
     pub fn item(&self) -> Option<usize> {
         usize::try_from(self.index).ok().filter(|_| self.is_item)

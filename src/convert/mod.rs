@@ -9,7 +9,7 @@ mod utf8;
 
 use memchr::{memchr, memrchr};
 
-use crate::convert::engine::{Engine, MAX_AS_IT_STANDS, Origin, Sink, trim};
+use crate::convert::engine::{Engine, FromMetric, MAX_AS_IT_STANDS, Sink, trim};
 use crate::convert::oversize::Oversize;
 use crate::convert::rejections::RejectionTimes;
 use crate::convert::utf8::Utf8;
@@ -374,7 +374,7 @@ impl Converter {
             {
                 oversize.reject_message(&buffer[range.clone()], &mut self.engine, sink);
             } else {
-                self.engine.piece(piece, buffer, Origin::default(), sink);
+                self.engine.piece(piece, buffer, FromMetric::default(), sink);
             }
             self.engine.shrink();
         }

@@ -2,7 +2,7 @@
 
 use xxhash_rust::xxh3::Xxh3Default;
 
-use crate::convert::engine::{Engine, MAX_REJECTED, Origin, Sink, too_large, trim};
+use crate::convert::engine::{Engine, FromMetric, MAX_REJECTED, Sink, too_large, trim};
 use crate::line_protocol::decoder::MetricReader;
 use crate::line_protocol::escape::unescape_string;
 use crate::observe::event::Reason;
@@ -60,7 +60,7 @@ impl Oversize {
         engine.begin_at(self.position);
         let rejection = self.rejection("message", Reason::InvalidJson, engine.settings.limits.message);
         let text = if self.len == self.head.len() { trim(&self.head) } else { &self.head };
-        engine.reject(&rejection, text, Some(self.hash.digest()), Origin::default(), sink);
+        engine.reject(&rejection, text, Some(self.hash.digest()), FromMetric::default(), sink);
     }
 
     pub fn reject_metric(mut self, rest: &[u8], engine: &mut Engine, sink: &mut Sink<'_>) {
@@ -80,6 +80,6 @@ impl Oversize {
             None => &self.head,
         };
         let rejection = self.rejection("metric", Reason::InvalidMetric, engine.settings.limits.longest());
-        engine.reject(&rejection, head, Some(self.hash.digest()), Origin { time, ..Origin::default() }, sink);
+        engine.reject(&rejection, head, Some(self.hash.digest()), FromMetric { time, ..FromMetric::default() }, sink);
     }
 }

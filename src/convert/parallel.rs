@@ -32,7 +32,7 @@ const SHORTEST: usize = 64;
 /// converters take; a message with more lines is left to the caller's converter.
 pub struct Parallel<R> {
     threads: usize,
-    reader: Arc<Mutex<Reader<R>>>,
+    reader: Arc<Mutex<ChunkReader<R>>>,
     /// Where converters are likely to stand between messages.
     guess: Arc<Mutex<Place>>,
     /// Brings chunks back to the threads.
@@ -50,7 +50,7 @@ pub struct Parallel<R> {
 }
 
 /// The input's chunks, in order.
-struct Reader<R> {
+struct ChunkReader<R> {
     input: R,
     size: usize,
     /// What was read behind the end of the last chunk.
@@ -102,7 +102,7 @@ impl<R: Read + Send + 'static> Parallel<R> {
     /// As [`Parallel::new`], with chunks of another size than the best.
     pub fn with_chunks(input: R, threads: usize, size: usize) -> Self {
         let (used, free) = channel();
-        let reader = Reader { input, size: size.max(1), rest: Vec::new(), count: 0, ended: false, free };
+        let reader = ChunkReader { input, size: size.max(1), rest: Vec::new(), count: 0, ended: false, free };
         Parallel {
             threads,
             reader: Arc::new(Mutex::new(reader)),
@@ -209,7 +209,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// The next chunk for a thread to convert. None at the end of the input, or when no more is wanted.
-fn next_chunk<R: Read>(reader: &Mutex<Reader<R>>, guess: &Mutex<Place>) -> Option<Chunk> {
+fn next_chunk<R: Read>(reader: &Mutex<ChunkReader<R>>, guess: &Mutex<Place>) -> Option<Chunk> {
     let mut reader = lock(reader);
     if reader.ended {
         return None;
@@ -220,7 +220,7 @@ fn next_chunk<R: Read>(reader: &Mutex<Reader<R>>, guess: &Mutex<Place>) -> Optio
     Some(chunk)
 }
 
-impl<R: Read> Reader<R> {
+impl<R: Read> ChunkReader<R> {
     /// The next chunk, for a converter that stands at `place`.
     fn next_unconverted(&mut self, place: Place) -> Chunk {
         let mut chunk = self.free.try_recv().unwrap_or_default();

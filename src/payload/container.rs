@@ -4,7 +4,7 @@ use crate::payload::tree::{NONE, Node, TimeKey};
 
 /// An object or array that is being read.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Container {
+pub(super) struct OpenContainer {
     pub content: Content,
     /// Something is made of what is in it.
     pub is_read: bool,
@@ -35,10 +35,10 @@ pub(super) enum Content {
     Skipped,
 }
 
-impl Container {
+impl OpenContainer {
     pub fn new(bracket: u8, content: Content, node: Node, path_len: u32, start: usize) -> Self {
         let is_read = matches!(content, Content::Payload | Content::Nested);
-        Container { content, is_read, is_object: bracket == b'{', node, last: NONE, path_len, items: 0, start }
+        OpenContainer { content, is_read, is_object: bracket == b'{', node, last: NONE, path_len, items: 0, start }
     }
 
     #[inline]

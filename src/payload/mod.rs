@@ -63,7 +63,7 @@ pub(crate) struct Payloads {
     /// The start of the last line up to its message, whose tags the point has. Empty where it has those of another.
     head: Vec<u8>,
     /// Objects and arrays around the one that is read.
-    around: Vec<container::Container>,
+    around: Vec<container::OpenContainer>,
     /// The key of a value that is not remembered, flattened.
     path: Vec<u8>,
     /// Strings that had escapes, as they are written in a point.

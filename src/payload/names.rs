@@ -28,7 +28,7 @@ pub(crate) const ALGORITHM_NAME: Name = Name(NonZero::<u32>::MIN);
 pub(crate) struct Names {
     /// Of each `,key=`, filled up to whole chunks.
     text: Vec<u8>,
-    names: Vec<Known>,
+    names: Vec<NameState>,
     by_key: HashTable<Name>,
     hasher: Hasher,
     /// The present ones, counted from 1.
@@ -37,7 +37,7 @@ pub(crate) struct Names {
 }
 
 #[derive(Debug)]
-struct Known {
+struct NameState {
     text: Range<usize>,
     /// The last payload that had it, counted from 1, and its place among the tags or fields of that.
     payload: u64,
@@ -149,7 +149,14 @@ impl Names {
         let end = self.text.len();
         self.text.resize(end.next_multiple_of(CHUNK), 0);
         let name = Name(NonZero::<u32>::MIN.saturating_add(self.names.len() as u32));
-        self.names.push(Known { text: start..end, payload: 0, place: 0, metric: 0, is_tag: false, is_field: false });
+        self.names.push(NameState {
+            text: start..end,
+            payload: 0,
+            place: 0,
+            metric: 0,
+            is_tag: false,
+            is_field: false,
+        });
         let (text, names, hasher) = (&self.text, &self.names, self.hasher);
         self.by_key.insert_unique(hash, name, |name| hasher.hash(names[name.index()].key(text)));
         Some(name)
@@ -230,7 +237,7 @@ impl Names {
     }
 }
 
-impl Known {
+impl NameState {
     fn key<'a>(&self, text: &'a [u8]) -> &'a [u8] {
         &text[self.text.start + 1..self.text.end - 1]
     }

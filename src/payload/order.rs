@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 use crate::payload::names::{Name, Names};
-use crate::payload::sets::{Entries, Entry, Members, Set};
+use crate::payload::sets::{Entries, Entry, GivenValues, Set};
 use crate::room::KEPT;
 
 /// The tags of a point in the order in which they are written.
@@ -31,7 +31,7 @@ impl Order {
 
     /// Sorts the tags of metric and payload into [`tags`](Self::tags), without those of the metric that the payload has too. Mostly they
     /// are those of the last point.
-    pub fn sort(&mut self, incoming: &Entries, tags: &Members, names: &Names) {
+    pub fn sort(&mut self, incoming: &Entries, tags: &GivenValues, names: &Names) {
         let order = self;
         let is_whole = incoming.gone + tags.gone == 0;
         let [of_metric, own] = &order.names;

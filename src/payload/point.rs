@@ -13,7 +13,7 @@ use crate::payload::Rejection;
 use crate::payload::kinds::FieldType;
 use crate::payload::names::{ALGORITHM_NAME, Name, Names};
 use crate::payload::order::Order;
-use crate::payload::sets::{Entries, FIELD_SUFFIX, Member, Members};
+use crate::payload::sets::{Entries, FIELD_SUFFIX, GivenValue, GivenValues};
 pub(crate) use crate::payload::sets::{Entry, Set};
 use crate::payload::value::{tag_text, write_field};
 use crate::room::{KEPT, Room};
@@ -30,8 +30,8 @@ pub(crate) struct Point {
     incoming: Entries,
     others: Entries,
     /// What the payload gives.
-    tags: Members,
-    fields: Members,
+    tags: GivenValues,
+    fields: GivenValues,
     /// A key is in two of these, or has been.
     keys_meet: bool,
     /// So it is without the payload's.
@@ -141,7 +141,7 @@ impl Point {
         self.incoming.shrink();
         self.others.shrink();
         for members in [&mut self.tags, &mut self.fields] {
-            members.members.shrink_to(KEPT / size_of::<Member>());
+            members.members.shrink_to(KEPT / size_of::<GivenValue>());
         }
         self.notes.shrink_to(KEPT / size_of::<Note>());
         self.written.start();
@@ -200,7 +200,7 @@ impl Point {
     #[inline]
     pub fn set(&mut self, set: Set, name: Name, field_type: Option<FieldType>, value: Value) {
         let members = if set == Set::Tags { &mut self.tags } else { &mut self.fields };
-        members.members.push(Member { name, field_type, is_gone: false, value });
+        members.members.push(GivenValue { name, field_type, is_gone: false, value });
         if let Some(earlier) = self.names.take(name, members.members.len() - 1) {
             self.meet(set, name, earlier);
         }
@@ -486,7 +486,7 @@ impl Note {
 
 /// Appends a tag's value.
 #[inline]
-fn write_tag(tag: &Member, source: Source<'_>, out: &mut Vec<u8>) {
+fn write_tag(tag: &GivenValue, source: Source<'_>, out: &mut Vec<u8>) {
     if let Some(text) = tag.value.text(source.text) {
         escape_key(text, out);
     } else if let Ok(text) = tag_text(tag.value.of(source)) {

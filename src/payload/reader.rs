@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::json::{Encoding, Source, SyntaxError, Text, Value};
 use crate::observe::event::Reason;
 use crate::observe::trace::{LeftOut, Tracer};
-use crate::payload::container::{Container, Content};
+use crate::payload::container::{Content, OpenContainer};
 use crate::payload::kinds::FieldType;
 use crate::payload::names::Name;
 use crate::payload::point::{Note, Set, What};
@@ -64,13 +64,13 @@ pub(super) fn read<E: Encoding>(
 ) -> Result<(), Rejection> {
     // Keys that are remembered are not read as they are written.
     let root = if tracer.is_some() { NONE } else { E::ROOT };
-    let mut reader = Reader::<E>::new(payloads, text, settings, room, tracer);
+    let mut reader = PayloadReader::<E>::new(payloads, text, settings, room, tracer);
     let at = reader.text.skip_blank(0);
     let bracket = reader.text.byte(at).filter(|byte| matches!(byte, b'{' | b'['));
     let end = match bracket {
         Some(bracket) => {
             let content = if bracket == b'{' { Content::Payload } else { Content::Skipped };
-            reader.container(Container::new(bracket, content, root, 0, at))?
+            reader.container(OpenContainer::new(bracket, content, root, 0, at))?
         }
         None => reader.text.scalar(at, &mut reader.payloads.decoded).map_err(Failure::from)?.1,
     };
@@ -93,11 +93,11 @@ pub(super) fn read_start<E: Encoding>(
     if text.first() != Some(&b'{') {
         return None;
     }
-    let mut reader = Reader::<E>::new(payloads, text, settings, room, None);
-    reader.container(Container::new(b'{', Content::Payload, E::ROOT, 0, 0)).ok()
+    let mut reader = PayloadReader::<E>::new(payloads, text, settings, room, None);
+    reader.container(OpenContainer::new(b'{', Content::Payload, E::ROOT, 0, 0)).ok()
 }
 
-struct Reader<'w, 'a, E> {
+struct PayloadReader<'w, 'a, E> {
     text: Text<'a, E>,
     payloads: &'w mut Payloads,
     settings: &'w Settings,
@@ -105,7 +105,7 @@ struct Reader<'w, 'a, E> {
     tracer: Option<&'w mut Tracer>,
 }
 
-impl<'w, 'a, E: Encoding> Reader<'w, 'a, E> {
+impl<'w, 'a, E: Encoding> PayloadReader<'w, 'a, E> {
     #[inline]
     fn new(
         payloads: &'w mut Payloads,
@@ -115,11 +115,11 @@ impl<'w, 'a, E: Encoding> Reader<'w, 'a, E> {
         tracer: Option<&'w mut Tracer>,
     ) -> Self {
         payloads.start();
-        Reader { text: Text::new(text), payloads, settings, room, tracer }
+        PayloadReader { text: Text::new(text), payloads, settings, room, tracer }
     }
 
     /// Reads a container and all that is in it; where it ends.
-    fn container(&mut self, mut now: Container) -> Result<usize, Failure> {
+    fn container(&mut self, mut now: OpenContainer) -> Result<usize, Failure> {
         let (mut at, mut ended) = self.open(&now);
         loop {
             if !ended {
@@ -146,7 +146,7 @@ impl<'w, 'a, E: Encoding> Reader<'w, 'a, E> {
 
     /// Reads members of an object up to its end, or to one that is an object or array: its bracket and its place.
     #[inline(never)]
-    fn members(&mut self, now: &mut Container, place: &mut usize) -> Result<Option<(u8, Node)>, Failure> {
+    fn members(&mut self, now: &mut OpenContainer, place: &mut usize) -> Result<Option<(u8, Node)>, Failure> {
         // What changes with each member is not in memory.
         let (text, object) = (self.text, now.node);
         let (mut at, mut last) = (*place, now.last);
@@ -181,7 +181,7 @@ impl<'w, 'a, E: Encoding> Reader<'w, 'a, E> {
 
     /// Reads items of an array, likewise.
     #[inline(never)]
-    fn items(&mut self, now: &mut Container, place: &mut usize) -> Result<Option<(u8, Node)>, Failure> {
+    fn items(&mut self, now: &mut OpenContainer, place: &mut usize) -> Result<Option<(u8, Node)>, Failure> {
         let (text, array) = (self.text, now.node);
         let (mut at, mut last) = (*place, now.last);
         let inner = loop {
@@ -209,7 +209,7 @@ impl<'w, 'a, E: Encoding> Reader<'w, 'a, E> {
     }
 
     /// Reads over members or items, likewise.
-    fn skipped(&mut self, now: &Container, at: &mut usize) -> Result<Option<(u8, Node)>, Failure> {
+    fn skipped(&mut self, now: &OpenContainer, at: &mut usize) -> Result<Option<(u8, Node)>, Failure> {
         loop {
             if now.is_object {
                 (_, _, *at) = self.text.key(*at, &mut self.payloads.decoded)?;
@@ -228,7 +228,7 @@ impl<'w, 'a, E: Encoding> Reader<'w, 'a, E> {
     }
 
     /// Takes the opening bracket of a container and, if it is empty, its closing one: where that ends, and whether it is.
-    fn open(&mut self, container: &Container) -> (usize, bool) {
+    fn open(&mut self, container: &OpenContainer) -> (usize, bool) {
         let at = self.text.skip_blank(container.start + 1);
         let is_empty = self.text.byte(at) == Some(container.close());
         let end = at + usize::from(is_empty);
@@ -239,7 +239,7 @@ impl<'w, 'a, E: Encoding> Reader<'w, 'a, E> {
     }
 
     /// An object or array that is a member of another, and begins at `start`.
-    fn inner(&mut self, bracket: u8, now: &Container, node: Node, start: usize) -> Result<Container, Failure> {
+    fn inner(&mut self, bracket: u8, now: &OpenContainer, node: Node, start: usize) -> Result<OpenContainer, Failure> {
         let member = *self.payloads.tree.member(node);
         let content = match (now.content, member.role) {
             (Content::Time(_) | Content::Dropped | Content::Skipped, _) => Content::Skipped,
@@ -257,11 +257,11 @@ impl<'w, 'a, E: Encoding> Reader<'w, 'a, E> {
             let error = format!("objects and arrays are nested deeper than {limit}");
             return Err(Rejection::new(Reason::TooLarge, error).at(start).into());
         }
-        Ok(Container::new(bracket, content, node, member.path_len, start))
+        Ok(OpenContainer::new(bracket, content, node, member.path_len, start))
     }
 
     /// A container has ended at `end`.
-    fn end(&mut self, container: &Container, end: usize) {
+    fn end(&mut self, container: &OpenContainer, end: usize) {
         let place = container.start..end;
         match container.content {
             Content::Time(key) => {
@@ -275,7 +275,7 @@ impl<'w, 'a, E: Encoding> Reader<'w, 'a, E> {
 
     /// Takes a key that is not the one that was expected, and its colon; where that ends.
     #[inline(never)]
-    fn other_member(&mut self, now: &Container, last: Node, at: usize) -> Result<(Node, usize), Failure> {
+    fn other_member(&mut self, now: &OpenContainer, last: Node, at: usize) -> Result<(Node, usize), Failure> {
         let (raw, key, end) = self.text.key(at, &mut self.payloads.decoded)?;
         if let Some(node) = self.payloads.tree.find(now.node, raw, last) {
             return Ok((node, end));
@@ -292,7 +292,7 @@ impl<'w, 'a, E: Encoding> Reader<'w, 'a, E> {
     }
 
     #[inline(never)]
-    fn other_item(&mut self, now: &Container, last: Node) -> Result<Node, Failure> {
+    fn other_item(&mut self, now: &OpenContainer, last: Node) -> Result<Node, Failure> {
         self.begin_path(now);
         self.payloads.path.extend_from_slice(itoa::Buffer::new().format(now.items).as_bytes());
         if let Some(tracer) = &mut self.tracer {
@@ -302,7 +302,7 @@ impl<'w, 'a, E: Encoding> Reader<'w, 'a, E> {
     }
 
     /// Makes the path that of a container, and what stands behind that in its members' paths.
-    fn begin_path(&mut self, now: &Container) {
+    fn begin_path(&mut self, now: &OpenContainer) {
         let Payloads { tree, path, .. } = &mut *self.payloads;
         if now.node == NONE {
             path.truncate(now.path_len as usize);
@@ -316,7 +316,7 @@ impl<'w, 'a, E: Encoding> Reader<'w, 'a, E> {
     }
 
     /// Finds out what becomes of the value whose path has been made: remembered if it can be, and at [`NONE`] if not.
-    fn new_member(&mut self, now: &Container, last: Node, raw: Option<&[u8]>) -> Result<Node, Failure> {
+    fn new_member(&mut self, now: &OpenContainer, last: Node, raw: Option<&[u8]>) -> Result<Node, Failure> {
         self.check_values()?;
         let Payloads { tree, path, point, .. } = &mut *self.payloads;
         let mut member = Member::of(path, now.content == Content::Payload, self.settings);

@@ -28,12 +28,12 @@ pub(crate) type Entry = (Set, usize);
 pub(crate) struct Entries {
     /// Of each `,key=value`.
     pub text: Vec<u8>,
-    pub entries: Vec<Text>,
+    pub entries: Vec<WrittenEntry>,
     pub gone: usize,
 }
 
 #[derive(Clone, Debug)]
-pub(crate) struct Text {
+pub(crate) struct WrittenEntry {
     pub name: Name,
     /// There is another value for the key, or none any more.
     pub is_gone: bool,
@@ -46,13 +46,13 @@ pub(crate) struct Text {
 
 /// Tags or fields of the payload.
 #[derive(Debug, Default)]
-pub(crate) struct Members {
-    pub members: Vec<Member>,
+pub(crate) struct GivenValues {
+    pub members: Vec<GivenValue>,
     pub gone: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Member {
+pub(crate) struct GivenValue {
     pub name: Name,
     pub field_type: Option<FieldType>,
     pub is_gone: bool,
@@ -76,16 +76,16 @@ impl Entries {
         self.gone = 0;
     }
 
-    pub fn key(&self, entry: &Text) -> &[u8] {
+    pub fn key(&self, entry: &WrittenEntry) -> &[u8] {
         &self.text[entry.start + 1..entry.value - 1]
     }
 
-    pub fn value(&self, entry: &Text) -> &[u8] {
+    pub fn value(&self, entry: &WrittenEntry) -> &[u8] {
         &self.text[entry.value..entry.end]
     }
 
     /// `,key=value`.
-    pub fn written(&self, entry: &Text) -> &[u8] {
+    pub fn written(&self, entry: &WrittenEntry) -> &[u8] {
         &self.text[entry.start..entry.end]
     }
 
@@ -95,7 +95,7 @@ impl Entries {
     }
 
     /// The entries in the order in which they came, and their places.
-    pub fn iter(&self) -> impl Iterator<Item = (usize, &Text)> + Clone {
+    pub fn iter(&self) -> impl Iterator<Item = (usize, &WrittenEntry)> + Clone {
         self.entries.iter().enumerate().filter(|(_, entry)| !entry.is_gone)
     }
 
@@ -123,7 +123,7 @@ impl Entries {
         let written = write(&mut self.text);
         match written {
             Ok(cut_from) => {
-                self.entries.push(Text { name, is_gone: false, start, value, end: self.text.len(), cut_from });
+                self.entries.push(WrittenEntry { name, is_gone: false, start, value, end: self.text.len(), cut_from });
             }
             Err(_) => self.text.truncate(start),
         }
@@ -142,11 +142,11 @@ impl Entries {
 
     pub fn shrink(&mut self) {
         self.text.shrink_to(KEPT);
-        self.entries.shrink_to(KEPT / size_of::<Text>());
+        self.entries.shrink_to(KEPT / size_of::<WrittenEntry>());
     }
 }
 
-impl Members {
+impl GivenValues {
     pub fn clear(&mut self) {
         self.members.clear();
         self.gone = 0;
@@ -162,13 +162,13 @@ impl Members {
     }
 
     /// The members in the order in which they came, and their places.
-    pub fn iter(&self) -> impl Iterator<Item = (usize, &Member)> + Clone {
+    pub fn iter(&self) -> impl Iterator<Item = (usize, &GivenValue)> + Clone {
         self.members.iter().enumerate().filter(|(_, member)| !member.is_gone)
     }
 
     /// Takes away the member of a name, if there is one among the first `len`; it may be at `place`.
     pub fn remove_before(&mut self, len: usize, name: Name, place: usize) {
-        let is_it = |member: &&mut Member| member.name == name && !member.is_gone;
+        let is_it = |member: &&mut GivenValue| member.name == name && !member.is_gone;
         let members = &mut self.members[..len];
         let found = match members.get_mut(place).filter(is_it) {
             Some(member) => Some(member),

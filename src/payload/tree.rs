@@ -88,7 +88,7 @@ impl Member {
 /// One cache line.
 #[derive(Debug)]
 #[repr(align(64))]
-struct Known {
+struct NodeState {
     member: Member,
     parent: Node,
     /// As it stands in the payload, with its quotes and a colon. Nothing for an item.
@@ -106,7 +106,7 @@ struct Known {
 #[derive(Debug)]
 pub(crate) struct Tree {
     text: Vec<u8>,
-    nodes: Vec<Known>,
+    nodes: Vec<NodeState>,
     by_key: HashTable<Node>,
     hasher: Hasher,
 }
@@ -138,7 +138,7 @@ impl Tree {
 
     /// Forgets all places.
     pub fn clear(&mut self) {
-        let root = || Known {
+        let root = || NodeState {
             member: Member::NONE,
             parent: NONE,
             raw: 0..0,
@@ -201,7 +201,7 @@ impl Tree {
             start..self.text.len() as u32
         };
         let (key, path) = (take(&[raw.unwrap_or_default(), b":"]), take(&[path]));
-        self.nodes.push(Known { member, parent, raw: key, path, next: NONE, first_member: NONE, first_item: NONE });
+        self.nodes.push(NodeState { member, parent, raw: key, path, next: NONE, first_member: NONE, first_item: NONE });
         if let Some(raw) = raw {
             let (nodes, text, hasher) = (&self.nodes, &self.text, self.hasher);
             let hash = |node: &Node| hasher.hash(without_colon(piece(text, &nodes[*node as usize].raw)));
