@@ -43,6 +43,11 @@ impl Rejection {
         Rejection { reason, error: error.into(), at: None }
     }
 
+    /// Of a payload with more fields and tags than it may have.
+    fn too_many_fields(limit: usize) -> Self {
+        Rejection::new(Reason::TooLarge, format!("the payload has more than {limit} fields and tags"))
+    }
+
     /// Of one byte of it.
     pub fn at(self, at: usize) -> Self {
         Rejection { at: Some(at), ..self }

@@ -162,7 +162,7 @@ impl Names {
         Some(name)
     }
 
-    /// The same, if the key is known.
+    /// The number of a key that is written so, if it is known.
     pub fn written(&self, key: &[u8]) -> Option<Name> {
         self.by_key.find(self.hasher.hash(key), |name| self.key(*name) == key).copied()
     }

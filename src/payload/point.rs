@@ -284,8 +284,7 @@ impl Point {
     #[cold]
     fn refuse(&self, line: Line, most_fields: usize, room: &mut Room) -> Rejection {
         if line.count > most_fields {
-            let error = format!("the payload has more than {most_fields} fields and tags");
-            Rejection::new(Reason::TooLarge, error)
+            Rejection::too_many_fields(most_fields)
         } else if !self.has_tag(ALGORITHM_NAME) {
             let error = "the payload does not say which algorithm was called";
             Rejection::new(Reason::MissingAlgorithmName, error)

@@ -458,7 +458,6 @@ impl<'w, 'a, E: Encoding> PayloadReader<'w, 'a, E> {
         if self.payloads.point.values() <= limit + MORE_VALUES {
             return Ok(());
         }
-        let error = format!("the payload has more than {limit} fields and tags");
-        Err(Rejection::new(Reason::TooLarge, error).into())
+        Err(Rejection::too_many_fields(limit).into())
     }
 }
