@@ -370,12 +370,15 @@ fn point(line: &ParsedLine) -> Result<Point> {
 
 fn fields(line: &ParsedLine) -> Result<BTreeMap<String, Found>> {
     let field = |(key, value): &(EscapedStr, FieldValue)| {
-        let found = match value {
-            FieldValue::F64(number) => Found::Number(*number),
-            FieldValue::String(text) => Found::Text(text.to_string()),
+        let key = key.to_string();
+        Ok(match value {
+            FieldValue::F64(number) => (key, Found::Number(*number)),
+            // Our own binary says in the key that it is text.
+            FieldValue::String(text) => {
+                (key.strip_suffix("_text").unwrap_or(&key).to_owned(), Found::Text(text.to_string()))
+            }
             other => bail!("{key} is neither float nor text: {other}"),
-        };
-        Ok((key.to_string(), found))
+        })
     };
     line.field_set.iter().map(field).collect()
 }

@@ -3,6 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::payload::kinds::Kinds;
+use crate::payload::renames::Renames;
 
 /// How messages become points. The default is what README.md calls the contract.
 #[derive(Clone, Debug)]
@@ -15,9 +16,11 @@ pub struct Settings {
     pub measurement: String,
     /// How the input is read.
     pub input: Input,
+    /// What keys are called before anything is made of them.
+    pub renames: Renames,
     /// What keys become.
     pub kinds: Kinds,
-    /// Leave the payload's time as it is, even if two calls then share it.
+    /// Leave times as they are given, even if two calls then share one.
     pub exact_time: bool,
     /// How large a message may be.
     pub limits: Limits,
@@ -28,7 +31,8 @@ pub struct Settings {
 /// How the input is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Input {
-    /// As JSON if its first byte that is not white space is `{` or `[`, as line protocol otherwise.
+    /// By what each line or value is: JSON where it begins with `{` or `[`, and a metric where it reads as one. Anything else is taken
+    /// for what came before.
     Auto,
     /// As line protocol.
     Influx,
@@ -38,7 +42,7 @@ pub enum Input {
     JsonLines,
 }
 
-/// How large a message may be before it is rejected as `too_large`.
+/// How large a message may be before it is rejected as `too_large`, and an array before it is left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of the message's text.
@@ -47,6 +51,9 @@ pub struct Limits {
     pub fields: usize,
     /// Objects and arrays within each other, the payload itself counted.
     pub nesting: usize,
+    /// Values in an object or array of the payload, those of objects and arrays in it counted. One with more is left out, and the rest of
+    /// the payload kept.
+    pub items: usize,
 }
 
 impl Limits {
@@ -59,7 +66,7 @@ impl Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { message: 1024 * 1024, fields: 1000, nesting: 64 }
+        Limits { message: 1024 * 1024, fields: 1000, nesting: 64, items: 256 }
     }
 }
 
@@ -70,6 +77,7 @@ impl Default for Settings {
             field: "value".to_owned(),
             measurement: "algorithmia".to_owned(),
             input: Input::Auto,
+            renames: Renames::default(),
             kinds: Kinds::default(),
             exact_time: false,
             limits: Limits::default(),
@@ -128,6 +136,7 @@ impl Settings {
             ("the size of a message", self.limits.message, 1 << 30),
             ("the number of fields", self.limits.fields, 1_000_000),
             ("nesting", self.limits.nesting, 1000),
+            ("the values of an array", self.limits.items, 1_000_000),
         ] {
             if !(1..=most).contains(&value) {
                 return Err(SettingsError::Limit { name, value, least: 1, most });

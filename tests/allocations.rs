@@ -58,7 +58,15 @@ fn messages() -> Vec<String> {
     let nested = r#""a":{"b":[1,true,null,{"c":"d"}]},"text":"\u00e9\n\"""#.to_owned();
     let tutorial = Call::numbered(0, "2021-02-20");
     let with = |metrics: String| Call { metrics, ..tutorial.clone() }.to_string();
-    vec![with(numbers.join(",")), with(texts.join(",")), with(nested), tutorial.to_string()]
+    let mut messages = vec![with(numbers.join(",")), with(texts.join(",")), with(nested), tutorial.to_string()];
+    let times = [
+        r#""Sat Feb 20 2021 00:21:54 GMT+0000 (Coordinated Universal Time)""#,
+        r#""2021-02-20T00:21:54.867231Z[UTC]""#,
+        r#"{"$date":{"$numberLong":"1613780514867"}}"#,
+        "[2021,2,20,0,21,54,867231000]",
+    ];
+    messages.extend(times.map(|time| format!(r#"{{"algorithm_name":"a","x":1,"time":{time}}}"#)));
+    messages
 }
 
 #[test]

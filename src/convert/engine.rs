@@ -7,15 +7,13 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::convert::rejections::RejectionTimes;
 use crate::convert::utf8::Utf8;
-use crate::json::split::{Piece, Splitter};
 use crate::json::{Encoding, InString, Plain};
 use crate::line_protocol::decoder::{Metric, MetricReader, Pair};
 use crate::line_protocol::encoder::write_time;
-use crate::line_protocol::escape::{cut, plain_key, unescape_string, write_string};
+use crate::line_protocol::escape::{cut, plain_key, unescape_string};
 use crate::observe::event::{Event, Observer, Reason};
-use crate::observe::trace::{self, Outcome, PointTime, Position, TimeOf, TimeSource, Tracer};
-use crate::payload::timestamp;
-use crate::payload::value::MAX_STRING;
+use crate::observe::trace::{self, LeftOut, Outcome, PointTime, Position, TimeOf, TimeSource, Tracer};
+use crate::payload::timestamp::{self, Timestamp};
 use crate::payload::{Payloads, Rejection};
 use crate::room::{KEPT, Room};
 use crate::settings::Settings;
@@ -71,6 +69,8 @@ pub(super) struct FromMetric {
     /// The payload's place in its message, and whether that is an array.
     pub index: i64,
     pub is_item: bool,
+    /// The hash of that array.
+    pub array: Option<u64>,
 }
 
 impl Engine {
@@ -188,7 +188,7 @@ impl Engine {
         self.payloads.check_keys(&mut self.room).ok()?;
         self.payloads.write(text, &self.settings, &self.measurement, &mut self.room, false, sink.out).ok()?;
         self.payloads.tell(sink.observer);
-        self.end_point::<E>(text, || timestamp::of_metric(metric_time()?, 0), sink);
+        self.end_point::<E>(text, metric_time, FromMetric::default(), sink);
         #[cfg(test)]
         tests::WRITTEN.with(|written| written.set(written.get() + 1));
         Some(())
@@ -199,18 +199,40 @@ impl Engine {
         &mut self,
         text: &[u8],
         metric_time: impl FnOnce() -> Option<i64>,
+        origin: FromMetric,
         sink: &mut Sink<'_>,
     ) -> PointTime {
-        let exact = self.settings.exact_time;
-        let own_time = self.payloads.own_time::<E>(text, &mut self.decoded, exact, sink.observer);
-        let given = |nanoseconds, source| PointTime { nanoseconds, source, filled: 0, by_request_id: false };
-        let time = own_time.unwrap_or_else(|| match metric_time() {
-            Some(time) => given(time, TimeSource::Metric),
-            None => given(self.now(), TimeSource::Clock),
+        let own_time = self.payloads.own_time(text, sink.observer);
+        let metric_time = || Some((timestamp::of_metric(metric_time()?)?, TimeSource::Metric));
+        let given = own_time.or_else(metric_time);
+        let filled = given.and_then(|(time, source)| self.filled::<E>(text, time, source, origin));
+        let time = filled.unwrap_or_else(|| {
+            let nanoseconds = self.now();
+            PointTime { nanoseconds, source: TimeSource::Clock, filled: 0, by_request_id: false }
         });
         write_time(time.nanoseconds, sink.out);
-        sink.observer.observe(Event::Converted { time: own_time.map(|time| time.nanoseconds) });
+        sink.observer.observe(Event::Converted { time: own_time.map(|_| time.nanoseconds) });
         time
+    }
+
+    /// The time that was given, with the digits that it lacks, if InfluxDB stores that.
+    fn filled<E: Encoding>(
+        &mut self,
+        text: &[u8],
+        given: Timestamp,
+        source: TimeSource,
+        origin: FromMetric,
+    ) -> Option<PointTime> {
+        let filled = if self.settings.exact_time { 0 } else { given.unknown };
+        // All payloads of an array share the metric's time. Their places in it keep them apart, even two that are the same.
+        let (array, place) = if source == TimeSource::Metric { (origin.array, origin.index) } else { (None, 0) };
+        let (hash, by_request_id) = match array {
+            _ if filled == 0 => (0, false),
+            Some(hash) => (hash, false),
+            None => self.payloads.hash::<E>(text, &mut self.decoded),
+        };
+        let nanoseconds = timestamp::later(given.filled(hash), place)?;
+        Some(PointTime { nanoseconds, source, filled, by_request_id })
     }
 
     /// Converts a line of the form `SOURCE[,tags] FIELD="message" TIME`; false where it has another form, and then nothing is
@@ -256,9 +278,10 @@ impl Engine {
         }
         for Pair { key, value } in &self.metric.tags {
             let key = plain_key(&line[key.clone()]);
-            let given = self.payloads.point().incoming_tag(&key, &plain_key(&line[value.clone()]));
+            let given = self.payloads.point().take_metric_tag(&key, &plain_key(&line[value.clone()]), &self.settings);
             if let Some(tracer) = &mut self.tracer {
-                tracer.metric_key(trace::Origin::MetricTag, &key, given, self.payloads.point());
+                let called = self.settings.renames.key(&key);
+                tracer.metric_key(trace::Origin::MetricTag, &key, &called, given, self.payloads.point());
             }
         }
     }
@@ -310,24 +333,17 @@ impl Engine {
             if *key == *self.settings.field.as_bytes() {
                 continue;
             }
-            let value = &line[value.clone()];
-            let mut cut_from = None;
-            let given = if value.first() != Some(&b'"') || value.len() <= MAX_STRING && value.is_ascii() {
-                self.payloads.point().other_field(&key, value, None)
-            } else {
-                message.clear();
-                let _ = unescape_string(&value[1..], &mut message);
-                let text = String::from_utf8_lossy(&message);
-                let mut written = Vec::new();
-                write_string(cut(text.as_bytes(), MAX_STRING), &mut written);
-                if text.len() > MAX_STRING {
-                    cut_from = Some(text.len());
-                    sink.observer.observe(Event::StringCut { key: &String::from_utf8_lossy(&key), bytes: text.len() });
-                }
-                self.payloads.point().other_field(&key, &written, cut_from)
-            };
+            let given = self.payloads.point().take_metric_field(&key, &line[value.clone()], &self.settings);
+            let lossy = || String::from_utf8_lossy(&key);
+            match given {
+                Ok((_, Some(bytes))) => sink.observer.observe(Event::StringCut { key: &lossy(), bytes }),
+                Err(LeftOut { lost: true, why }) => sink.observer.observe(Event::LeftOut { key: &lossy(), why }),
+                Ok((_, None)) | Err(LeftOut { lost: false, .. }) => {}
+            }
             if let Some(tracer) = &mut self.tracer {
-                tracer.metric_key(trace::Origin::MetricField, &key, given, self.payloads.point());
+                let given = given.map(|(set, _)| set);
+                let called = self.settings.renames.key(&key);
+                tracer.metric_key(trace::Origin::MetricField, &key, &called, given, self.payloads.point());
             }
         }
         message.clear();
@@ -337,59 +353,8 @@ impl Engine {
         self.message = message;
     }
 
-    /// Converts the message of a metric whose tags and other fields the point has.
-    pub fn message(&mut self, message: &[u8], time: Option<i64>, sink: &mut Sink<'_>) {
-        let text = trim(message);
-        let mut origin = FromMetric { time, index: 0, is_item: false };
-        // A message that is too large is not looked into.
-        if text.first() != Some(&b'[') || text.len() > self.settings.limits.message {
-            return self.payload(text, origin, sink);
-        }
-        let mut splitter = Splitter::of_message();
-        origin.is_item = true;
-        while let Some(piece) = splitter.next(text, true) {
-            if let (false, Some(range)) = (self.room.is_left(), piece.range()) {
-                let rest = trim(&text[range.start..]);
-                return self.reject(&self.room.rejection_of_rest(), rest, None, origin, sink);
-            }
-            let start = sink.out.len();
-            match piece {
-                Piece::OpenArray => self.reject(&open_array().at(text.len()), text, None, origin, sink),
-                piece => self.piece(piece, text, origin, sink),
-            }
-            // Even tags that are left out of a rejection have cost that much.
-            self.room.take((sink.out.len() - start).max(self.payloads.point().incoming_len()));
-            origin.index += 1;
-        }
-    }
-
-    pub fn piece(&mut self, piece: Piece, text: &[u8], origin: FromMetric, sink: &mut Sink<'_>) {
-        match piece {
-            Piece::Value(range) => self.payload(trim(&text[range]), origin, sink),
-            Piece::EmptyArray(range) => {
-                let rejection = Rejection::new(Reason::NotAnObject, "the array holds no payload").at(0);
-                self.reject(&rejection, &text[range], None, origin, sink);
-            }
-            Piece::TooLong(range) => {
-                let limit = self.settings.limits.message;
-                let error = format!(
-                    "the message takes more than {limit} bytes; this is its start, up to a line that may begin the next"
-                );
-                self.reject(&Rejection::new(Reason::TooLarge, error), trim(&text[range]), None, origin, sink);
-            }
-            // Of a stream, all that is left.
-            Piece::OpenArray => self.reject(&open_array(), b"[", None, origin, sink),
-        }
-    }
-
-    /// Converts one payload to its point or its rejection.
-    pub fn payload(&mut self, text: &[u8], origin: FromMetric, sink: &mut Sink<'_>) {
-        if let Err(rejection) = self.point_of(text, origin, sink) {
-            self.reject(&rejection, text, None, origin, sink);
-        }
-    }
-
-    fn point_of(&mut self, bytes: &[u8], origin: FromMetric, sink: &mut Sink<'_>) -> Result<(), Rejection> {
+    /// Converts one payload to its point. Where that fails, nothing has been written.
+    pub fn point_of(&mut self, bytes: &[u8], origin: FromMetric, sink: &mut Sink<'_>) -> Result<(), Rejection> {
         let fail = |reason, error: &str| Err(Rejection::new(reason, error));
         let limit = self.settings.limits.message;
         if bytes.len() > limit {
@@ -416,8 +381,7 @@ impl Engine {
             tracer.payload_read();
         }
         written?;
-        let metric_time = || timestamp::of_metric(origin.time?, origin.index);
-        let time = self.end_point::<Plain>(bytes, metric_time, sink);
+        let time = self.end_point::<Plain>(bytes, || origin.time, origin, sink);
         if let Some(tracer) = &mut self.tracer {
             self.payloads.settle(tracer, bytes, TimeOf::Point(time));
             tracer.tell_point(time, origin.item(), bytes, sink.observer);
@@ -449,8 +413,10 @@ impl Engine {
             let why = (*reason, error.as_str(), *at);
             tracer.tell_rejected(why, origin.item(), payload, sink.observer);
         }
-        let given = origin.time.and_then(|time| timestamp::of_metric(time, 0)).unwrap_or_else(|| self.now());
-        let time = self.rejection_times.time(given, hash.unwrap_or_else(|| xxh3_64(payload)));
+        let given = origin.time.and_then(timestamp::of_metric).map_or_else(|| self.now(), |time| time.nanoseconds);
+        // Two payloads of an array are two calls, even if they are the same.
+        let hash = hash.unwrap_or_else(|| xxh3_64(payload)).wrapping_add(origin.index as u64);
+        let time = self.rejection_times.time(given, hash);
         let text = String::from_utf8_lossy(payload);
         let fields = [("error", error.as_bytes()), ("payload", cut(text.as_bytes(), MAX_REJECTED))];
         self.payloads.point().write_about(
@@ -469,10 +435,6 @@ impl FromMetric {
     pub fn item(&self) -> Option<usize> {
         usize::try_from(self.index).ok().filter(|_| self.is_item)
     }
-}
-
-fn open_array() -> Rejection {
-    Rejection::new(Reason::InvalidJson, "expected the `]` that ends the array")
 }
 
 pub(super) fn too_large(what: &str, len: usize, limit: usize) -> Rejection {

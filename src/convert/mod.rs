@@ -1,22 +1,27 @@
 //! The whole conversion: bytes in, bytes out. It does no input or output of its own.
 
+mod detection;
 mod engine;
+mod messages;
 mod oversize;
 pub(crate) mod parallel;
 mod rejections;
 pub(crate) mod standing;
 mod utf8;
+pub(crate) mod wrapping;
 
 use memchr::{memchr, memrchr};
 
+use crate::convert::detection::{Ends, Last};
 use crate::convert::engine::{Engine, FromMetric, MAX_AS_IT_STANDS, Sink, trim};
 use crate::convert::oversize::Oversize;
 use crate::convert::rejections::RejectionTimes;
+pub(crate) use crate::convert::standing::Place;
 use crate::convert::utf8::Utf8;
 use crate::json::lines::Lines;
 use crate::json::split::{Piece, Splitter};
 use crate::line_protocol::decoder::MetricReader;
-use crate::line_protocol::framer::Framer;
+use crate::line_protocol::framer::{Framer, FramerState};
 use crate::observe::event::Observer;
 use crate::payload::Payloads;
 use crate::room::{KEPT, Room};
@@ -55,22 +60,6 @@ enum Format {
     JsonLines(Lines),
     /// As the rest of a message, up to a line break; and then as at this place.
     Rest(Place),
-}
-
-/// Where in its input a converter stands.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Place {
-    /// Nothing but white space has come.
-    #[default]
-    Start,
-    /// In line protocol.
-    Lines,
-    /// In JSON lines.
-    Messages,
-    /// In a stream of JSON.
-    Values,
-    /// In a stream of JSON, in an array of values; whether at the start of a line.
-    Array { line_start: bool },
 }
 
 impl Converter {
@@ -172,7 +161,7 @@ impl Converter {
         let limits = self.engine.settings.limits;
         self.format = match place {
             Place::Start => Format::Undecided,
-            Place::Lines => Format::Influx(Framer::default()),
+            Place::Lines => Format::Influx(self.engine.settings.framer(FramerState::LineStart)),
             Place::Messages => Format::JsonLines(Lines::default()),
             Place::Values => Format::Json(Splitter::of_stream(limits)),
             Place::Array { line_start } => Format::Json(Splitter::of_array(limits, line_start)),
@@ -284,25 +273,33 @@ impl Converter {
         }
         self.engine.utf8 = Utf8::default();
         let mut format = std::mem::replace(&mut self.format, Format::Undecided);
-        let done = match &mut format {
-            Format::Undecided => 0,
-            Format::Influx(framer) => self.read_influx(framer, buffer, end_of_input, sink),
-            Format::Json(splitter) => self.read_json(splitter, buffer, end_of_input, sink),
-            Format::JsonLines(lines) => self.read_json_lines(lines, buffer, end_of_input, sink),
-            Format::Rest(place) => {
-                let done = self.skip_rest(buffer, end_of_input, sink);
-                self.engine.drained(buffer, done);
-                if self.oversize.is_none() {
-                    self.go_to(*place);
-                    return skipped + done + self.read(&buffer[done..], end_of_input, sink);
+        let mut ends = Ends::default();
+        loop {
+            let (done, turns) = match &mut format {
+                Format::Undecided => (0, false),
+                Format::Influx(framer) => self.read_influx(framer, buffer, end_of_input, &mut ends, sink),
+                Format::Json(splitter) => self.read_json(splitter, buffer, end_of_input, &mut ends, sink),
+                Format::JsonLines(lines) => (self.read_json_lines(lines, buffer, end_of_input, sink), false),
+                Format::Rest(place) => {
+                    let done = self.skip_rest(buffer, end_of_input, sink);
+                    self.engine.drained(buffer, done);
+                    if self.oversize.is_none() {
+                        self.go_to(*place);
+                        return skipped + done + self.read(&buffer[done..], end_of_input, sink);
+                    }
+                    (done, false)
                 }
-                self.format = format;
-                return skipped + done;
+            };
+            if !matches!(format, Format::Rest(_)) {
+                self.engine.drained(buffer, done);
             }
-        };
-        self.format = format;
-        self.engine.drained(buffer, done);
-        skipped + done
+            (skipped, buffer) = (skipped + done, &buffer[done..]);
+            if !turns {
+                self.format = format;
+                return skipped;
+            }
+            format = self.engine.settings.other(&format);
+        }
     }
 
     /// Skips the rest of a message, up to its line break or the end of the input, and rejects it; how many bytes that are.
@@ -320,12 +317,20 @@ impl Converter {
         end.map_or(buffer.len(), |end| end + 1)
     }
 
-    fn read_influx(&mut self, framer: &mut Framer, buffer: &[u8], end_of_input: bool, sink: &mut Sink<'_>) -> usize {
+    /// Reads metrics. How many bytes are done with, and whether JSON begins there.
+    fn read_influx(
+        &mut self,
+        framer: &mut Framer,
+        buffer: &[u8],
+        end_of_input: bool,
+        ends: &mut Ends,
+        sink: &mut Sink<'_>,
+    ) -> (usize, bool) {
         let limit = self.engine.settings.limits.longest();
         if self.is_worth_reading_anew(&buffer[framer.start()..], framer.at() - framer.start(), b'\n') {
             framer.restart();
         }
-        let complete = behind_last(b'\n', buffer, framer.at());
+        let complete = ends.line.find(b'\n', buffer, framer.at());
         while !self.pauses(sink) {
             // Nearly every line is one plain message: no look at its bytes but the one that converts it.
             if framer.at_line_start() && framer.at() < complete {
@@ -344,17 +349,30 @@ impl Converter {
             }
             self.engine.shrink();
         }
+        if framer.is_at_json(buffer) && !self.paused {
+            return (framer.at(), true);
+        }
         let done = self.skip(buffer, framer.start(), framer.at(), limit);
         framer.drained(done);
-        done
+        (done, false)
     }
 
-    fn read_json(&mut self, splitter: &mut Splitter, buffer: &[u8], end_of_input: bool, sink: &mut Sink<'_>) -> usize {
+    /// Reads a stream of JSON. How many bytes are done with, and whether a metric begins there.
+    fn read_json(
+        &mut self,
+        splitter: &mut Splitter,
+        buffer: &[u8],
+        end_of_input: bool,
+        ends: &mut Ends,
+        sink: &mut Sink<'_>,
+    ) -> (usize, bool) {
         let limit = self.engine.settings.limits.message;
+        let longest = self.engine.settings.limits.longest();
+        let is_auto = self.engine.settings.input == Input::Auto;
         if self.is_worth_reading_anew(&buffer[splitter.start()..], splitter.at() - splitter.start(), b'}') {
             splitter.restart();
         }
-        let complete = behind_last(b'}', buffer, splitter.at());
+        let complete = ends.brace.find(b'}', buffer, splitter.at());
         while !self.pauses(sink) {
             if let Some(start) = splitter.object_start(buffer)
                 && start < complete
@@ -364,6 +382,14 @@ impl Converter {
                 continue;
             }
             let Some(piece) = splitter.next(buffer, end_of_input) else { break };
+            if is_auto
+                && !splitter.in_array()
+                && self.oversize.is_none()
+                && let Some(range) = piece.range().filter(|range| range.len() <= longest)
+                && self.engine.metric.begins(&buffer[range.clone()])
+            {
+                return (range.start, true);
+            }
             // Without a metric there is nothing that payloads could share, not even a time.
             self.engine.start_metric();
             let text = piece.range().unwrap_or(splitter.at()..splitter.at());
@@ -373,16 +399,21 @@ impl Converter {
                 && let Some(oversize) = self.take_oversize(range.len(), limit)
             {
                 oversize.reject_message(&buffer[range.clone()], &mut self.engine, sink);
+            } else if let Piece::Value(range) = &piece
+                && buffer[range.start] == b'"'
+                && !splitter.in_array()
+            {
+                self.engine.value(trim(&buffer[range.clone()]), sink);
             } else {
                 self.engine.piece(piece, buffer, FromMetric::default(), sink);
             }
             self.engine.shrink();
         }
         let start = splitter.start();
-        let kept = splitter.keeps(limit);
+        let kept = if is_auto { longest } else { splitter.keeps(limit) };
         let done = if splitter.in_value() { self.skip(buffer, start, splitter.at(), kept) } else { start };
         splitter.drained(done);
-        done
+        (done, false)
     }
 
     fn read_json_lines(&mut self, lines: &mut Lines, buffer: &[u8], end_of_input: bool, sink: &mut Sink<'_>) -> usize {
@@ -391,7 +422,7 @@ impl Converter {
         if self.is_worth_reading_anew(&buffer[lines.start()..], lines.at() - lines.start(), b'\n') {
             lines.restart();
         }
-        let complete = behind_last(b'\n', buffer, lines.at());
+        let complete = Last::default().find(b'\n', buffer, lines.at());
         while !self.pauses(sink) {
             if lines.at_line_start()
                 && lines.at() < complete
@@ -454,33 +485,6 @@ impl Converter {
         self.oversize.get_or_insert_with(new).add(&buffer[start..at]);
         at
     }
-}
-
-impl Settings {
-    /// How to read an input that starts with `start`, and how many bytes to skip before; where that cannot be said yet only
-    /// the latter.
-    fn format(&self, start: &[u8], end_of_input: bool) -> Result<(usize, Format), usize> {
-        const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
-        if !end_of_input && start.len() < BYTE_ORDER_MARK.len() && BYTE_ORDER_MARK.starts_with(start) {
-            return Err(0);
-        }
-        let mark = if start.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
-        let text = &start[mark..];
-        let blank = text.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
-        let format = match (self.input, text.get(blank)) {
-            // White space is part of the first line, unless it is without end.
-            (Input::Auto, None) => return Err(if blank > MAX_BLANK { mark + blank } else { 0 }),
-            (Input::Auto, Some(b'{' | b'[')) | (Input::Json, _) => Format::Json(Splitter::of_stream(self.limits)),
-            (Input::JsonLines, _) => Format::JsonLines(Lines::default()),
-            (Input::Auto | Input::Influx, _) => Format::Influx(Framer::default()),
-        };
-        Ok((mark, format))
-    }
-}
-
-/// Where the last such byte ends that is in a buffer from a place on: no text that one ends goes on behind that.
-fn behind_last(byte: u8, buffer: &[u8], from: usize) -> usize {
-    memrchr(byte, &buffer[from..]).map_or(0, |len| from + len + 1)
 }
 
 #[cfg(test)]

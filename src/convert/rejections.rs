@@ -1,6 +1,9 @@
 //! The times of rejections, so that different ones do not share one: they have no request's id that would keep them
 //! apart, and Telegraf may give several messages the same time. That holds for any number of rejections in a row that were
 //! given one time, and for as many as are remembered where given times come back in turn.
+//!
+//! A message that is rejected again gets the same time again, from another process too: that comes from the metric's time and the
+//! message alone, unless another message had it, or more than half as many as are remembered came in a row with one given time.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -100,7 +103,7 @@ impl Taken {
 
 /// The next nanosecond that InfluxDB stores.
 fn after(time: i64) -> i64 {
-    timestamp::of_metric(time, 1).unwrap_or(0)
+    timestamp::later(time, 1).unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -5,8 +5,24 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::convert::oversize::Oversize;
-use crate::convert::{Converter, Format, Place};
-use crate::line_protocol::framer::{Framer, FramerState};
+use crate::convert::{Converter, Format};
+use crate::line_protocol::framer::FramerState;
+
+/// Where in its input a converter stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Nothing but white space has come.
+    #[default]
+    Start,
+    /// In line protocol.
+    Lines,
+    /// In JSON lines.
+    Messages,
+    /// In a stream of JSON.
+    Values,
+    /// In a stream of JSON, in an array of values; whether at the start of a line.
+    Array { line_start: bool },
+}
 
 /// Where a converter stands in its input: how it reads it, and whether within a metric or message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,7 +124,7 @@ impl Converter {
             Stands::Between(place) => return self.go_to(place),
             Stands::Within(state) => {
                 self.abandon();
-                self.format = Format::Influx(Framer::within(state));
+                self.format = Format::Influx(self.engine.settings.framer(state));
                 if state == FramerState::Comment {
                     return;
                 }

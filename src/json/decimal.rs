@@ -41,6 +41,25 @@ impl<'a> Decimal<'a> {
         }
     }
 
+    /// The digits from the first that is not 0 to the last.
+    fn significant(&self) -> impl Iterator<Item = u8> + use<'a> {
+        let len = self.digits().count()
+            - self.whole.iter().chain(self.fraction).rev().take_while(|digit| **digit == b'0').count();
+        self.digits().take(len).skip_while(|digit| *digit == 0)
+    }
+
+    /// How many digits there are from the first that is not 0 to the last: 4 for 0.0120300.
+    pub fn significant_digits(&self) -> usize {
+        self.significant().count()
+    }
+
+    /// Whether both are the same number. 0 and -0 are not.
+    pub fn equals(&self, other: &Decimal<'_>) -> bool {
+        self.negative == other.negative
+            && self.magnitude() == other.magnitude()
+            && self.significant().eq(other.significant())
+    }
+
     /// How many digits the text gives behind the point: 6 for `1.250000`, 0 for `1e3`.
     pub fn known_fraction(&self) -> u32 {
         let known = (self.whole.len() + self.fraction.len()) as i64 - self.point;
@@ -110,6 +129,21 @@ mod tests {
         assert_eq!(decimal("5.7").integer(), None);
         assert_eq!(decimal("5e-1").integer(), None);
         assert_eq!(decimal("5e-9").integer(), None);
+    }
+
+    #[test]
+    fn the_same_number_may_be_written_in_many_ways() {
+        for (a, b) in [("1.50", "1.5"), ("100", "1e2"), ("0.012", "1.2E-2"), ("0", "0.00"), ("-3e0", "-3")] {
+            assert!(decimal(a).equals(&decimal(b)) && decimal(b).equals(&decimal(a)), "{a} {b}");
+        }
+        for (a, b) in
+            [("1", "10"), ("1", "-1"), ("0.12", "0.012"), ("9007199254740993", "9007199254740992"), ("0", "1e-9")]
+        {
+            assert!(!decimal(a).equals(&decimal(b)) && !decimal(b).equals(&decimal(a)), "{a} {b}");
+        }
+        assert_eq!(decimal("0.0120300").significant_digits(), 4);
+        assert_eq!(decimal("1200").significant_digits(), 2);
+        assert_eq!(decimal("0.00").significant_digits(), 0);
     }
 
     #[test]

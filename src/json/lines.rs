@@ -4,6 +4,8 @@ use std::ops::Range;
 
 use memchr::memchr;
 
+use crate::convert::wrapping::BYTE_ORDER_MARK;
+
 /// Finds the lines in a buffer that grows. Those that are blank are none.
 #[derive(Debug, Default)]
 pub(crate) struct Lines {
@@ -45,12 +47,23 @@ impl Lines {
         self.at -= len;
     }
 
-    /// The next line, from its first byte that is not white space on. None where more input is needed, or at its end.
+    /// The next line, from its first byte that is neither white space nor a byte order mark on. None where more input is needed, or at its end.
     pub fn next(&mut self, buffer: &[u8], end_of_input: bool) -> Option<Range<usize>> {
         if !self.in_line {
             let is_blank = |byte: &&u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
-            self.skip_to(self.at + buffer[self.at..].iter().take_while(is_blank).count());
+            loop {
+                self.skip_to(self.at + buffer[self.at..].iter().take_while(is_blank).count());
+                if !buffer[self.at..].starts_with(BYTE_ORDER_MARK) {
+                    break;
+                }
+                self.skip_to(self.at + BYTE_ORDER_MARK.len());
+            }
             self.in_line = self.at < buffer.len();
+            // The rest of a mark may still come.
+            if self.in_line && !end_of_input && BYTE_ORDER_MARK.starts_with(&buffer[self.at..]) {
+                self.in_line = false;
+                return None;
+            }
         }
         let start = self.start;
         let Some(len) = memchr(b'\n', &buffer[self.at..]) else {

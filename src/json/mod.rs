@@ -1,15 +1,15 @@
-//! JSON as the producers of Insights write it: RFC 8259, and the bare tokens `NaN`, `Infinity` and `-Infinity`
-//! that Python's `json.dumps` emits.
+//! JSON as the producers of Insights write it: RFC 8259, and bare tokens such as the `NaN`, `Infinity` and `-Infinity` that Python's
+//! `json.dumps` emits.
 //!
 //! This is a reader of our own, and not serde_json, for what a payload needs and serde_json does not give: the
-//! source text of a number (`1.10` as a version, sixteen digits as a time), the three tokens, a number out of
+//! source text of a number (`1.10` as a version, sixteen digits as a time), those tokens, a number out of
 //! `f64`'s range without an error, and all of it in the one pass that also writes the point. And the text is read as it
 //! stands in Telegraf's line, with no copy made of it. The tests hold it against serde_json.
 
 mod container;
 pub(crate) mod decimal;
 pub(crate) mod lines;
-mod number;
+pub(crate) mod number;
 pub(crate) mod split;
 
 use std::borrow::Cow;
@@ -17,8 +17,8 @@ use std::marker::PhantomData;
 use std::ops::Range;
 
 pub(crate) use crate::json::number::Number;
-use crate::json::number::number_prefix;
-use crate::line_protocol::escape::{string_len, unescape_string};
+use crate::json::number::{not_finite_prefix, number_prefix};
+use crate::line_protocol::escape::{string_len, unescape_string, write_string};
 
 /// How a text writes what JSON writes as `"` and `\`.
 pub(crate) trait Encoding {
@@ -27,6 +27,9 @@ pub(crate) trait Encoding {
 
     /// The node of the payload in the tree of keys, which look different in each encoding.
     const ROOT: u32;
+
+    /// Appends a text with quotes, as a string field of line protocol writes it.
+    fn write_string(text: &[u8], out: &mut Vec<u8>);
 
     /// The JSON that a text stands for, which may be made in `buffer`.
     fn decoded<'a>(text: &'a [u8], buffer: &'a mut Vec<u8>) -> &'a [u8];
@@ -39,6 +42,12 @@ impl Encoding for InString {
     const QUOTE: &'static [u8] = br#"\""#;
     const BACKSLASH: &'static [u8] = br"\\";
     const ROOT: u32 = 1;
+
+    fn write_string(text: &[u8], out: &mut Vec<u8>) {
+        out.push(b'"');
+        out.extend_from_slice(text);
+        out.push(b'"');
+    }
 
     fn decoded<'a>(text: &'a [u8], buffer: &'a mut Vec<u8>) -> &'a [u8] {
         buffer.clear();
@@ -55,6 +64,10 @@ impl Encoding for Plain {
     const QUOTE: &'static [u8] = b"\"";
     const BACKSLASH: &'static [u8] = br"\";
     const ROOT: u32 = 2;
+
+    fn write_string(text: &[u8], out: &mut Vec<u8>) {
+        write_string(text, out);
+    }
 
     fn decoded<'a>(text: &'a [u8], _: &'a mut Vec<u8>) -> &'a [u8] {
         text
@@ -106,7 +119,7 @@ enum Form {
 pub(crate) enum Scalar<'a> {
     Null,
     Bool(bool),
-    /// `NaN`, `Infinity` or `-Infinity`.
+    /// NaN or an infinity, without quotes.
     NotFinite,
     Number(Number<'a>),
     String(Str<'a>),
@@ -133,7 +146,7 @@ impl Value {
         Value::new(place.start, place.end, Form::String)
     }
 
-    #[inline]
+    #[inline(always)]
     pub fn of(self, source: Source<'_>) -> Scalar<'_> {
         let place = self.start as usize..self.end as usize;
         let opened = |text| Str { opened: text, escaped: self.form == Form::Decoded };
@@ -152,6 +165,29 @@ impl Value {
     #[inline]
     pub fn is_null(self) -> bool {
         self.form == Form::Null
+    }
+
+    /// A string that stands so in [`Source::decoded`], with its quotes.
+    pub fn decoded(place: Range<usize>) -> Self {
+        Value::new(place.start, place.end - 1, Form::Decoded)
+    }
+
+    /// Neither null nor a string.
+    #[inline]
+    pub fn is_float(self) -> bool {
+        !matches!(self.form, Form::Null | Form::String | Form::Decoded)
+    }
+
+    /// A string without the white space around it.
+    pub fn trimmed(self, source: Source<'_>) -> Self {
+        let text = match self.form {
+            Form::String => source.text,
+            Form::Decoded => source.decoded,
+            Form::Null | Form::True | Form::False | Form::NotFinite | Form::Number | Form::Shortest => return self,
+        };
+        let (before, text) = trim(&text[self.start as usize + 1..self.end as usize]);
+        let start = self.start + before as u32;
+        Value { start, end: start + 1 + text.len() as u32, form: self.form }
     }
 
     /// The string, if it stands so in the text.
@@ -177,6 +213,11 @@ impl<'a> Scalar<'a> {
 }
 
 impl<'a> Str<'a> {
+    /// A string field's value as line protocol has it, without the closing quote.
+    pub fn opened(opened: &'a [u8]) -> Self {
+        Str { opened, escaped: true }
+    }
+
     /// What a string field of line protocol has between its quotes.
     #[inline]
     pub fn written(&self) -> &'a [u8] {
@@ -287,15 +328,18 @@ impl<'a, E: Encoding> Text<'a, E> {
             Some(b'-' | b'0'..=b'9') => match number_prefix(rest) {
                 Ok((len, true)) => (len, Form::Shortest),
                 Ok((len, false)) => (len, Form::Number),
-                Err(_) if rest.starts_with(b"-Infinity") => (9, Form::NotFinite),
-                Err(len) => return error(at + len, "expected a digit"),
+                Err(len) => match not_finite_prefix(rest) {
+                    Some(len) => (len, Form::NotFinite),
+                    None => return error(at + len, "expected a digit"),
+                },
             },
             Some(b't') if rest.starts_with(b"true") => (4, Form::True),
             Some(b'f') if rest.starts_with(b"false") => (5, Form::False),
             Some(b'n') if rest.starts_with(b"null") => (4, Form::Null),
-            Some(b'N') if rest.starts_with(b"NaN") => (3, Form::NotFinite),
-            Some(b'I') if rest.starts_with(b"Infinity") => (8, Form::NotFinite),
-            _ => return error(at, "expected a value"),
+            _ => match not_finite_prefix(rest) {
+                Some(len) => (len, Form::NotFinite),
+                None => return error(at, "expected a value"),
+            },
         };
         Ok((Value::new(at, at + len, form), at + len))
     }
@@ -390,6 +434,15 @@ impl<'a, E: Encoding> Text<'a, E> {
         let at = self.skip_blank(at);
         if at < self.0.len() { error(at, "expected nothing behind the value") } else { Ok(()) }
     }
+}
+
+/// A text without the white space around it, and how much of that was before it.
+pub(crate) fn trim(text: &[u8]) -> (usize, &[u8]) {
+    let Ok(text) = std::str::from_utf8(text) else {
+        let trimmed = text.trim_ascii_start();
+        return (text.len() - trimmed.len(), trimmed.trim_ascii_end());
+    };
+    (text.len() - text.trim_start().len(), text.trim().as_bytes())
 }
 
 /// What an escape such as `\u00e9`, with which `text` starts, stands for: half a surrogate pair as it is.

@@ -69,6 +69,16 @@ pub(crate) fn number_prefix(text: &[u8]) -> Result<(usize, bool), usize> {
     Ok((at, shortest))
 }
 
+/// The length of NaN or an infinity, in one of its usual spellings, if `text` starts with one: `NaN`, `nan`, `-Infinity`, `+inf`.
+#[cold]
+pub(crate) fn not_finite_prefix(text: &[u8]) -> Option<usize> {
+    let sign = usize::from(matches!(text.first(), Some(b'-' | b'+')));
+    let letters = text[sign..].iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
+    let word = &text[sign..sign + letters];
+    let is_known = [&b"nan"[..], b"inf", b"infinity"].iter().any(|known| word.eq_ignore_ascii_case(known));
+    is_known.then_some(sign + letters)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::collection::vec;
@@ -84,6 +94,16 @@ mod tests {
         }
         for text in ["", "-", "+1", "01", "1.", ".5", "1e", "1e+", "0x10", "1 ", " 1", "1_000", "NaN", "１"] {
             assert!(Number::of(text.as_bytes()).is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn nan_and_infinities_are_known_in_their_usual_spellings() {
+        for text in ["NaN", "nan", "-NaN", "Infinity", "-Infinity", "+Infinity", "inf", "-INF", "+Inf"] {
+            assert_eq!(not_finite_prefix(format!("{text},").as_bytes()), Some(text.len()), "{text}");
+        }
+        for text in ["", "-", "nane", "infinit", "in", "--inf", "nan1", "N a N"] {
+            assert_eq!(not_finite_prefix(text.as_bytes()), None, "{text}");
         }
     }
 

@@ -11,6 +11,7 @@
 
 use std::ops::Range;
 
+use crate::convert::wrapping::BYTE_ORDER_MARK;
 use crate::json::container::{Brackets, Container, End, string_end};
 use crate::settings::Limits;
 
@@ -43,11 +44,19 @@ impl Piece {
     }
 }
 
+/// The length of the object or array at the start of `text`, if it is whole: all its brackets are closed.
+pub(crate) fn container_len(text: &[u8]) -> Option<usize> {
+    let is_container = matches!(text.first(), Some(b'{' | b'['));
+    is_container.then(|| Container::default().end_in_message(&mut 0, text, true))?
+}
+
 /// Finds the values in a buffer that grows.
 #[derive(Debug, Default)]
 pub(crate) struct Splitter {
     /// A line break ends what cannot go on behind it, so that a broken line does not take the next ones with it.
     lines: bool,
+    /// It is a message, in which zero bytes are white space.
+    record: bool,
     /// A container that is longer is broken.
     longest: usize,
     /// A container that is deeper is broken.
@@ -95,9 +104,14 @@ impl Splitter {
         Splitter { array: true, line_start, ..Splitter::of_stream(limits) }
     }
 
-    /// For the text of one message.
+    /// For the text of one message, which is an array.
     pub fn of_message() -> Self {
-        Splitter::default()
+        Splitter { record: true, ..Splitter::default() }
+    }
+
+    /// For the text of one message with several values.
+    pub fn of_values(limits: Limits) -> Self {
+        Splitter { record: true, ..Splitter::of_stream(limits) }
     }
 
     /// Where the value begins that is not yet complete; what is before it is done with.
@@ -118,6 +132,16 @@ impl Splitter {
     /// Whether it is in an array of values.
     pub fn in_array(&self) -> bool {
         self.array
+    }
+
+    /// Whether it cuts one message, which is an array.
+    pub fn is_of_message(&self) -> bool {
+        !self.lines
+    }
+
+    /// Whether it has come to what is behind the array that a message is.
+    pub fn is_behind_array(&self) -> bool {
+        self.closed
     }
 
     /// Whether there has been nothing but white space on the line.
@@ -179,7 +203,7 @@ impl Splitter {
         loop {
             let found = match &mut self.state {
                 State::Between => {
-                    if let Some(piece) = self.between(buffer) {
+                    if let Some(piece) = self.between(buffer, end_of_input) {
                         return Some(piece);
                     }
                     if !matches!(self.state, State::Between) {
@@ -223,11 +247,16 @@ impl Splitter {
     }
 
     /// Steps over what may stand between values, and into the next one.
-    fn between(&mut self, buffer: &[u8]) -> Option<Piece> {
+    fn between(&mut self, buffer: &[u8], end_of_input: bool) -> Option<Piece> {
         while let Some(&byte) = buffer.get(self.at) {
             match byte {
                 b'\n' => self.line_start = true,
                 b' ' | b'\t' | b'\r' => {}
+                // What is nothing else is worth a rejection.
+                0 if self.record || !self.line_start => {}
+                0xef if buffer[self.at..].starts_with(BYTE_ORDER_MARK) => self.at += BYTE_ORDER_MARK.len() - 1,
+                // The rest of the mark may still come.
+                0xef if !end_of_input && BYTE_ORDER_MARK.starts_with(&buffer[self.at..]) => return None,
                 _ if self.closed => {
                     self.start = self.at;
                     self.at = buffer.len();

@@ -49,6 +49,9 @@ pub(crate) struct MetricError {
 
 type Result<T> = std::result::Result<T, MetricError>;
 
+/// What is wrong where a string goes on behind the line.
+const OPEN_STRING: &str = "expected the `\"` that ends the string";
+
 impl MetricReader {
     /// Forgets the line, and gives back the memory that one of many tags or fields took.
     pub fn shrink(&mut self) {
@@ -56,6 +59,13 @@ impl MetricReader {
             pairs.clear();
             pairs.shrink_to(KEPT / size_of::<Pair>());
         }
+    }
+
+    /// Whether a line is a metric, or the first line of one with a string over several.
+    pub fn begins(&mut self, line: &[u8]) -> bool {
+        // Nothing else is told from JSON at a glance.
+        !matches!(line, [b'{' | b'[' | b'"', ..])
+            && self.read(line).map_or_else(|error| error.what == OPEN_STRING, |()| true)
     }
 
     /// Takes a whole line (without its line break) apart.
@@ -199,7 +209,7 @@ impl MetricReader {
                     _ => return Err(MetricError { at: start + at, what: "expected `\\\"` or `\\\\` in the string" }),
                 }
             }
-            return Err(MetricError { at: line.len(), what: "expected the `\"` that ends the string" });
+            return Err(MetricError { at: line.len(), what: OPEN_STRING });
         }
         let len = rest.iter().take_while(|byte| **byte != b',' && **byte != b' ' && !is_break(**byte)).count();
         if is_plain_value(&rest[..len]) {

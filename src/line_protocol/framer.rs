@@ -17,6 +17,8 @@ pub(crate) struct Framer {
     start: usize,
     at: usize,
     state: FramerState,
+    /// A line that begins as JSON does is none of its lines.
+    stops_at_json: bool,
 }
 
 /// What a byte is part of.
@@ -33,9 +35,14 @@ pub(crate) enum FramerState {
 }
 
 impl Framer {
-    /// For what is left of a metric.
-    pub fn within(state: FramerState) -> Self {
-        Framer { state, ..Framer::default() }
+    /// For what is left of a metric, and what comes then: up to a line that begins as JSON, where it `stops_at_json`.
+    pub fn within(state: FramerState, stops_at_json: bool) -> Self {
+        Framer { state, stops_at_json, ..Framer::default() }
+    }
+
+    /// Whether it has come to a line that begins as JSON, and stops there.
+    pub fn is_at_json(&self, buffer: &[u8]) -> bool {
+        self.stops_at_json && self.state == FramerState::LineStart && matches!(buffer.get(self.at), Some(b'{' | b'['))
     }
 
     /// What the next byte is part of.
@@ -60,7 +67,7 @@ impl Framer {
 
     /// Moves on to `at`, which has to be the start of a line.
     pub fn skip_to(&mut self, at: usize) {
-        *self = Framer { start: at, at, state: FramerState::LineStart };
+        (self.start, self.at, self.state) = (at, at, FramerState::LineStart);
     }
 
     /// Goes back to the start of the metric that is not yet complete.
@@ -88,6 +95,7 @@ impl Framer {
                     }
                 }
                 FramerState::LineStart if byte == b'\n' => self.skip_to(self.at + 1),
+                FramerState::LineStart if self.is_at_json(buffer) => return None,
                 FramerState::LineStart => {
                     self.state = if byte == b'#' { FramerState::Comment } else { FramerState::NameAndTags };
                 }

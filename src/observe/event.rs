@@ -62,6 +62,15 @@ pub enum Event<'a> {
         /// Why it was left out.
         why: &'static str,
     },
+    /// An object or array is left out, as it holds more values than [`Limits::items`](crate::Limits::items).
+    TooMany {
+        /// Its key, flattened.
+        key: &'a str,
+        /// How many it holds, those of objects and arrays in it counted.
+        values: usize,
+        /// What that means, and what to do.
+        why: &'static str,
+    },
     /// The payload's time cannot be read or stored; the point has another.
     TimeDefaulted {
         /// The payload's time as it is written there.
@@ -131,7 +140,7 @@ impl Observer for Counts {
             Event::Converted { .. } => &mut self.converted,
             Event::Passed { .. } | Event::NoMessage => &mut self.passed,
             Event::Rejected { reason, .. } => &mut self.rejected[reason as usize],
-            Event::LeftOut { .. } => &mut self.left_out,
+            Event::LeftOut { .. } | Event::TooMany { .. } => &mut self.left_out,
             Event::TimeDefaulted { .. } => &mut self.time_defaulted,
             Event::StringCut { .. } => &mut self.strings_cut,
         };

@@ -13,8 +13,9 @@ use memchr::memchr_iter;
 use crate::json::Source;
 use crate::line_protocol::escape::{plain_key, unescape_string};
 use crate::observe::event::{Observer, Reason};
+use crate::payload::field_key::{self, Suffix};
 use crate::payload::kinds::FieldType;
-use crate::payload::point::{Entry, Missing, Part, Point, Set};
+use crate::payload::point::{Entry, Part, Point, Set};
 
 /// One message, or one payload of an array that was the message, or one metric of another kind.
 #[derive(Clone, Copy, Debug)]
@@ -71,7 +72,7 @@ pub struct PointTime {
     pub source: TimeSource,
     /// How many of its last digits that did not give, and were filled.
     pub filled: u32,
-    /// They are from the request's id, rather than the whole payload.
+    /// They are from the request's id, rather than the whole payload, or the whole array that has its metric's time.
     pub by_request_id: bool,
 }
 
@@ -99,6 +100,8 @@ pub struct Key {
     pub value: Range<usize>,
     /// What became of it.
     pub fate: Fate,
+    /// How long the key is as it is stored, without what is added to it.
+    own_len: usize,
     made: Made,
 }
 
@@ -133,6 +136,8 @@ pub enum Fate {
         value: String,
         /// The string's length in bytes before it was cut.
         cut_from: Option<usize>,
+        /// What was added to the key.
+        suffixes: Vec<Suffix>,
     },
     /// It gives the point its time.
     Time,
@@ -255,16 +260,22 @@ impl Tracer {
         self.is_read = false;
     }
 
-    /// A tag or field of the metric was given to the point.
-    pub fn metric_key(&mut self, origin: Origin, name: &[u8], given: Result<(), Missing>, point: &Point) {
-        let set = if origin == Origin::MetricTag { Set::Incoming } else { Set::Others };
+    /// A tag or field of the metric was given to the point, `called` so.
+    pub fn metric_key(
+        &mut self,
+        origin: Origin,
+        name: &[u8],
+        called: &[u8],
+        given: Result<Set, LeftOut>,
+        point: &Point,
+    ) {
         let (why, made) = match given {
-            Ok(()) => (origin.replaced(), Made::last(set, point)),
-            Err(Missing::Key) => (LeftOut::nothing("there is nothing left of the key"), Made::Nothing),
-            Err(Missing::Value) => (LeftOut::nothing("there is nothing left of the value"), Made::Nothing),
+            Ok(set) => (origin.replaced(), Made::last(set, point)),
+            Err(why) => (why, Made::Nothing),
         };
+        let own_len = field_key::own_len(called);
         let name = String::from_utf8_lossy(name).into_owned();
-        self.keys.push(Key { origin, name, value: 0..0, fate: Fate::LeftOut(why), made });
+        self.keys.push(Key { origin, name, value: 0..0, fate: Fate::LeftOut(why), own_len, made });
         self.of_metric = self.keys.len();
     }
 
@@ -280,22 +291,23 @@ impl Tracer {
         self.path.push(Segment::Item(index));
     }
 
-    /// The value at `value` was made into the last entry of a set of the point's.
-    pub fn made(&mut self, value: Range<usize>, set: Set, point: &Point) {
-        self.add(value, Fate::LeftOut(Origin::Payload.replaced()), Made::last(set, point));
+    /// The value at `value` was made into the last entry of a set of the point's, `called` so.
+    pub fn made(&mut self, value: Range<usize>, called: &[u8], set: Set, point: &Point) {
+        let own_len = field_key::own_len(called);
+        self.add(value, own_len, Fate::LeftOut(Origin::Payload.replaced()), Made::last(set, point));
     }
 
     pub fn left_out(&mut self, value: Range<usize>, why: LeftOut) {
-        self.add(value, Fate::LeftOut(why), Made::Nothing);
+        self.add(value, 0, Fate::LeftOut(why), Made::Nothing);
     }
 
     /// The value stands where a time should.
     pub fn time(&mut self, value: Range<usize>, source: TimeSource, is_null: bool) {
         let fate = if is_null { Fate::LeftOut(LeftOut::nothing("null gives no time")) } else { Fate::Time };
-        self.add(value, fate, Made::Time(source));
+        self.add(value, 0, fate, Made::Time(source));
     }
 
-    fn add(&mut self, value: Range<usize>, fate: Fate, made: Made) {
+    fn add(&mut self, value: Range<usize>, own_len: usize, fate: Fate, made: Made) {
         let mut name = String::new();
         for segment in &self.path {
             match segment {
@@ -304,7 +316,7 @@ impl Tracer {
                 Segment::Item(index) => name.push_str(&format!("[{index}]")),
             }
         }
-        self.keys.push(Key { origin: Origin::Payload, name, value, fate, made });
+        self.keys.push(Key { origin: Origin::Payload, name, value, fate, own_len, made });
     }
 
     /// The payload has been read to its end.
@@ -325,6 +337,9 @@ impl Tracer {
                 Made::Entry(entry) => {
                     // The metric's may have been stored with the payload before.
                     key.fate = fates.remove(&entry).unwrap_or(Fate::LeftOut(key.origin.replaced()));
+                    if let Fate::Field { key: stored, suffixes, .. } = &mut key.fate {
+                        *suffixes = field_key::suffixes(key.own_len, stored.as_bytes());
+                    }
                 }
                 Made::Time(source) => {
                     let is_last = !std::mem::replace(&mut seen[usize::from(source == TimeSource::Time)], true);
@@ -402,6 +417,7 @@ impl Fate {
         } else {
             text(&part.value)
         };
-        Fate::Field { key, kind, value, cut_from: part.cut_from }
+        // What was added to the key is known to the one who knows the key.
+        Fate::Field { key, kind, value, cut_from: part.cut_from, suffixes: Vec::new() }
     }
 }

@@ -31,6 +31,10 @@ pub(super) enum Content {
     Time(TimeKey),
     /// A rule drops it.
     Dropped,
+    /// It is stored as its text.
+    Json,
+    /// It is left out, as it holds so many values.
+    TooMany(u32),
     /// It is in one of these two, or stands where a payload should.
     Skipped,
 }

@@ -1,11 +1,15 @@
 //! One payload, the JSON object that Insights sends for a call, read into a [`Point`]: which key becomes what.
 
 mod container;
+pub(crate) mod field_key;
 pub(crate) mod kinds;
+mod large;
+mod metric_field;
 mod names;
 mod order;
 pub(crate) mod point;
 mod reader;
+pub(crate) mod renames;
 mod sets;
 pub(crate) mod timestamp;
 mod tree;
@@ -18,7 +22,8 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::json::{Encoding, Scalar, Source, SyntaxError, Value};
 use crate::line_protocol::escape::plain_key;
 use crate::observe::event::{Event, Observer, Reason};
-use crate::observe::trace::{PointTime, TimeOf, TimeSource, Tracer};
+use crate::observe::trace::{TimeOf, TimeSource, Tracer};
+use crate::payload::large::Large;
 use crate::payload::point::{Note, Point, What};
 use crate::payload::timestamp::Timestamp;
 use crate::payload::tree::Tree;
@@ -78,12 +83,17 @@ pub(crate) struct Payloads {
     /// The values of `time` and `timestamp`, in the order in which they count.
     times: [Option<Time>; 2],
     request_id: Option<Value>,
+    /// How many values had no short way into the point.
+    others: usize,
+    /// The objects and arrays that are left out, in their order, for what they hold; None where that was not looked for.
+    large: Option<Vec<Large>>,
 }
 
 /// What stands where a time should.
 #[derive(Clone, Copy, Debug)]
 enum Time {
     Value(Value),
+    /// An object or array that is no time.
     Container,
 }
 
@@ -125,6 +135,7 @@ impl Payloads {
         self.keys = 0;
         self.times = [None; 2];
         self.request_id = None;
+        self.others = 0;
     }
 
     /// Gives back the memory that a large message took.
@@ -177,7 +188,7 @@ impl Payloads {
     ) -> Result<(), Rejection> {
         let Payloads { point, decoded, .. } = self;
         let source = Source { text, decoded };
-        point.write(measurement, source, settings.limits.fields, room, traced, out)
+        point.write(measurement, source, settings, room, traced, out)
     }
 
     /// Tells what there is to tell of the payload that was written.
@@ -198,6 +209,7 @@ impl Payloads {
             observer.observe(match *what {
                 What::LeftOut(why) => Event::LeftOut { key, why },
                 What::Cut(bytes) => Event::StringCut { key, bytes },
+                What::TooMany(values) => Event::TooMany { key, values, why: large::TOO_MANY.why },
             });
         }
     }
@@ -207,14 +219,8 @@ impl Payloads {
         tracer.settle(&mut self.point, Source { text, decoded: &self.decoded }, time);
     }
 
-    /// The time that the payload gives its point. `text` is what it was read from, and `buffer` for what that stands for.
-    pub fn own_time<E: Encoding>(
-        &self,
-        text: &[u8],
-        buffer: &mut Vec<u8>,
-        exact: bool,
-        observer: &mut dyn Observer,
-    ) -> Option<PointTime> {
+    /// The time that the payload gives its point, and the key that has it. `text` is what it was read from.
+    pub fn own_time(&self, text: &[u8], observer: &mut dyn Observer) -> Option<(Timestamp, TimeSource)> {
         let source = Source { text, decoded: &self.decoded };
         let mut given = None;
         let mut unreadable = None;
@@ -236,19 +242,20 @@ impl Payloads {
         if let Some(text) = unreadable {
             observer.observe(Event::TimeDefaulted { text: &String::from_utf8_lossy(&text) });
         }
-        let (given, given_by) = given?;
-        if exact {
-            let nanoseconds = given.nanoseconds;
-            return Some(PointTime { nanoseconds, source: given_by, filled: 0, by_request_id: false });
-        }
+        given
+    }
+
+    /// The hash that tells the call from others, and whether it is that of the request's id. `buffer` is for what `text` stands
+    /// for.
+    pub fn hash<E: Encoding>(&self, text: &[u8], buffer: &mut Vec<u8>) -> (u64, bool) {
+        let source = Source { text, decoded: &self.decoded };
         let id = self.request_id.as_ref().map(|id| id.of(source));
         let id = id.filter(|id| !matches!(id, Scalar::Null | Scalar::NotFinite)).map(|id| id.text());
-        let (hash, by_request_id) = match id {
+        match id {
             Some(id) if !id.is_empty() => (xxh3_64(&id), true),
             // Without one, it is the whole payload that tells two calls apart.
             _ => (xxh3_64(E::decoded(text, buffer)), false),
-        };
-        Some(PointTime { nanoseconds: given.filled(hash), source: given_by, filled: given.unknown, by_request_id })
+        }
     }
 }
 

@@ -9,6 +9,8 @@ use hashbrown::HashTable;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::line_protocol::escape::escape_key;
+use crate::payload::field_key;
+use crate::payload::kinds::{FieldType, Kinds};
 use crate::payload::point::Set;
 use crate::room::KEPT;
 
@@ -46,6 +48,8 @@ struct NameState {
     metric: u64,
     is_tag: bool,
     is_field: bool,
+    /// What the same key is called with a value of another type.
+    sibling: Option<Name>,
 }
 
 /// Makes hashes that nobody can foresee, so that no payload is made to collide.
@@ -117,6 +121,23 @@ impl Names {
         self.resolve(start, false)
     }
 
+    /// The number of a field's key with values of a type, which no rule fixes: floats or strings. One that is not known is added if
+    /// that `adds`. None where there is no such key.
+    pub fn of_type(&mut self, key: &[u8], field_type: FieldType, kinds: &Kinds, adds: bool) -> Option<Name> {
+        let key = without_underscores(key);
+        let mut resolve = |field_type, adds| {
+            let start = self.push(&field_key::of_type(key, field_type, kinds)?, Set::Fields);
+            self.resolve(start, adds)
+        };
+        let name = resolve(field_type, adds)?;
+        let other = if field_type == FieldType::String { FieldType::Float } else { FieldType::String };
+        if let Some(sibling) = resolve(other, false) {
+            self.names[name.index()].sibling = Some(sibling);
+            self.names[sibling.index()].sibling = Some(name);
+        }
+        Some(name)
+    }
+
     /// The number of a key that is written so.
     pub fn of_written(&mut self, key: &[u8]) -> Option<Name> {
         let start = self.text.len();
@@ -156,6 +177,7 @@ impl Names {
             metric: 0,
             is_tag: false,
             is_field: false,
+            sibling: None,
         });
         let (text, names, hasher) = (&self.text, &self.names, self.hasher);
         self.by_key.insert_unique(hash, name, |name| hasher.hash(names[name.index()].key(text)));
@@ -179,7 +201,7 @@ impl Names {
     }
 
     /// Appends `,key=`.
-    #[inline]
+    #[inline(always)]
     pub fn write(&self, name: Name, out: &mut Vec<u8>) {
         let Range { start, end } = self.names[name.index()].text;
         if end - start > MAX_IN_CHUNKS {
@@ -203,15 +225,24 @@ impl Names {
         self.payload += 1;
     }
 
-    /// The payload has the key, at this place among its tags or fields. If it or its metric had it before, the last place that it
-    /// gave to the key.
+    /// What the key of a field is called with values of another type, if that is known.
+    pub fn sibling(&self, name: Name) -> Option<Name> {
+        self.names[name.index()].sibling
+    }
+
+    /// The payload has the key, at this place among its tags or fields: whether it or its metric had it before, or the payload its
+    /// sibling, and the last place that the payload gave to the key.
     #[inline]
-    pub fn take(&mut self, name: Name, place: usize) -> Option<Option<usize>> {
+    pub fn take(&mut self, name: Name, place: usize) -> (bool, Option<usize>) {
         let known = &mut self.names[name.index()];
         let was_in_payload = known.payload == self.payload;
         let earlier = known.place;
         (known.payload, known.place) = (self.payload, place);
-        (was_in_payload || known.metric == self.metric).then_some(was_in_payload.then_some(earlier))
+        let (in_metric, sibling) = (known.metric == self.metric, known.sibling);
+        let has_met = was_in_payload
+            || in_metric
+            || sibling.is_some_and(|sibling| self.names[sibling.index()].payload == self.payload);
+        (has_met, was_in_payload.then_some(earlier))
     }
 
     /// The last place that the payload gave to the key.
@@ -241,6 +272,11 @@ impl NameState {
     fn key<'a>(&self, text: &'a [u8]) -> &'a [u8] {
         &text[self.text.start + 1..self.text.end - 1]
     }
+}
+
+/// Whether a key as a tag names an algorithm, its owner or its version.
+pub(crate) fn is_identity(key: &[u8]) -> bool {
+    matches!(key, b"algorithm_name" | b"algorithm_owner" | b"algorithm_version")
 }
 
 /// InfluxDB keeps keys with a leading underscore to itself.

@@ -1,8 +1,9 @@
 //! A point in the making: the tags and fields that a metric came with, as they are written, and those of the payload by their
 //! places in its text. All is written at once.
 
+mod same_keys;
+
 use std::borrow::Cow;
-use std::collections::HashMap;
 
 use crate::json::{Source, Value};
 use crate::line_protocol::encoder::write_time;
@@ -13,10 +14,12 @@ use crate::payload::Rejection;
 use crate::payload::kinds::FieldType;
 use crate::payload::names::{ALGORITHM_NAME, Name, Names};
 use crate::payload::order::Order;
-use crate::payload::sets::{Entries, FIELD_SUFFIX, GivenValue, GivenValues};
+use crate::payload::point::same_keys::Written;
+use crate::payload::sets::{Entries, GivenValue, GivenValues};
 pub(crate) use crate::payload::sets::{Entry, Set};
 use crate::payload::value::{tag_text, write_field};
 use crate::room::{KEPT, Room};
+use crate::settings::Settings;
 
 /// InfluxDB refuses a point of which measurement, tags and one field's key take more bytes than this together with the
 /// four that its storage puts between them (models.MaxKeyLength and seriesKeySize).
@@ -54,15 +57,6 @@ pub(crate) struct Part<'a> {
     pub cut_from: Option<usize>,
 }
 
-/// Why a key is not there after it was given.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Missing {
-    /// It cannot be written.
-    Key,
-    /// It has no value.
-    Value,
-}
-
 /// What is to be told of a key.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Note {
@@ -77,14 +71,8 @@ pub(crate) struct Note {
 pub(crate) enum What {
     LeftOut(&'static str),
     Cut(usize),
-}
-
-/// The payload's fields, and why some are none: with their places in [`Point::fields`].
-#[derive(Debug, Default)]
-struct Written {
-    fields: Entries,
-    places: Vec<usize>,
-    left_out: Vec<(usize, LeftOut)>,
+    /// It is an object or array of so many values.
+    TooMany(usize),
 }
 
 /// How many bytes the tags of a line take, with the measurement, and its fields; how many both are; and how long the longest
@@ -144,51 +132,51 @@ impl Point {
             members.members.shrink_to(KEPT / size_of::<GivenValue>());
         }
         self.notes.shrink_to(KEPT / size_of::<Note>());
-        self.written.start();
-        self.written.fields.shrink();
-        self.written.places.shrink_to(KEPT / size_of::<usize>());
-        self.written.left_out.shrink_to(KEPT / size_of::<(usize, LeftOut)>());
+        self.written.shrink();
         self.order.shrink();
     }
 
     /// Adds a tag of the metric's own.
-    pub fn incoming_tag(&mut self, key: &[u8], value: &[u8]) -> Result<(), Missing> {
+    pub fn incoming_tag(&mut self, key: &[u8], value: &[u8]) -> Result<(), LeftOut> {
         self.order.forget_metric();
-        self.insert(Set::Incoming, key, |text| {
-            let start = text.len();
+        let name = self.names.of(key, Set::Incoming).ok_or(LeftOut::nothing("there is nothing left of the key"))?;
+        if value.iter().all(|byte| *byte == b'\\') {
+            return Err(LeftOut::nothing("there is nothing left of the value"));
+        }
+        self.insert(Set::Incoming, name, |text| {
             escape_key(value, text);
-            if text.len() > start { Ok(None) } else { Err(Missing::Value) }
+            Ok(None)
         })
+        .map(drop)
     }
 
-    /// Adds a field that stands beside the message, its value as it is written in line protocol, and a string's length where it
-    /// was cut.
-    pub fn other_field(&mut self, key: &[u8], value: &[u8], cut_from: Option<usize>) -> Result<(), Missing> {
-        self.insert(Set::Others, key, |text| {
-            text.extend_from_slice(value);
-            Ok(cut_from)
-        })
+    /// Adds a field that stands beside the message, with what `write` appends for it: a string's length where it was cut.
+    pub fn other_field(
+        &mut self,
+        name: Name,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<Option<usize>, LeftOut>,
+    ) -> Result<Option<usize>, LeftOut> {
+        self.insert(Set::Others, name, write)
     }
 
     /// Adds a key of the metric with what `write` appends for it, instead of any earlier value.
     fn insert(
         &mut self,
         set: Set,
-        key: &[u8],
-        write: impl FnOnce(&mut Vec<u8>) -> Result<Option<usize>, Missing>,
-    ) -> Result<(), Missing> {
-        let name = self.names.of(key, set).ok_or(Missing::Key)?;
+        name: Name,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<Option<usize>, LeftOut>,
+    ) -> Result<Option<usize>, LeftOut> {
         let (entries, rival) =
             if set == Set::Incoming { (&mut self.incoming, Set::Others) } else { (&mut self.others, Set::Incoming) };
         if self.names.metric_has(name, set) {
             entries.remove(name);
             self.names.set_metric_has(name, set, false);
         }
-        entries.push(name, self.names.text(name), write)?;
+        let cut_from = entries.push(name, self.names.text(name), write)?;
         self.names.set_metric_has(name, set, true);
         self.incoming_keys_meet |= self.names.metric_has(name, rival);
         self.keys_meet |= self.incoming_keys_meet;
-        Ok(())
+        Ok(cut_from)
     }
 
     /// The metric's own tags take so many bytes.
@@ -198,15 +186,17 @@ impl Point {
 
     /// Sets a tag or field of the payload's, instead of any earlier value.
     #[inline]
-    pub fn set(&mut self, set: Set, name: Name, field_type: Option<FieldType>, value: Value) {
+    pub fn set(&mut self, set: Set, name: Name, field_type: FieldType, value: Value) {
         let members = if set == Set::Tags { &mut self.tags } else { &mut self.fields };
         members.members.push(GivenValue { name, field_type, is_gone: false, value });
-        if let Some(earlier) = self.names.take(name, members.members.len() - 1) {
+        let (has_met, earlier) = self.names.take(name, members.members.len() - 1);
+        if has_met {
             self.meet(set, name, earlier);
         }
     }
 
-    /// A key is one that the payload or its metric had before: the payload at `place` among its tags or fields, if it did.
+    /// A key is one that the payload or its metric had before, or the payload with a value of another type: the payload at `place`
+    /// among its tags or fields, if it did.
     #[cold]
     fn meet(&mut self, set: Set, name: Name, place: Option<usize>) {
         let (own, other) =
@@ -214,6 +204,12 @@ impl Point {
         if let Some(place) = place {
             let last = own.members.len() - 1;
             own.remove_before(last, name, place);
+        }
+        if set == Set::Fields
+            && let Some(sibling) = self.names.sibling(name)
+            && let Some(place) = self.names.place_in_payload(sibling)
+        {
+            own.remove_before(own.members.len(), sibling, place);
         }
         self.keys_meet |= self.names.metric_has(name, Set::Incoming)
             || self.names.metric_has(name, Set::Others)
@@ -223,9 +219,12 @@ impl Point {
     /// Takes away what the payload has given to a tag or field.
     #[inline]
     pub fn remove(&mut self, set: Set, name: Name) {
-        if let Some(place) = self.names.place_in_payload(name) {
-            let members = if set == Set::Tags { &mut self.tags } else { &mut self.fields };
-            members.remove_before(members.members.len(), name, place);
+        let sibling = if set == Set::Fields { self.names.sibling(name) } else { None };
+        for name in [Some(name), sibling].into_iter().flatten() {
+            if let Some(place) = self.names.place_in_payload(name) {
+                let members = if set == Set::Tags { &mut self.tags } else { &mut self.fields };
+                members.remove_before(members.members.len(), name, place);
+            }
         }
     }
 
@@ -250,17 +249,18 @@ impl Point {
         &mut self,
         measurement: &[u8],
         source: Source<'_>,
-        most_fields: usize,
+        settings: &Settings,
         room: &mut Room,
         wanted: bool,
         out: &mut Vec<u8>,
     ) -> Result<(), Rejection> {
+        let most_fields = settings.limits.fields;
         let start = out.len();
         out.extend_from_slice(measurement);
         self.write_tags(source, out);
         let fields = out.len();
         let (count, longest) = if self.keys_meet || wanted {
-            self.write_fields_apart(source, out)
+            self.write_fields_apart(source, &settings.kinds, out)
         } else {
             let (count, longest) = self.write_fields(source, out);
             self.others.write(out);
@@ -320,39 +320,6 @@ impl Point {
         (count, longest)
     }
 
-    /// The same with all other fields, and with keys that are changed where others are the same.
-    #[cold]
-    fn write_fields_apart(&mut self, source: Source<'_>, out: &mut Vec<u8>) -> (usize, usize) {
-        self.written.start();
-        let Written { fields, places, left_out } = &mut self.written;
-        for (place, field) in self.fields.members.iter().enumerate() {
-            let write = |out: &mut Vec<u8>| write_field(field.field_type, field.value.of(source), out);
-            let written = fields.push(field.name, self.names.text(field.name), write);
-            self.notes.extend(Note::of(place, field.name, &written));
-            match written {
-                Ok(_) => {
-                    places.push(place);
-                    if field.is_gone
-                        && let Some(last) = fields.entries.last_mut()
-                    {
-                        last.is_gone = true;
-                        fields.gone += 1;
-                    }
-                }
-                Err(why) => left_out.push((place, why)),
-            }
-        }
-        let mut longest = 0;
-        for Part { key, value, .. } in &self.field_parts() {
-            out.push(b',');
-            out.extend_from_slice(key);
-            out.push(b'=');
-            out.extend_from_slice(value);
-            longest = longest.max(key.len());
-        }
-        (self.written.fields.len(), longest)
-    }
-
     /// The tag or field of the payload's, or of the metric, that was added last: what tells it from all others of the metric and
     /// payload.
     pub fn last(&self, set: Set) -> Option<Entry> {
@@ -383,11 +350,6 @@ impl Point {
         tags.chain(self.field_parts()).collect()
     }
 
-    /// Of the payload's fields that are none, why.
-    pub fn left_out(&self) -> impl Iterator<Item = (Entry, LeftOut)> {
-        self.written.left_out.iter().map(|(place, why)| ((Set::Fields, *place), *why))
-    }
-
     fn write_tags(&mut self, source: Source<'_>, out: &mut Vec<u8>) {
         self.order.sort(&self.incoming, &self.tags, &self.names);
         for (set, place) in &self.order.tags {
@@ -399,30 +361,6 @@ impl Point {
                 write_tag(tag, source, out);
             }
         }
-    }
-
-    /// The fields as they are written.
-    fn field_parts(&self) -> Vec<Part<'_>> {
-        let mut parts: Vec<Option<Part<'_>>> = Vec::new();
-        let mut places = HashMap::new();
-        let Written { fields, places: known, .. } = &self.written;
-        let own = fields.iter().map(|(at, field)| ((Set::Fields, known[at]), fields, field));
-        let others = self.others.iter().map(|(place, field)| ((Set::Others, place), &self.others, field));
-        for (entry, fields, field) in own.chain(others) {
-            let mut key = Cow::Borrowed(fields.key(field));
-            while self.is_tag(&key) {
-                key.to_mut().extend_from_slice(FIELD_SUFFIX);
-            }
-            match places.get(&key) {
-                // The payload's wins.
-                Some(_) if entry.0 == Set::Others => continue,
-                Some(earlier) => parts[*earlier] = None,
-                None => {}
-            }
-            places.insert(key.clone(), parts.len());
-            parts.push(Some(Part { entry, key, value: fields.value(field).into(), cut_from: field.cut_from }));
-        }
-        parts.into_iter().flatten().collect()
     }
 
     /// Appends a line about the metric, with its tags and with one tag and some string fields of ours; without its tags
@@ -438,7 +376,7 @@ impl Point {
         self.start_payload();
         let source = Source { text: &[b"\"", tag.1.as_bytes()].concat(), decoded: &[] };
         if let Some(name) = self.names.of(tag.0.as_bytes(), Set::Tags) {
-            self.set(Set::Tags, name, None, Value::string(0..source.text.len()));
+            self.set(Set::Tags, name, FieldType::String, Value::string(0..source.text.len()));
         }
         let start = out.len();
         out.extend_from_slice(measurement);
@@ -459,14 +397,6 @@ impl Point {
             write_string(value, out);
         }
         write_time(time, out);
-    }
-}
-
-impl Written {
-    fn start(&mut self) {
-        self.fields.clear();
-        self.places.clear();
-        self.left_out.clear();
     }
 }
 

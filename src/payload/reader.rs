@@ -1,17 +1,19 @@
 //! Reads a payload: each key and value goes into the point as soon as it is read.
 
+mod scalar;
+
 use std::ops::Range;
 
-use crate::json::{Encoding, Source, SyntaxError, Text, Value};
+use crate::json::{Encoding, Source, SyntaxError, Text};
 use crate::observe::event::Reason;
 use crate::observe::trace::{LeftOut, Tracer};
 use crate::payload::container::{Content, OpenContainer};
 use crate::payload::kinds::FieldType;
-use crate::payload::names::Name;
-use crate::payload::point::{Note, Set, What};
+use crate::payload::point::Set;
+use crate::payload::timestamp::container as container_time;
 use crate::payload::tree::{Member, NONE, Node, Role, TimeKey};
-use crate::payload::value::tag_text;
-use crate::payload::{Payloads, Rejection, TIME_SOURCES, Time};
+use crate::payload::value::is_plain_tag;
+use crate::payload::{Payloads, Rejection, TIME_SOURCES, Time, large};
 use crate::room::Room;
 use crate::settings::Settings;
 
@@ -31,6 +33,8 @@ const EMPTY: LeftOut = LeftOut::nothing("there is nothing in it");
 enum Failure {
     Syntax(SyntaxError),
     Limit(Box<Rejection>),
+    /// There may be an object or array that holds too many values.
+    Many,
 }
 
 impl From<SyntaxError> for Failure {
@@ -50,6 +54,8 @@ impl From<Failure> for Rejection {
         match failure {
             Failure::Syntax(error) => error.into(),
             Failure::Limit(rejection) => *rejection,
+            // It is looked for once, and then known.
+            Failure::Many => Rejection::new(Reason::TooLarge, "the payload has too many values"),
         }
     }
 }
@@ -60,8 +66,34 @@ pub(super) fn read<E: Encoding>(
     text: &[u8],
     settings: &Settings,
     room: &mut Room,
-    tracer: Option<&mut Tracer>,
+    mut tracer: Option<&mut Tracer>,
 ) -> Result<(), Rejection> {
+    payloads.large = None;
+    let mut first_room = *room;
+    let failure = match read_once::<E>(payloads, text, settings, &mut first_room, tracer.as_deref_mut()) {
+        Ok(()) => return Ok(()),
+        Err(failure) => failure,
+    };
+    if let Failure::Syntax(_) = failure {
+        return Err(failure.into());
+    }
+    // Without what is too large, the rest may be within all limits. What is broken is found again.
+    let json = Text::<E>::new(text);
+    let start = json.skip_blank(0);
+    payloads.large = Some(large::find(json, start, settings.limits.items, &mut payloads.decoded).unwrap_or_default());
+    if let Some(tracer) = &mut tracer {
+        tracer.start_payload();
+    }
+    Ok(read_once::<E>(payloads, text, settings, room, tracer)?)
+}
+
+fn read_once<E: Encoding>(
+    payloads: &mut Payloads,
+    text: &[u8],
+    settings: &Settings,
+    room: &mut Room,
+    tracer: Option<&mut Tracer>,
+) -> Result<(), Failure> {
     // Keys that are remembered are not read as they are written.
     let root = if tracer.is_some() { NONE } else { E::ROOT };
     let mut reader = PayloadReader::<E>::new(payloads, text, settings, room, tracer);
@@ -72,14 +104,14 @@ pub(super) fn read<E: Encoding>(
             let content = if bracket == b'{' { Content::Payload } else { Content::Skipped };
             reader.container(OpenContainer::new(bracket, content, root, 0, at))?
         }
-        None => reader.text.scalar(at, &mut reader.payloads.decoded).map_err(Failure::from)?.1,
+        None => reader.text.scalar(at, &mut reader.payloads.decoded)?.1,
     };
-    reader.text.end(end).map_err(Failure::from)?;
+    reader.text.end(end)?;
     if bracket == Some(b'{') {
         return Ok(());
     }
     let error = "expected a JSON object, as Insights sends one for each call";
-    Err(Rejection::new(Reason::NotAnObject, error).at(0))
+    Err(Rejection::new(Reason::NotAnObject, error).at(0).into())
 }
 
 /// Reads the payload that `text` starts with; its length, or None where there is none.
@@ -93,6 +125,7 @@ pub(super) fn read_start<E: Encoding>(
     if text.first() != Some(&b'{') {
         return None;
     }
+    payloads.large = None;
     let mut reader = PayloadReader::<E>::new(payloads, text, settings, room, None);
     reader.container(OpenContainer::new(b'{', Content::Payload, E::ROOT, 0, 0)).ok()
 }
@@ -242,12 +275,15 @@ impl<'w, 'a, E: Encoding> PayloadReader<'w, 'a, E> {
     fn inner(&mut self, bracket: u8, now: &OpenContainer, node: Node, start: usize) -> Result<OpenContainer, Failure> {
         let member = *self.payloads.tree.member(node);
         let content = match (now.content, member.role) {
-            (Content::Time(_) | Content::Dropped | Content::Skipped, _) => Content::Skipped,
+            (Content::Time(_) | Content::Dropped | Content::Json | Content::TooMany(_) | Content::Skipped, _) => {
+                Content::Skipped
+            }
             (_, Role::Time(key)) => Content::Time(key),
             (_, Role::Drop) => Content::Dropped,
-            (_, Role::Field(_) | Role::Tag) => Content::Nested,
+            (_, Role::Json) => Content::Json,
+            (_, Role::Field(_) | Role::ByValue | Role::Tag) => self.large(start),
         };
-        if let Content::Dropped | Content::Nested = content {
+        if let Content::Dropped | Content::Nested | Content::Json | Content::TooMany(_) = content {
             self.payloads.keys += member.counted_len as usize;
             self.check_keys()?;
         }
@@ -260,15 +296,28 @@ impl<'w, 'a, E: Encoding> PayloadReader<'w, 'a, E> {
         Ok(OpenContainer::new(bracket, content, node, member.path_len, start))
     }
 
+    /// What becomes of an object or array whose values may go into the point.
+    fn large(&self, start: usize) -> Content {
+        let Some(large) = &self.payloads.large else { return Content::Nested };
+        match large.binary_search_by_key(&start, |large| large.start) {
+            Ok(found) => Content::TooMany(large[found].values as u32),
+            Err(_) => Content::Nested,
+        }
+    }
+
     /// A container has ended at `end`.
     fn end(&mut self, container: &OpenContainer, end: usize) {
         let place = container.start..end;
         match container.content {
             Content::Time(key) => {
-                self.payloads.times[key as usize] = Some(Time::Container);
+                let text = &self.text.bytes()[container.start..];
+                let time = container_time::read::<E>(text, &mut self.payloads.decoded);
+                self.payloads.times[key as usize] = Some(time.map_or(Time::Container, Time::Value));
                 self.trace_time(place, key, false);
             }
             Content::Dropped => self.trace_left_out(place, DROPPED),
+            Content::Json => self.json(container, place),
+            Content::TooMany(values) => self.too_many(container, place, values as usize),
             Content::Payload | Content::Nested | Content::Skipped => {}
         }
     }
@@ -319,12 +368,17 @@ impl<'w, 'a, E: Encoding> PayloadReader<'w, 'a, E> {
     fn new_member(&mut self, now: &OpenContainer, last: Node, raw: Option<&[u8]>) -> Result<Node, Failure> {
         self.check_values()?;
         let Payloads { tree, path, point, .. } = &mut *self.payloads;
-        let mut member = Member::of(path, now.content == Content::Payload, self.settings);
+        let key = self.settings.renames.key(path);
+        let may_be_time = now.content == Content::Payload || *key != **path;
+        let mut member = Member::of(path.len(), &key, may_be_time, self.settings);
         if !tree.takes(now.node, raw, path) {
             tree.set_none(member);
             return Ok(NONE);
         }
-        member.name = member.role.set().and_then(|set| point.names.of(path, set));
+        member.name = match member.role {
+            Role::ByValue => point.names.of_type(&key, FieldType::Float, &self.settings.kinds, true),
+            role => role.set().and_then(|set| point.names.of(&key, set)),
+        };
         Ok(tree.add(now.node, last, raw, path, member))
     }
 
@@ -335,6 +389,10 @@ impl<'w, 'a, E: Encoding> PayloadReader<'w, 'a, E> {
         let member = self.payloads.tree.member(node);
         self.payloads.keys += member.counted_len as usize;
         match (member.role, member.name) {
+            (Role::ByValue, Some(name)) if value.is_float() => {
+                self.payloads.point.set(Set::Fields, name, FieldType::Float, value);
+                self.check_keys()?;
+            }
             (Role::Field(field_type), Some(name)) if !value.is_null() => {
                 if member.is_request_id {
                     self.payloads.request_id = Some(value);
@@ -342,97 +400,13 @@ impl<'w, 'a, E: Encoding> PayloadReader<'w, 'a, E> {
                 self.payloads.point.set(Set::Fields, name, field_type, value);
                 self.check_keys()?;
             }
-            (Role::Tag, Some(name))
-                if !member.is_request_id
-                    && matches!(value.text(self.text.bytes()), Some([first, ..]) if *first != b'\\') =>
-            {
-                self.payloads.point.set(Set::Tags, name, None, value);
+            (Role::Tag, Some(name)) if !member.is_request_id && is_plain_tag(value.text(self.text.bytes())) => {
+                self.payloads.point.set(Set::Tags, name, FieldType::String, value);
                 self.check_keys()?;
             }
             _ => self.other_scalar(node, value, at..end)?,
         }
         Ok(end)
-    }
-
-    #[inline(never)]
-    fn other_scalar(&mut self, node: Node, value: Value, place: Range<usize>) -> Result<(), Failure> {
-        let member = *self.payloads.tree.member(node);
-        self.check_keys()?;
-        if member.is_request_id {
-            self.payloads.request_id = Some(value);
-        }
-        let made = match member.role {
-            Role::Time(key) => {
-                self.payloads.times[key as usize] = if value.is_null() { None } else { Some(Time::Value(value)) };
-                self.trace_time(place, key, value.is_null());
-                return Ok(());
-            }
-            Role::Drop => Err(DROPPED),
-            Role::Tag => self.tag(node, value),
-            Role::Field(field_type) => self.field(node, field_type, value),
-        };
-        if let Some(tracer) = &mut self.tracer {
-            match made {
-                Ok(set) => tracer.made(place, set, &self.payloads.point),
-                Err(why) => tracer.left_out(place, why),
-            }
-        }
-        Ok(())
-    }
-
-    fn field(&mut self, node: Node, field_type: Option<FieldType>, value: Value) -> Result<Set, LeftOut> {
-        let name = self.name(node, Set::Fields, value);
-        let point = &mut self.payloads.point;
-        match name {
-            Some(name) if value.is_null() => {
-                point.remove(Set::Fields, name);
-                Err(LeftOut::nothing("null makes no field"))
-            }
-            // Whether it makes one is found out when it is written.
-            Some(name) => {
-                point.set(Set::Fields, name, field_type, value);
-                Ok(Set::Fields)
-            }
-            None if value.is_null() => Err(LeftOut::nothing("null makes no field")),
-            None => self.left_out(None, LeftOut::lost("an empty key makes no field")),
-        }
-    }
-
-    fn tag(&mut self, node: Node, value: Value) -> Result<Set, LeftOut> {
-        let name = self.name(node, Set::Tags, value);
-        let Payloads { point, decoded, .. } = &mut *self.payloads;
-        let text = tag_text(value.of(Source { text: self.text.bytes(), decoded }));
-        let why = match (&text, name) {
-            (Err(why), _) => *why,
-            // Of a value of backslashes alone nothing can be written.
-            (Ok(text), _) if text.iter().all(|byte| *byte == b'\\') => LeftOut::nothing("an empty value makes no tag"),
-            (Ok(_), None) => LeftOut::lost("an empty key makes no tag"),
-            (Ok(_), Some(name)) => {
-                point.set(Set::Tags, name, None, value);
-                return Ok(Set::Tags);
-            }
-        };
-        name.into_iter().for_each(|name| point.remove(Set::Tags, name));
-        self.left_out(name, why)
-    }
-
-    #[cold]
-    fn left_out(&mut self, name: Option<Name>, why: LeftOut) -> Result<Set, LeftOut> {
-        if why.lost {
-            let behind = self.payloads.point.last(Set::Fields).map_or(0, |(_, last)| last + 1);
-            self.payloads.point.notes.push(Note { behind, name, what: What::LeftOut(why.why) });
-        }
-        Err(why)
-    }
-
-    /// The number of a member's key. A null adds none.
-    #[inline]
-    fn name(&mut self, node: Node, set: Set, value: Value) -> Option<Name> {
-        let Payloads { point, path, tree, .. } = &mut *self.payloads;
-        if node != NONE {
-            return tree.member(node).name;
-        }
-        if value.is_null() { point.names.find(path, set) } else { point.names.of(path, set) }
     }
 
     fn trace_left_out(&mut self, value: Range<usize>, why: LeftOut) {
@@ -455,6 +429,11 @@ impl<'w, 'a, E: Encoding> PayloadReader<'w, 'a, E> {
 
     fn check_values(&self) -> Result<(), Failure> {
         let limit = self.settings.limits.fields;
+        if self.payloads.large.is_none()
+            && self.payloads.point.values() + self.payloads.others > self.settings.limits.items
+        {
+            return Err(Failure::Many);
+        }
         if self.payloads.point.values() <= limit + MORE_VALUES {
             return Ok(());
         }

@@ -54,7 +54,8 @@ pub(crate) struct GivenValues {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct GivenValue {
     pub name: Name,
-    pub field_type: Option<FieldType>,
+    /// That of a field.
+    pub field_type: FieldType,
     pub is_gone: bool,
     pub value: Value,
 }

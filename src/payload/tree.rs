@@ -6,7 +6,7 @@ use std::ops::Range;
 use hashbrown::HashTable;
 
 use crate::payload::kinds::{FieldType, Kind};
-use crate::payload::names::{Hasher, Name, without_underscores};
+use crate::payload::names::{Hasher, Name, is_identity, without_underscores};
 use crate::payload::point::Set;
 use crate::room::KEPT;
 use crate::settings::Settings;
@@ -27,8 +27,12 @@ const MAX_PATH: usize = 255;
 pub(crate) enum Role {
     /// It gives the point its time.
     Time(TimeKey),
-    /// A field of this type; where there is none, of the one that the value says.
-    Field(Option<FieldType>),
+    /// A field of a type that a rule fixes.
+    Field(FieldType),
+    /// A field of the type that the value says, which the key then tells.
+    ByValue,
+    /// A string field, and of an object or array its text.
+    Json,
     Tag,
     Drop,
 }
@@ -37,9 +41,14 @@ pub(crate) enum Role {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Member {
     pub role: Role,
-    /// The number of its key, as [`Role`] says where it goes. None where nothing is left of that, or it is not known yet.
+    /// The number of its key, as [`Role`] says where it goes, and where the value decides that of numbers. None where there is no such
+    /// key, or it is not known yet.
     pub name: Option<Name>,
+    /// Where the value decides, the number of the key of texts. None where there is no such key, or it is not known yet.
+    pub text_name: Option<Name>,
     pub is_request_id: bool,
+    /// As a tag it names an algorithm, its owner or its version.
+    pub is_identity: bool,
     /// The bytes of its path.
     pub path_len: u32,
     /// The same, unless nothing of it can be written.
@@ -57,7 +66,7 @@ impl Role {
     /// Where values of this role go.
     pub fn set(self) -> Option<Set> {
         match self {
-            Role::Field(_) => Some(Set::Fields),
+            Role::Field(_) | Role::ByValue | Role::Json => Some(Set::Fields),
             Role::Tag => Some(Set::Tags),
             Role::Time(_) | Role::Drop => None,
         }
@@ -66,22 +75,38 @@ impl Role {
 
 impl Member {
     /// Of what nothing is made.
-    const NONE: Member = Member { role: Role::Drop, name: None, is_request_id: false, path_len: 0, counted_len: 0 };
+    const NONE: Member = Member {
+        role: Role::Drop,
+        name: None,
+        text_name: None,
+        is_request_id: false,
+        is_identity: false,
+        path_len: 0,
+        counted_len: 0,
+    };
 
-    /// What becomes of the value of a key, which is flattened; whether it is the payload's own.
-    pub fn of(path: &[u8], is_own: bool, settings: &Settings) -> Self {
-        let key = without_underscores(path);
-        let role = match (path, settings.kinds.of(key)) {
-            (b"time", _) if is_own => Role::Time(TimeKey::Time),
-            (b"timestamp", _) if is_own => Role::Time(TimeKey::Timestamp),
-            (_, None) => Role::Field(None),
-            (_, Some(Kind::Field(field_type))) => Role::Field(Some(field_type)),
-            (_, Some(Kind::Tag)) => Role::Tag,
-            (_, Some(Kind::Drop)) => Role::Drop,
+    /// What becomes of the value of a key, which was flattened from so many bytes, and then renamed. Of what is nested, and was not
+    /// renamed, nothing gives the time.
+    pub fn of(path_len: usize, key: &[u8], may_be_time: bool, settings: &Settings) -> Self {
+        let time = match key {
+            b"time" if may_be_time => Some(TimeKey::Time),
+            b"timestamp" if may_be_time => Some(TimeKey::Timestamp),
+            _ => None,
         };
-        let path_len = path.len() as u32;
-        let counted_len = if let Role::Time(_) = role { 0 } else { path_len };
-        Member { role, is_request_id: key == b"request_id", path_len, counted_len, ..Self::NONE }
+        let key = without_underscores(key);
+        let role = match (time, settings.kinds.of(key)) {
+            (Some(_), _) if settings.kinds.drops(key) => Role::Drop,
+            (Some(time), _) => Role::Time(time),
+            (None, None) => Role::ByValue,
+            (None, Some(Kind::Field(field_type))) => Role::Field(field_type),
+            (None, Some(Kind::Json)) => Role::Json,
+            (None, Some(Kind::Tag)) => Role::Tag,
+            (None, Some(Kind::Drop)) => Role::Drop,
+        };
+        let path_len = path_len as u32;
+        let counted_len = if time.is_some() { 0 } else { path_len };
+        let (is_request_id, is_identity) = (key == b"request_id", is_identity(key));
+        Member { role, is_request_id, is_identity, path_len, counted_len, ..Self::NONE }
     }
 }
 
@@ -167,6 +192,10 @@ impl Tree {
     #[inline]
     pub fn member(&self, node: Node) -> &Member {
         &self.nodes[node as usize].member
+    }
+
+    pub fn member_mut(&mut self, node: Node) -> &mut Member {
+        &mut self.nodes[node as usize].member
     }
 
     /// The key as it stands in the payload, with its quotes and a colon.

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use crate::json::decimal::Decimal;
+use crate::json::number::not_finite_prefix;
 use crate::json::{Number, Scalar, Str};
 use crate::line_protocol::encoder::{write_float, write_integer};
 use crate::line_protocol::escape::{cut, write_string};
@@ -12,73 +13,109 @@ use crate::payload::kinds::FieldType;
 /// The most bytes of a string field that InfluxDB is documented to store.
 pub(crate) const MAX_STRING: usize = 64 * 1024;
 
-/// Appends the value of a field, of the type that the value says where none is given; or says why it makes none. The string's
-/// length where it had to be cut.
+/// The type of a field whose type no rule fixes.
+#[inline]
+pub(crate) fn type_of(scalar: Scalar<'_>) -> FieldType {
+    match scalar {
+        Scalar::String(string) if !is_float(string.written()) => FieldType::String,
+        _ => FieldType::Float,
+    }
+}
+
+/// Whether a string says no more than a float does: a number of which a float keeps every digit, or one of the values that a float
+/// has besides numbers.
+fn is_float(text: &[u8]) -> bool {
+    match text {
+        [b'-' | b'0'..=b'9', ..] => Number::of(text).is_some_and(keeps_digits) || is_not_finite(text),
+        _ => is_not_finite(text),
+    }
+}
+
+/// Whether the float that is written for a number is that number.
+fn keeps_digits(number: Number<'_>) -> bool {
+    if number.shortest {
+        return true;
+    }
+    let mut written = Vec::new();
+    let decimal = Decimal::of(number);
+    decimal.significant_digits() <= MOST_DIGITS
+        && write_float(number, &mut written)
+        && Number::of(&written).is_some_and(|written| decimal.equals(&Decimal::of(written)))
+}
+
+/// The shortest text of a float never has more digits.
+const MOST_DIGITS: usize = 17;
+
+/// Appends the value of a field; or says why it makes none. The string's length where it had to be cut.
 #[inline(always)]
 pub(crate) fn write_field(
-    field_type: Option<FieldType>,
+    field_type: FieldType,
     scalar: Scalar<'_>,
     out: &mut Vec<u8>,
 ) -> Result<Option<usize>, LeftOut> {
     match (field_type, scalar) {
-        (None | Some(FieldType::Float), Scalar::Number(number)) if number.shortest => {
+        (FieldType::Float, Scalar::Number(number)) if number.shortest => {
             out.extend_from_slice(number.text);
             Ok(None)
         }
-        (None, Scalar::String(string)) if !begins_number(string.written()) => Ok(write_text(string, out)),
-        (Some(FieldType::String), Scalar::String(string)) => Ok(write_text(string, out)),
+        (FieldType::Float, Scalar::Number(number)) => write_number(number, out),
+        (FieldType::String, Scalar::String(string)) => Ok(write_text(string, out)),
         _ => write_other_field(field_type, scalar, out),
     }
 }
 
 /// What the quick part of [`write_field`] leaves.
 #[inline(never)]
-fn write_other_field(
-    field_type: Option<FieldType>,
-    scalar: Scalar<'_>,
-    out: &mut Vec<u8>,
-) -> Result<Option<usize>, LeftOut> {
+fn write_other_field(field_type: FieldType, scalar: Scalar<'_>, out: &mut Vec<u8>) -> Result<Option<usize>, LeftOut> {
     match (field_type, scalar) {
         (_, Scalar::Null) => return Err(LeftOut::nothing("null makes no field")),
-        (_, Scalar::NotFinite) => return Err(LeftOut::lost("NaN and Infinity make no field")),
-        (None | Some(FieldType::Float), Scalar::Number(number)) => write_number(number, out)?,
-        (None | Some(FieldType::Float), Scalar::Bool(value)) => out.push(if value { b'1' } else { b'0' }),
-        (None | Some(FieldType::Float), Scalar::String(string)) => match Number::of(string.written()) {
-            Some(number) => write_number(number, out)?,
-            None if field_type.is_some() => return Err(NO_NUMBER),
-            None => return Ok(write_text(string, out)),
+        (_, Scalar::NotFinite) => return Err(NOT_FINITE),
+        (FieldType::String, Scalar::String(string)) => return Ok(write_text(string, out)),
+        (_, Scalar::String(string)) if is_not_finite(string.written()) => return Err(NOT_FINITE),
+        (FieldType::Float, scalar) => match (boolean_word(scalar), number_of(scalar)) {
+            (Some(value), _) => out.push(if value { b'1' } else { b'0' }),
+            (None, Some(number)) => return write_number(number, out),
+            (None, None) => return Err(NO_NUMBER),
         },
-        (Some(FieldType::String), Scalar::String(string)) => return Ok(write_text(string, out)),
-        (Some(FieldType::String), Scalar::Bool(_) | Scalar::Number(_)) => {
+        (FieldType::String, Scalar::Bool(_) | Scalar::Number(_)) => {
             out.push(b'"');
             out.extend_from_slice(&scalar.text());
             out.push(b'"');
         }
-        (Some(FieldType::Integer), Scalar::Bool(value)) => write_integer(value.into(), out),
-        (Some(FieldType::Integer), Scalar::Number(_) | Scalar::String(_)) => {
-            let number = number_of(scalar).ok_or(NO_NUMBER)?;
-            let integer = Decimal::of(number).integer();
-            write_integer(integer.ok_or(LeftOut::lost("the number is not a whole one of 64 bits"))?, out);
+        (FieldType::Integer, scalar) => {
+            let integer = match boolean_word(scalar) {
+                Some(value) => value.into(),
+                None => {
+                    let integer = Decimal::of(number_of(scalar).ok_or(NO_NUMBER)?).integer();
+                    integer.ok_or(LeftOut::lost("the number is not a whole one of 64 bits"))?
+                }
+            };
+            write_integer(integer, out);
         }
-        (Some(FieldType::Boolean), scalar) => {
-            let value = boolean_of(scalar).ok_or(LeftOut::lost("the value is not a boolean"))?;
+        (FieldType::Boolean, scalar) => {
+            let integer = || Decimal::of(number_of(scalar)?).integer();
+            let value = boolean_word(scalar).or_else(|| match integer()? {
+                1 => Some(true),
+                0 => Some(false),
+                _ => None,
+            });
+            let value = value.ok_or(LeftOut::lost("the value is not a boolean"))?;
             out.extend_from_slice(if value { b"true" } else { b"false" });
         }
     }
     Ok(None)
 }
 
-/// Whether a string may be a number.
-#[inline]
-fn begins_number(text: &[u8]) -> bool {
-    matches!(text, [b'-' | b'0'..=b'9', ..])
+const NO_NUMBER: LeftOut = LeftOut::lost("the value is not a number");
+const NOT_FINITE: LeftOut = LeftOut::lost("NaN and Infinity make no field");
+
+fn is_not_finite(text: &[u8]) -> bool {
+    not_finite_prefix(text) == Some(text.len())
 }
 
-const NO_NUMBER: LeftOut = LeftOut::lost("the value is not a number");
-
-fn write_number(number: Number<'_>, out: &mut Vec<u8>) -> Result<(), LeftOut> {
+fn write_number(number: Number<'_>, out: &mut Vec<u8>) -> Result<Option<usize>, LeftOut> {
     let written = write_float(number, out);
-    written.then_some(()).ok_or(LeftOut::lost("the number is beyond a 64-bit float"))
+    written.then_some(None).ok_or(LeftOut::lost("the number is beyond a 64-bit float"))
 }
 
 /// Appends a string with its quotes; its length where it had to be cut.
@@ -106,23 +143,28 @@ fn number_of(scalar: Scalar<'_>) -> Option<Number<'_>> {
     }
 }
 
-fn boolean_of(scalar: Scalar<'_>) -> Option<bool> {
-    match scalar {
-        Scalar::Bool(value) => Some(value),
-        Scalar::Number(number) => match Decimal::of(number).integer()? {
-            1 => Some(true),
-            0 => Some(false),
-            _ => None,
-        },
-        Scalar::String(string) => match string.written() {
-            b"1" => Some(true),
-            b"0" => Some(false),
-            text if text.eq_ignore_ascii_case(b"true") => Some(true),
-            text if text.eq_ignore_ascii_case(b"false") => Some(false),
-            _ => None,
-        },
-        Scalar::Null | Scalar::NotFinite => None,
+/// What a boolean says, or a word for one.
+fn boolean_word(scalar: Scalar<'_>) -> Option<bool> {
+    let text = match scalar {
+        Scalar::Bool(value) => return Some(value),
+        Scalar::String(string) => string.written().trim_ascii(),
+        Scalar::Null | Scalar::NotFinite | Scalar::Number(_) => return None,
+    };
+    let is_one_of = |words: &[&str]| words.iter().any(|word| text.eq_ignore_ascii_case(word.as_bytes()));
+    if is_one_of(&["true", "t", "yes", "y", "on"]) {
+        Some(true)
+    } else if is_one_of(&["false", "f", "no", "n", "off"]) {
+        Some(false)
+    } else {
+        None
     }
+}
+
+/// Whether a tag's text is written as it stands in a payload, whatever the key.
+#[inline]
+pub(crate) fn is_plain_tag(text: Option<&[u8]>) -> bool {
+    // Of backslashes alone nothing is written, and white space around a name is none of it.
+    matches!(text, Some([first, .., last]) if *first != b'\\' && first.is_ascii_graphic() && last.is_ascii_graphic())
 }
 
 /// The text of a tag as it is meant; or why it makes none.

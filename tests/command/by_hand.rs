@@ -101,7 +101,9 @@ fn the_table_says_what_the_promised_points_have() {
             assert!(message.contains(&format!(": a point at {time:.9}\n")), "{time} is not in {message}");
         }
         let mut rows = Vec::new();
-        for line in message.lines().skip(3).filter(|line| line.starts_with("  ") && !line.starts_with("    ")) {
+        let is_row =
+            |line: &&str| line.starts_with("  ") && !line.starts_with("    ") && !line.contains(" in the key: ");
+        for line in message.lines().skip(3).filter(is_row) {
             let cells: Vec<&str> = cells(line).collect();
             if cells[1] != "time" && cells[1] != "left out" {
                 let stored_as = if cells.len() == 4 { cells[2] } else { cells[0] };
@@ -123,18 +125,19 @@ fn each_way_that_a_key_can_go_is_told() {
     let payload = concat!(
         r#"{"algorithm_name":"a","_score":1,"score":"2","nothing":null,"nan":NaN,"huge":1e999,"flag":true,"#,
         r#""count":"many","secret":{"a":[1]},"region":"eu","empty":[],"none":{},"host":"h","":3,"box":{"w":[4]},"#,
-        r#""label":"","whole":7,"time":null,"timestamp":1613780514.5,"on":1}"#
+        r#""label":"","whole":7,"time":null,"timestamp":1613780514.5,"on":1,"note":"n","note_text":2,"topic":5,"_time":6}"#
     );
-    let line = metric(payload, 1_613_780_514_000_000_009).replacen(' ', ",host=n1,_topic=t ", 1).replacen(
+    let line = metric(payload, 1_613_780_514_000_000_009).replacen(' ', ",host_text=n1,_topic=t ", 1).replacen(
         "\" 16",
-        "\",offset=5i,whole=1i 16",
+        "\",offset=5i,whole=1i,said=\"s\" 16",
         1,
     );
     let kinds = ["--as", "count=integer,secret=drop,region=tag,label=tag,whole=integer,on=boolean"];
     let shown = table(&kinds, &line);
     for (key, expected) in [
         ("_topic", &["_topic", "tag", "topic", "t"][..]),
-        ("offset", &["offset", "integer field", "5i"]),
+        ("offset", &["offset", "float field", "5"]),
+        ("said", &["said", "string field", "said_text", "\"s\""]),
         ("_score", &["_score", "left out", "a later value of this name counts"]),
         ("score", &["score", "float field", "2, from \"2\""]),
         ("nothing", &["nothing", "left out", "null makes no field"]),
@@ -151,18 +154,32 @@ fn each_way_that_a_key_can_go_is_told() {
         ("on", &["on", "boolean field", "true, from 1"]),
         ("time", &["time", "left out", "null gives no time"]),
         ("timestamp", &["timestamp", "time", "1613780514.5"]),
+        ("note", &["note", "string field", "note_text", "\"n\""]),
+        ("note_text", &["note_text", "float field", "note_text_number", "2"]),
+        ("topic", &["topic", "float field", "topic_field", "5"]),
+        ("_time", &["_time", "float field", "time_field", "6"]),
+        ("host", &["host", "string field", "host_text_field", "\"h\""]),
     ] {
         assert_eq!(row(&shown, key), expected, "{shown}");
     }
     // What came with the metric stands first; a payload's key of the same name is another row.
     let (metrics, payloads) = shown.split_once("  of the message:\n").unwrap();
-    assert_eq!(row(metrics, "host"), ["host", "tag", "n1"]);
+    assert_eq!(row(metrics, "host_text"), ["host_text", "tag", "n1"]);
     assert_eq!(row(metrics, "whole"), ["whole", "left out", "another value of this name counts"]);
-    assert_eq!(row(payloads, "host"), ["host", "string field", "host_field", "\"h\""]);
     assert_eq!(row(payloads, "whole"), ["whole", "integer field", "7i, from 7"]);
     assert!(payloads.contains("left out       ") && payloads.contains("an empty key makes no field"), "{shown}");
     let places: Vec<String> = marked(&shown).into_iter().map(|(_, marked)| marked).collect();
     assert_eq!(places, ["1", "NaN", "1e999", "\"many\"", "3"], "{shown}");
+    // Behind the table each suffix has its reason, once.
+    let (_, legend) = payloads.split_once("time_field").unwrap();
+    let legend: Vec<_> = legend.lines().skip(1).filter(|line| !line.is_empty()).collect();
+    let expected = [
+        "  _text in the key: the value is text",
+        "  _field in the key: a tag has this key",
+        "  _number in the key: the value is a number, and keys that end in _text are for text",
+        "  _field in the key: InfluxDB reserves the key time",
+    ];
+    assert_eq!(legend, expected, "{shown}");
     let heading = ": a point at 2021-02-20T00:21:54.500";
     assert!(shown.contains(heading) && shown.contains("is the message's `timestamp`; the last 6 digits"), "{shown}");
     assert!(shown.contains("filled from the whole message"), "{shown}");
@@ -178,7 +195,9 @@ fn a_time_is_told_with_where_it_came_from() {
         ),
         (r#","time":1613780514867231001"#, "the message's `time`\n"),
         (r#","time":"soon","timestamp":1613780514"#, "the message's `timestamp`; the last 6 digits"),
-        (r#","time":"soon""#, "the metric's own\n"),
+        (r#","time":"soon""#, "the metric's own; the last 6 digits, which that lacks, filled from `request_id`\n"),
+        (r#","time":{"$date":1613780514867}"#, "the message's `time`; the last 6 digits"),
+        (r#","time":{"a":"soon"},"timestamp":[2021,2,20,0,21]"#, "the message's `timestamp`; the last 6 digits"),
     ] {
         let shown = table(&[], &metric(&point(rest), 1_613_780_514_000_000_000));
         assert!(shown.contains(&format!("\n  the time is {expected}")), "{expected} is not in\n{shown}");
@@ -193,6 +212,11 @@ fn a_time_is_told_with_where_it_came_from() {
     let both = table(&[], &metric(&format!("[{},{}]", point(""), point("")), 7));
     assert!(both.contains("payload 2 of its array: a point at 1970-01-01T00:00:00.000000008Z\n"), "{both}");
     assert!(both.contains("the time is the metric's own, and 1 ns, one for each payload before\n"), "{both}");
+    let both = table(&[], &metric(&format!("[{},{}]", point(""), point("")), 1_613_780_514_867_000_000));
+    let filled = "the metric's own; the last 6 digits, which that lacks, filled from the whole message";
+    assert!(both.contains(&format!("the time is {filled}\n")), "{both}");
+    assert!(both.contains(&format!("the time is {filled}, and 1 ns, one for each payload before\n")), "{both}");
+    assert!(table(&[], &metric(&point(""), 0)).contains("\n  the time is the clock's"));
     let unused = table(&[], &point(r#","timestamp":5,"time":1613780514867231001"#));
     assert_eq!(row(&unused, "timestamp"), ["timestamp", "left out", "`time` is there, and counts"]);
 }
@@ -287,10 +311,10 @@ fn what_stands_where_a_rejected_message_could_be_read_is_shown_too() {
     let shown = table(&[], r#"{"algorithmName":"a","score":0.5,"none":null}"#);
     assert!(shown.contains(": rejected, missing_algorithm_name\n"), "{shown}");
     assert!(shown.contains("  what its keys would have become:\n"), "{shown}");
-    assert_eq!(row(&shown, "algorithmName"), ["algorithmName", "string field", "\"a\""]);
+    assert_eq!(row(&shown, "algorithmName"), ["algorithmName", "string field", "algorithmName_text", "\"a\""]);
     assert_eq!(row(&shown, "score"), ["score", "float field", "0.5"]);
     let cut = table(&[], &format!(r#"{{"algorithm_name":"a","long":"{}"}}"#, "y".repeat(70_000)));
-    assert!(row(&cut, "long")[2].ends_with("y…, cut from 70000 bytes to 65536"), "{cut}");
+    assert!(row(&cut, "long")[3].ends_with("y…, cut from 70000 bytes to 65536"), "{cut}");
 }
 
 #[test]
@@ -898,4 +922,34 @@ fn the_documented_commands_print_what_is_documented() {
         commands += 1;
     }
     assert_eq!(commands, 8);
+}
+
+/// It would be read as broken metrics, and the exit status would say that all is well.
+#[test]
+fn a_compressed_input_is_refused_and_the_others_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let good = repository("examples/insights.jsonl");
+    let expected = run(&[&good], b"").stdout;
+    for (program, start) in [("gzip", &b"\x1f\x8b\x08\0\0\0"[..]), ("zstd", b"\x28\xb5\x2f\xfd\x04\x58")] {
+        let path = folder.path().join(format!("insights.jsonl.{program}"));
+        fs::write(&path, [start, &b"\n{\xff\n".repeat(100)].concat()).unwrap();
+        let path = path.display().to_string();
+        for options in [&[][..], &["--threads", "1"], &["--threads", "4", "--input", "json-lines"]] {
+            let output = run(&[options, &[&path, &good]].concat(), b"");
+            assert_eq!(output.status.code(), Some(1));
+            let error = format!(
+                "E! {path} is compressed: decompress it first, `{program} -dc {path} | telegraf-algorithmia ...`\n"
+            );
+            assert!(text(&output.stderr).starts_with(&error), "{}", text(&output.stderr));
+            assert_eq!(output.stdout.len(), expected.len());
+        }
+        for command in [&[][..], &["inspect"]] {
+            let output = run(command, &fs::read(&path).unwrap());
+            assert_eq!((output.status.code(), text(&output.stdout)), (Some(1), String::new()));
+            let error = format!(
+                "E! stdin is compressed: decompress it first, `{program} -dc FILE | telegraf-algorithmia ...`\n"
+            );
+            assert_eq!(text(&output.stderr), error);
+        }
+    }
 }

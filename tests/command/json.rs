@@ -75,7 +75,7 @@ fn check_point(point: &Value, line: &ParsedLine<'_>) {
 const KEYS: &str = concat!(
     r#"{"algorithm_name":"a","_score":1,"score":"2","nothing":null,"nan":NaN,"huge":1e999,"flag":true,"#,
     r#""count":"many","secret":{"a":[1]},"region":"eu","empty":[],"none":{},"host":"h","":3,"box":{"w":[4]},"#,
-    r#""label":"","whole":7,"time":null,"timestamp":1613780514.5,"on":1,"text":"\u001b[31m \"q\" \\ \u009b\u202e é \n"}"#
+    r#""label":"","whole":7,"time":null,"timestamp":1613780514.5,"on":1,"text":"\u001b[31m \"q\" \\ \u009b\u202e é \n","_time":6,"x_text":2}"#
 );
 
 #[test]
@@ -118,7 +118,7 @@ fn it_says_the_same_as_the_lines() {
         let lines: Vec<_> = objects.iter().map(|object| object["line"].as_u64().unwrap()).collect();
         assert!(lines.is_sorted() && objects[1]["byte"] == metrics[0].len(), "{lines:?}");
         assert_eq!((&objects[1]["passed"], &objects[5]["passed"]), (&json!("other_metric"), &json!("no_message")));
-        assert_eq!(objects[7]["point"]["fields"]["long"]["cut_from"], 70_000);
+        assert_eq!(objects[7]["point"]["fields"]["long_text"]["cut_from"], 70_000);
     }
 }
 
@@ -131,8 +131,28 @@ fn each_key_is_there_with_where_it_is_from_or_why_it_is_not() {
     for (stored, expected) in [
         (&point["tags"]["topic"], json!({"value": "t", "from": "_topic", "of": "metric_tag"})),
         (&point["tags"]["host"], json!({"value": "n1", "from": "host", "of": "metric_tag"})),
-        (&point["fields"]["host_field"], json!({"value": "h", "kind": "string", "from": "host", "of": "payload"})),
-        (&point["fields"]["offset"], json!({"value": 5, "kind": "integer", "from": "offset", "of": "metric_field"})),
+        (
+            &point["fields"]["host_text"],
+            json!({
+                "value": "h", "kind": "string", "from": "host", "of": "payload",
+                "suffixes": [{"suffix": "_text", "why": "the value is text"}],
+            }),
+        ),
+        (
+            &point["fields"]["x_text_number"],
+            json!({
+                "value": 2.0, "kind": "float", "from": "x_text", "of": "payload",
+                "suffixes": [{"suffix": "_number", "why": "the value is a number, and keys that end in _text are for text"}],
+            }),
+        ),
+        (
+            &point["fields"]["time_field"],
+            json!({
+                "value": 6.0, "kind": "float", "from": "_time", "of": "payload",
+                "suffixes": [{"suffix": "_field", "why": "InfluxDB reserves the key time"}],
+            }),
+        ),
+        (&point["fields"]["offset"], json!({"value": 5.0, "kind": "float", "from": "offset", "of": "metric_field"})),
         (&point["fields"]["box_w_0"], json!({"value": 4.0, "kind": "float", "from": "box.w[0]", "of": "payload"})),
         (&point["fields"]["on"], json!({"value": true, "kind": "boolean", "from": "on", "of": "payload"})),
     ] {
@@ -179,7 +199,7 @@ fn it_comes_with_its_message_and_does_nothing_to_a_terminal() {
         assert!(!line.contains(harmful), "{line:?}");
         let object: Value = serde_json::from_str(&line).unwrap();
         assert_eq!(object["message"], number);
-        assert_eq!(object["point"]["fields"]["text"]["value"], "\u{1b}[31m \"q\" \\ \u{9b}\u{202e} é \n");
+        assert_eq!(object["point"]["fields"]["text_text"]["value"], "\u{1b}[31m \"q\" \\ \u{9b}\u{202e} é \n");
     }
     stdin.write_all(b"oops\n").unwrap();
     drop(stdin);

@@ -6,7 +6,7 @@
 //! Where digits of a time are filled in, they are XXH3-64 of the text that the comment names, computed once with the
 //! xxhash-rust crate and pasted.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use fixtures::Random;
 use fixtures::telegraf::{metric, metric_bytes, quoted, tagged};
@@ -41,7 +41,7 @@ fn a_metric_of_a_source_holds_a_message() {
         r#"kafka_consumer value="{\"algorithm_name\":\"a\",\"x\":\"q\\\"q b\\\\b\"}" 7
 "#,
     )
-    .gives(r#"algorithmia,algorithm_name=a x="q\"q b\\b" 7"#);
+    .gives(r#"algorithmia,algorithm_name=a x_text="q\"q b\\b" 7"#);
     input("a line that looks like a metric, inside a message", "kafka_consumer value=\"\ncpu x=1 1\n\" 7\n")
         .gives("algorithmia_rejected,reason=invalid_json error=\"*\",payload=\"cpu x=1 1\" 7");
     message("white space and the NULs that Telegraf trims", "\0 \r\n\t{\"algorithm_name\":\"a\",\"x\":1}\n\0")
@@ -73,18 +73,17 @@ fn other_fields_are_kept() {
     let metric = |fields: &str| format!("kafka_consumer {fields} 7\n");
     let value = r#"value="{\"algorithm_name\":\"a\",\"x\":1}""#;
     input("before and behind, of every type", &metric(&format!(r#"i=5i,b=true,{value},f=1.5,s="a \"b\" \\",u=5u"#)))
-        .gives(r#"algorithmia,algorithm_name=a x=1,i=5i,b=true,f=1.5,s="a \"b\" \\",u=5u 7"#);
-    input("the payload's wins", &metric(&format!("x=9i,{value},y=2i")))
-        .gives("algorithmia,algorithm_name=a x=1,y=2i 7");
+        .gives(r#"algorithmia,algorithm_name=a x=1,i=5,b=1,f=1.5,s_text="a \"b\" \\",u=5 7"#);
+    input("the payload's wins", &metric(&format!("x=9i,{value},y=2i"))).gives("algorithmia,algorithm_name=a x=1,y=2 7");
     input(
         "reserved keys, and one that is a tag's",
         &metric(&format!("time=1i,_measurement=2i,algorithm_name=3i,{value}")),
     )
-    .gives("algorithmia,algorithm_name=a x=1,time_field=1i,measurement=2i,algorithm_name_field=3i 7");
+    .gives("algorithmia,algorithm_name=a x=1,time_field=1,measurement=2 7");
     input("they are fields enough for a point", &metric(r#"value="{\"algorithm_name\":\"a\"}",offset=12i"#))
-        .gives("algorithmia,algorithm_name=a offset=12i 7");
+        .gives("algorithmia,algorithm_name=a offset=12 7");
     input("their keys can be awkward", &metric(&format!(r"{value},a\ b\,c\=d=1i")))
-        .gives(r"algorithmia,algorithm_name=a x=1,a\ b\,c\=d=1i 7");
+        .gives(r"algorithmia,algorithm_name=a x=1,a\ b\,c\=d=1 7");
 }
 
 /// "Every other metric passes through byte for byte, in order."
@@ -197,7 +196,7 @@ fn a_raw_array_is_read_as_a_stream() {
         longest = longest.max(out.len() - before);
     }
     converter.finish(&mut out, &mut ());
-    let line = "algorithmia,algorithm_name=a x=\"some text to make it longer\" 1613780514867231000\n";
+    let line = "algorithmia,algorithm_name=a x_text=\"some text to make it longer\" 1613780514867231000\n";
     assert_eq!(String::from_utf8(out).unwrap(), line.repeat(count));
     assert!(longest < 16 * 1024, "it waits for the end of the array");
 }
@@ -246,6 +245,228 @@ fn a_message_may_be_an_array() {
     }
 }
 
+/// "A byte order mark where a text begins is skipped."
+#[test]
+fn byte_order_marks() {
+    const ONE: &str = r#"{"algorithm_name":"a","x":1,"time":1}"#;
+    const TWO: &str = r#"{"algorithm_name":"a","x":2,"time":2}"#;
+    const POINTS: &str = "algorithmia,algorithm_name=a x=1 1000000000\nalgorithmia,algorithm_name=a x=2 2000000000";
+    let message = |text: &str| message("in a message", text).with(|o| o.exact_time = true);
+    message(&format!("\u{feff}{ONE}")).gives("algorithmia,algorithm_name=a x=1 1000000000");
+    message(&format!(" \0\u{feff}\r\n {ONE}")).gives("algorithmia,algorithm_name=a x=1 1000000000");
+    message(&format!("\u{feff}[{ONE},{TWO}]")).gives(POINTS);
+    for format in [Format::Auto, Format::Json, Format::JsonLines] {
+        for text in [
+            format!("\u{feff}{ONE}\n\u{feff}{TWO}\n"),
+            format!("\u{feff}\n{ONE}\n\u{feff}\n{TWO}\n\u{feff}"),
+            format!("{ONE}\r\n  \u{feff} {TWO}"),
+        ] {
+            input("at the start of lines", &text).with(|o| (o.exact_time, o.input) = (true, format)).gives(POINTS);
+        }
+    }
+    let pretty = TWO.replace(',', ",\n");
+    input("a file behind another", &format!("{ONE}\n\u{feff}{pretty}\n")).with(|o| o.exact_time = true).gives(POINTS);
+    input("before metrics", "\u{feff}cpu x=1 1\n").gives("cpu x=1 1");
+    bytes_input("half of one", &[ONE.as_bytes(), b"\n\xef\xbb"].concat()).with(|o| o.exact_time = true).gives(concat!(
+        "algorithmia,algorithm_name=a x=1 1000000000\n",
+        "algorithmia_rejected,reason=invalid_json error=\"*\",payload=\"\u{fffd}\" 1600000000123456789",
+    ));
+}
+
+/// "Lines, concatenated objects and white space or NULs may also stand within one record; each payload becomes its own point."
+#[test]
+fn a_message_may_hold_several_values() {
+    let (one, two, three) = (
+        r#"{"algorithm_name":"a","x":1}"#,
+        r#"{"algorithm_name":"a","x":"}\"{"}"#,
+        r#"{"algorithm_name":"a","x":{"y":3}}"#,
+    );
+    let points = "algorithmia,algorithm_name=a x=1 7\nalgorithmia,algorithm_name=a x_text=\"}\\\"{\" 8\n\
+                  algorithmia,algorithm_name=a x_y=3 9";
+    for text in [
+        format!("{one}\n{two}\n{three}\n"),
+        format!("{one}{two}{three}"),
+        format!("{one}\r\n\0{two}\0\0 \n{three}\0\n"),
+        format!("[{one},{two}]\n{three}"),
+        format!("[{one},{two}]\0[{three}]"),
+        format!("{one}[{two},\n{three}]"),
+        format!("[{one}] {two}\u{feff}{three}"),
+        format!("{}\n{}\n{}", one.replace(',', ",\n"), two.replace(':', ":\n\t"), three.replace('{', "{\n")),
+    ] {
+        message("several", &text).gives(points);
+    }
+    for (broken, reason) in [
+        (r#"{"a":}"#, "invalid_json"),
+        ("{'a':1}", "invalid_json"),
+        ("[]", "not_an_object"),
+        (r#"{"x":1}"#, "missing_algorithm_name"),
+        (r#"{"algorithm_name":"c"}"#, "no_fields"),
+        (r#"{"algorithm_name":"c","x":[[[[1]]]]}"#, "too_large"),
+    ] {
+        for text in [format!("{one}\n{broken}\n{three}"), format!("{one}{broken}{three}")] {
+            message("one that is rejected", &text).with(|o| o.nesting = 4).gives(&format!(
+                "algorithmia,algorithm_name=a x=1 7\nalgorithmia_rejected,reason={reason} error=\"*\",payload={} 7\nalgorithmia,algorithm_name=a x_y=3 9",
+                quoted(broken)
+            ));
+        }
+    }
+    message("the first is rejected", &format!("{{\"x\":1}}\n{one}")).gives(
+        "algorithmia_rejected,reason=missing_algorithm_name error=\"*\",payload=\"{\\\"x\\\":1}\" 7\nalgorithmia,algorithm_name=a x=1 8",
+    );
+    message("what is behind them is no value", &format!("{one}{one}\nword")).gives(
+        "algorithmia,algorithm_name=a x=1 7\nalgorithmia,algorithm_name=a x=1 8\nalgorithmia_rejected,reason=invalid_json error=\"*\",payload=\"word\" 7",
+    );
+    // One that is broken is one rejection, whatever lines there are in it.
+    for broken in
+        [format!("{{\"x\":[\n{one},\n{one}\n"), format!("{{\"x\":\n{one}\n{one}"), format!("{one} word {one}")]
+    {
+        message("one that is broken", broken.trim_end()).gives(&format!(
+            "algorithmia_rejected,reason=invalid_json error=\"*\",payload={} 7",
+            quoted(broken.trim_end())
+        ));
+    }
+    input("a line", &format!("{one}{two}\n[{one}]{three}\n")).with(|o| o.input = Format::JsonLines).gives(&format!(
+        "algorithmia,algorithm_name=a x=1 {NOW}\nalgorithmia,algorithm_name=a x_text=\"}}\\\"{{\" {}\nalgorithmia,algorithm_name=a x=1 {}\nalgorithmia,algorithm_name=a x_y=3 {}",
+        NOW + 1, NOW + 2, NOW + 3
+    ));
+}
+
+/// "A few bytes in front of an otherwise complete object (a schema registry's prefix, with or without its NULs) are skipped."
+#[test]
+fn bytes_in_front_of_an_object_are_skipped() {
+    let object = r#"{"algorithm_name":"a","x":1,"time":"2021-02-20T00:21:54.867231"}"#;
+    // XXH3-64 of the object alone.
+    let point = String::from_utf8(convert(object.as_bytes(), &Options::default())).unwrap();
+    let in_front: [&[u8]; 27] = [
+        b"\0\0\0\0\x01",
+        b"\x01",
+        b"\x01\0",
+        b"\x01\0\0",
+        b"\x0a\x0b",
+        b"\x01\x0a",
+        b"\x0a",
+        b"{",
+        b"[",
+        b"\0\0\0\0{",
+        b"{{",
+        b"[{",
+        b"{\"",
+        b"\"",
+        b"\\",
+        b"\x7f",
+        b"\x89",
+        b"\xff\xfe\xfd",
+        b"\0\0\0\0\xc3",
+        b"\xef\xbb",
+        b"\0\0\0\0\x01\x00",
+        b"INFO ",
+        b"data: ",
+        b"\x1e",
+        b")]}',\n",
+        b"\0\0\0\x01\xef\xbb\xbf",
+        b"0123456789abcdef",
+    ];
+    for bytes in in_front {
+        let text = [bytes, object.as_bytes()].concat();
+        bytes_input("in a message", &metric_bytes(&text, 7)).gives(point.trim_end());
+        if !bytes.contains(&b'\n') {
+            bytes_input("in a line", &text).with(|o| o.input = Format::JsonLines).gives(point.trim_end());
+        }
+    }
+    // A rejection says what is wrong with the object.
+    message("no name", "\u{1}{\"x\":1}")
+        .gives("algorithmia_rejected,reason=missing_algorithm_name error=\"*\",payload=\"{\\\"x\\\":1}\" 7");
+    for text in [
+        format!("0123456789abcdefg{object}"),
+        format!("\u{1}{object}x"),
+        format!("\u{1}{object}{object}"),
+        "\u{1}{\"algorithm_name\":\"a\",\"x\":}".to_owned(),
+        // Broken JSON is not a prefix.
+        format!("{{\"a\":{object}"),
+        format!("{{\"\":{object}"),
+        format!("{{\"a\" {object}"),
+    ] {
+        message("nothing is skipped", &text)
+            .gives(&format!("algorithmia_rejected,reason=invalid_json error=\"*\",payload={} 7", quoted(&text)));
+    }
+    let text = format!("\u{1}{object}\n");
+    input("in a stream, where no message ends", &text).with(|o| o.input = Format::Json).gives(&format!(
+        "algorithmia_rejected,reason=invalid_json error=\"*\",payload={} {NOW}",
+        quoted(text.trim_end_matches('\n'))
+    ));
+}
+
+/// "JSON within a JSON string is read."
+#[test]
+fn json_in_a_string_is_read() {
+    let one = r#"{"algorithm_name":"a\n\u00e9","x":1,"time":"2021-02-20T00:21:54.867231"}"#;
+    let point = String::from_utf8(convert(one.as_bytes(), &Options::default())).unwrap();
+    let string = |text: &str| serde_json::Value::from(text).to_string();
+    for text in [
+        string(one),
+        string(&string(one)),
+        format!(" {} \n", string(&format!("\n {one}\n"))),
+        format!("\u{feff}{}", string(&format!("\u{feff}{one}"))),
+        string(one).replace('{', "\\u007b").replace('a', "\\u0061"),
+        string(&format!("[{one}]")),
+        string(&format!("\u{feff}[{one}]")),
+    ] {
+        message("in a message", &text).gives(point.trim_end());
+        if !text.trim_end().contains('\n') {
+            for format in [Format::Json, Format::JsonLines] {
+                input("in a stream", &format!("{text}\n")).with(|o| o.input = format).gives(point.trim_end());
+            }
+        }
+    }
+    message("several", &string(&format!("{one}\n{one}"))).gives(&format!("{point}{}", point.trim_end()));
+    message("one that is rejected", &string("{\"x\":1}"))
+        .gives("algorithmia_rejected,reason=missing_algorithm_name error=\"*\",payload=\"{\\\"x\\\":1}\" 7");
+    for text in [string(&string(&string(one))), string("text"), string("5"), format!("[{}]", string(one))] {
+        let payload = text.trim_matches(['[', ']']);
+        message("other strings", &text)
+            .gives(&format!("algorithmia_rejected,reason=not_an_object error=\"*\",payload={} 7", quoted(payload)));
+    }
+}
+
+/// What is sent in the place of JSON is told by its first bytes.
+#[test]
+fn what_is_no_json_is_called_by_its_name() {
+    let utf16 = |text: &str, to_bytes: fn(u16) -> [u8; 2]| text.encode_utf16().flat_map(to_bytes).collect::<Vec<_>>();
+    let object = "{\"algorithm_name\":\"a\",\"x\":1}";
+    let (marked, lines) = (format!("\u{feff}{object}"), format!("{object}\n{object}"));
+    let gzip = b"\x1f\x8b\x08\0\0\0\0\0\0\x03\xabVJ\xcc".to_vec();
+    for (bytes, says, count) in [
+        (utf16(object, u16::to_le_bytes), "iconv -f UTF-16 -t UTF-8", 1),
+        (utf16(object, u16::to_be_bytes), "iconv -f UTF-16 -t UTF-8", 1),
+        (utf16(&marked, u16::to_le_bytes), "iconv -f UTF-16 -t UTF-8", 1),
+        (utf16(&marked, u16::to_be_bytes), "iconv -f UTF-16 -t UTF-8", 1),
+        (utf16(&lines, u16::to_le_bytes), "iconv -f UTF-16 -t UTF-8", 2),
+        (utf16(&lines, u16::to_be_bytes), "iconv -f UTF-16 -t UTF-8", 2),
+        (gzip, "compressed with gzip", 1),
+        (b"\x28\xb5\x2f\xfd\x04\x58\x29\0\0{\"a\"".to_vec(), "compressed with zstd", 1),
+        (b"\0\0\0\0\x01\x02a\x06\x10".to_vec(), "begins with the bytes 01 02 61 06 10, as Avro and Protobuf", 1),
+    ] {
+        let mut inputs = vec![(bytes.clone(), Format::JsonLines)];
+        if count == 1 {
+            inputs.push((metric_bytes(&bytes, 7), Format::Influx));
+        }
+        if says.starts_with("iconv") {
+            inputs.extend([(bytes.clone(), Format::Auto), (bytes, Format::Json)]);
+        }
+        for (input, format) in inputs {
+            let out = convert(&input, &Options { input: format, ..Options::default() });
+            let out = String::from_utf8(out).expect("UTF-8");
+            assert_eq!(out.lines().count(), count, "{format:?}: {out}");
+            for line in out.lines() {
+                assert!(
+                    line.starts_with("algorithmia_rejected,reason=invalid_json error=") && line.contains(says),
+                    "{out}"
+                );
+            }
+        }
+    }
+}
+
 /// "`--input auto|influx|json`; auto decides by the first non-blank byte of each input."
 #[test]
 fn the_input_decides() {
@@ -276,6 +497,68 @@ fn the_input_decides() {
     }
     let expected = "cpu x=1 1\nalgorithmia,algorithm_name=a x=1 1613780514867231000\ncpu x=2 2\n";
     assert_eq!(String::from_utf8_lossy(&out), expected, "each input");
+}
+
+/// "auto decides anew at each value or line: what begins with `{` or `[` is JSON, what reads as a metric is one, anything else costs
+/// itself alone."
+#[test]
+fn auto_decides_anew_at_each_line() {
+    let json = |number: usize| format!("{{\"algorithm_name\":\"a\",\"x\":{number},\"time\":{number}}}");
+    let point = |number: usize| format!("algorithmia,algorithm_name=a x={number} {number}000000000\n");
+    let rejected = |reason: &str, text: &str| {
+        format!("algorithmia_rejected,reason={reason} error=\"*\",payload={} {NOW}\n", quoted(text))
+    };
+    let (one, two) = (json(1), json(2));
+    let (first, second) = (point(1), point(2));
+    let source = metric(&one.replace(',', ",\n"), 7);
+    for (input, output) in [
+        (format!("hello\n{one}\n{two}\n"), format!("{}{first}{second}", rejected("invalid_metric", "hello"))),
+        (format!("cpu x=1 1\n{one}\ncpu x=2 2\n"), format!("cpu x=1 1\n{first}cpu x=2 2\n")),
+        (format!("{one}\ncpu x=1 1\n[{two}]\n"), format!("{first}cpu x=1 1\n{second}")),
+        (format!("{source}{two}\n{source}"), format!("{first}{second}{first}")),
+        (format!("{one}\n{source}  {two}\n"), format!("{first}{first}{second}")),
+        (format!("{one}\ncpu x=\"a\n{{\n\",y=1 1\r\n{two}"), format!("{first}cpu x=\"a\n{{\n\",y=1 1\r\n{second}")),
+        (
+            format!("{one}\ncpu x=1 1\nhello\n{two}"),
+            format!("{first}cpu x=1 1\n{}{second}", rejected("invalid_metric", "hello")),
+        ),
+        (
+            format!("cpu x=1 1\n{one}\nhello\n{two}"),
+            format!("cpu x=1 1\n{first}{}{second}", rejected("invalid_json", "hello")),
+        ),
+        (format!("{one} cpu x=1 1\n{two}cpu x=2 2"), format!("{first}cpu x=1 1\n{second}cpu x=2 2\n")),
+        (
+            format!("{one}\nerror text=\"a\n{two}"),
+            format!("{first}{}", rejected("invalid_metric", &format!("error text=\"a\n{two}"))),
+        ),
+        (
+            format!("{one}\nan error text=\"a\n{two}"),
+            format!("{first}{}{second}", rejected("invalid_json", "an error text=\"a")),
+        ),
+        (format!("{{x y=1\n{one}\n"), format!("{}{first}", rejected("invalid_json", "{x y=1"))),
+        ("cpu x=1 1\n{\"a\":\n".to_owned(), format!("cpu x=1 1\n{}", rejected("invalid_json", "{\"a\":"))),
+    ] {
+        bytes_input(&input, input.as_bytes()).with(|o| o.exact_time = true).gives(output.trim_end());
+    }
+    // What is known is not guessed.
+    input("influx", "cpu x=1 1\n{x y=1 1\n").with(|o| o.input = Format::Influx).gives("cpu x=1 1\n{x y=1 1");
+    input("a file that is told", &format!("{one}\ncpu x=1 1\n"))
+        .with(|o| (o.input, o.exact_time) = (Format::Json, true))
+        .gives(format!("{first}{}", rejected("invalid_json", "cpu x=1 1")).trim_end());
+}
+
+/// What is read in turns is looked through once, and not at each turn.
+#[test]
+fn turns_cost_no_more_than_lines() {
+    let seconds = |text: String| {
+        let start = std::time::Instant::now();
+        convert(text.as_bytes(), &Options::default());
+        start.elapsed().as_secs_f64()
+    };
+    for line in ["[]\nx y=1\n", "{\"a\"\nx y=1\n"] {
+        let (few, many) = (seconds(line.repeat(20_000)), seconds(line.repeat(160_000)));
+        assert!(many < 40.0 * few, "{line}: {few} s, and {many} s for eight times as many");
+    }
 }
 
 // ======================================================================================================== The point
@@ -376,15 +659,32 @@ fn booleans_are_one_and_zero() {
     field("false", "false").gives("0");
 }
 
-/// "Strings that are entirely a JSON number become floats, except session_id and request_id, which are always strings;
-/// other strings stay strings."
+/// "A string that is entirely a JSON number of which a float keeps every significant digit is a number. Every other string is text
+/// under KEY`_text`. session_id and request_id are always text, under their own names."
 #[test]
 fn strings() {
     field("a number", r#""0.20""#).gives("0.2");
     field("an exponent", r#""-1e3""#).gives("-1000");
     field("a number in escapes", r#""\u0031\u0032""#).gives("12");
+    // What a float keeps, however it is spelled, and what it does not.
+    for (text, float) in [
+        ("9007199254740992", "9007199254740992"),
+        ("0.10", "0.1"),
+        ("1200000000000000000000000", "1.2e24"),
+        ("0.000001234567890123456", "1.234567890123456e-6"),
+        ("12345678901234567", ""),
+        ("9007199254740993", ""),
+        ("4111111111111111111", ""),
+        ("0.1000000000000000055511151231257827", ""),
+        ("1e400", ""),
+        ("-1e400", ""),
+        ("1e-400", ""),
+    ] {
+        let text = format!("\"{text}\"");
+        field("a number as text", &text).gives(if float.is_empty() { &text } else { float });
+    }
     for text in
-        ["1 ", " 1", "+1", "01", ".5", "1.", "1e", "0x1", "1_000", "1,5", "NaN", "Infinity", "true", "", "-", "１"]
+        ["1 ", " 1", "+1", "01", ".5", "1.", "1e", "0x1", "1_000", "1,5", "NaN1", "Infinit", "true", "", "-", "１"]
     {
         field("not entirely", &format!("{text:?}")).gives(&format!("{text:?}"));
     }
@@ -406,20 +706,40 @@ fn null_makes_no_field() {
         .gives("algorithmia,algorithm_name=a y=1 7");
 }
 
-/// "NaN, Infinity and -Infinity, bare or as numbers out of range, make no field and do not cost the rest of the point."
+/// "NaN and infinities in their usual spellings, bare or quoted, and numbers out of range make no field and do not cost the rest of
+/// the point."
 #[test]
 fn nan_makes_no_field() {
-    for token in ["NaN", "Infinity", "-Infinity", "1e400", "-1e400", "\"1e400\"", "[NaN,Infinity]", "{\"y\":-Infinity}"]
-    {
-        message("bare", &format!(r#"{{"x":{token},"algorithm_name":"a","z":1}}"#))
+    let signs_and_words = ["", "-", "+"].map(|sign| {
+        ["NaN", "nan", "NAN", "Infinity", "infinity", "INFINITY", "Inf", "inf", "INF"]
+            .map(|word| format!("{sign}{word}"))
+    });
+    for token in signs_and_words.as_flattened() {
+        for value in [token.clone(), format!("\"{token}\""), format!("[{token}]"), format!("{{\"y\":\"{token}\"}}")] {
+            message("a spelling", &format!(r#"{{"x":{value},"algorithm_name":"a","z":1}}"#))
+                .gives("algorithmia,algorithm_name=a z=1 7");
+        }
+        let line = format!("kafka_consumer f=\"{token}\",value={} 7\n", quoted(r#"{"algorithm_name":"a","z":1}"#));
+        input("beside the message", &line).gives("algorithmia,algorithm_name=a z=1 7");
+    }
+    for token in ["1e400", "-1e400", "[NaN,Infinity]", "{\"y\":-Infinity}", "\"\\u004eaN\""] {
+        message("another", &format!(r#"{{"x":{token},"algorithm_name":"a","z":1}}"#))
             .gives("algorithmia,algorithm_name=a z=1 7");
     }
-    message("in strings they are text", r#"{"algorithm_name":"a","x":"NaN,-Infinity","NaN":1}"#)
-        .gives(r#"algorithmia,algorithm_name=a x="NaN,-Infinity",NaN=1 7"#);
-    for broken in ["nan", "-NaN", "+Infinity", "NaNs", "Inf", "infinity", "- Infinity", "--Infinity", "INFINITY"] {
+    message("in strings they are text", r#"{"algorithm_name":"a","x":"NaN,-Infinity","y":" NaN","NaN":1}"#)
+        .gives(r#"algorithmia,algorithm_name=a x_text="NaN,-Infinity",y_text=" NaN",NaN=1 7"#);
+    for broken in ["NaNs", "NaN1", "Infinit", "- Infinity", "--Infinity", "+", "+1", "-Infinity.0", "nan nan"] {
         let payload = format!(r#"{{"algorithm_name":"a","x":{broken}}}"#);
-        message("other spellings", &payload)
+        message("no number at all", &payload)
             .gives(&format!("algorithmia_rejected,reason=invalid_json error=\"*\",payload={} 7", quoted(&payload)));
+    }
+
+    let options = Options::default();
+    let events = |value: &str| {
+        count_events(metric(&format!(r#"{{"algorithm_name":"a","x":{value},"z":1}}"#), 7).as_bytes(), &options)
+    };
+    for token in ["NaN", "nan", "\"nan\"", "\"-Infinity\""] {
+        assert!(events(token) > events("null"), "{token}: not counted");
     }
 }
 
@@ -458,8 +778,14 @@ fn kinds() {
             ("\"2\"", "2"),
             ("\"text\"", ""),
             ("\"\"", ""),
-            ("\"true\"", ""),
+            ("\"true\"", "1"),
+            ("\" Off\\t\"", "0"),
+            ("\"truely\"", ""),
+            ("\" 1\"", ""),
+            ("\"9007199254740993\"", "9007199254740992"),
+            ("\"1e400\"", ""),
             ("NaN", ""),
+            ("\"NaN\"", ""),
             ("1e400", ""),
             ("null", ""),
         ],
@@ -488,7 +814,11 @@ fn kinds() {
             ("\"1.5\"", ""),
             ("\"text\"", ""),
             ("\"\"", ""),
+            ("\"Yes\"", "1i"),
+            ("\"\\nn \"", "0i"),
+            ("\"yes no\"", ""),
             ("Infinity", ""),
+            ("\"inf\"", ""),
             ("null", ""),
         ],
     );
@@ -510,13 +840,28 @@ fn kinds() {
             ("\"True\"", "true"),
             ("\"1\"", "true"),
             ("\"0\"", "false"),
-            ("\"yes\"", ""),
-            ("\"t\"", ""),
+            ("\"yes\"", "true"),
+            ("\"t\"", "true"),
+            ("\"maybe\"", ""),
+            ("\"yess\"", ""),
+            ("\" 1\"", ""),
             ("\"\"", ""),
             ("NaN", ""),
+            ("\"nan\"", ""),
             ("null", ""),
         ],
     );
+    for (words, value) in [(["true", "t", "yes", "y", "on"], 1), (["false", "f", "no", "n", "off"], 0)] {
+        let spellings =
+            |word: &str| [word.into(), word.to_uppercase(), format!("{}{}", word[..1].to_uppercase(), &word[1..])];
+        for word in words.iter().flat_map(|word| spellings(word)) {
+            for text in [format!("\"{word}\""), format!("\" {word}\\r\\n\"")] {
+                table("boolean", &[(&text, if value == 1 { "true" } else { "false" })]);
+                table("integer", &[(&text, &format!("{value}i"))]);
+                table("float", &[(&text, &format!("{value}"))]);
+            }
+        }
+    }
     table(
         "string",
         &[
@@ -529,6 +874,7 @@ fn kinds() {
             ("false", "\"false\""),
             ("1e400", "\"1e400\""),
             ("NaN", ""),
+            ("\"NaN\"", "\"NaN\""),
             ("null", ""),
         ],
     );
@@ -606,7 +952,7 @@ fn nested_values_flatten() {
         r#"{"algorithm_name":"a","scores":[0.5,true,"t",null,"7"],"m":{"b":[1,{"c":2}],"d":{"e":{"f":3}}}}"#,
     )
     .gives(
-        r#"algorithmia,algorithm_name=a scores_0=0.5,scores_1=1,scores_2="t",scores_4=7,m_b_0=1,m_b_1_c=2,m_d_e_f=3 7"#,
+        r#"algorithmia,algorithm_name=a scores_0=0.5,scores_1=1,scores_2_text="t",scores_4=7,m_b_0=1,m_b_1_c=2,m_d_e_f=3 7"#,
     );
     message("empty ones", r#"{"algorithm_name":"a","x":{},"y":[],"z":[[],{}],"w":1}"#)
         .gives("algorithmia,algorithm_name=a w=1 7");
@@ -614,7 +960,7 @@ fn nested_values_flatten() {
         "the known keys, nested, are keys like others",
         r#"{"algorithm_name":"a","m":{"time":1,"session_id":"5","algorithm_name":"b"}}"#,
     )
-    .gives(r#"algorithmia,algorithm_name=a m_time=1,m_session_id=5,m_algorithm_name="b" 7"#);
+    .gives(r#"algorithmia,algorithm_name=a m_time=1,m_session_id=5,m_algorithm_name_text="b" 7"#);
     message("empty names", r#"{"algorithm_name":"a","m":{"":1},"":{"n":2}}"#)
         .gives("algorithmia,algorithm_name=a m_=1,n=2 7");
 }
@@ -627,7 +973,8 @@ fn the_last_of_a_repeated_key_wins() {
     message("whatever it is", r#"{"x":1,"algorithm_name":"a","y":2,"x":null}"#)
         .gives("algorithmia,algorithm_name=a y=2 7");
     message("NaN too", r#"{"x":1,"algorithm_name":"a","y":2,"x":NaN}"#).gives("algorithmia,algorithm_name=a y=2 7");
-    message("another type", r#"{"x":1,"algorithm_name":"a","x":"t"}"#).gives("algorithmia,algorithm_name=a x=\"t\" 7");
+    message("another type", r#"{"x":1,"algorithm_name":"a","x":"t"}"#)
+        .gives("algorithmia,algorithm_name=a x_text=\"t\" 7");
     message("a tag", r#"{"algorithm_name":"a","x":1,"algorithm_name":"b"}"#)
         .gives("algorithmia,algorithm_name=b x=1 7");
     message("a time", r#"{"algorithm_name":"a","x":1,"time":1,"time":1613780514867231000}"#)
@@ -645,7 +992,7 @@ fn the_last_of_a_repeated_key_wins() {
 fn a_field_beside_a_tag_of_its_name() {
     let metric = |payload: &str| tagged([("host", "h"), ("topic", "t")], payload, 7);
     input("an incoming tag's", &metric(r#"{"algorithm_name":"a","topic":"cats","host":1}"#))
-        .gives(r#"algorithmia,algorithm_name=a,host=h,topic=t topic_field="cats",host_field=1 7"#);
+        .gives(r#"algorithmia,algorithm_name=a,host=h,topic=t topic_text="cats",host_field=1 7"#);
     input(
         "a tag of the payload's wins over an incoming one",
         &metric(r#"{"algorithm_name":"a","topic":"cats","x":1}"#),
@@ -656,9 +1003,9 @@ fn a_field_beside_a_tag_of_its_name() {
         "an incoming field's",
         "kafka_consumer,host=h host=5i,value=\"{\\\"algorithm_name\\\":\\\"a\\\",\\\"x\\\":1}\" 7\n",
     )
-    .gives("algorithmia,algorithm_name=a,host=h x=1,host_field=5i 7");
+    .gives("algorithmia,algorithm_name=a,host=h x=1,host_field=5 7");
     message("no tag of that name came", r#"{"algorithm_name":"a","topic":"cats"}"#)
-        .gives("algorithmia,algorithm_name=a topic=\"cats\" 7");
+        .gives("algorithmia,algorithm_name=a topic_text=\"cats\" 7");
     input(
         "the name that arises is taken: the last wins",
         &metric(r#"{"algorithm_name":"a","topic":1,"topic_field":2}"#),
@@ -685,7 +1032,7 @@ fn reserved_keys() {
 #[test]
 fn long_strings_are_cut() {
     let long = |text: &str| format!(r#"{{"algorithm_name":"a","x":"{text}"}}"#);
-    let line = |text: &str| format!("algorithmia,algorithm_name=a x=\"{text}\" 7");
+    let line = |text: &str| format!("algorithmia,algorithm_name=a x_text=\"{text}\" 7");
     let full = "y".repeat(65_536);
     message("as long as may be", &long(&full)).gives(&line(&full));
     message("one more", &long(&format!("{full}y"))).gives(&line(&full));
@@ -720,6 +1067,8 @@ fn where_the_time_comes_from() {
     time("time", r#","time":1,"timestamp":2"#, "1000000000");
     time("time, in any order", r#","timestamp":2,"time":1"#, "1000000000");
     time("timestamp", r#","timestamp":2"#, "2000000000");
+    time("an object", r#","timestamp":2,"time":{"$date":1000}"#, "1000000000");
+    time("timestamp, beside an object that is no time", r#","timestamp":{"$date":2000},"time":{"a":1}"#, "2000000000");
     time("null is as if absent", r#","time":null,"timestamp":2"#, "2000000000");
     time("the metric's", "", "7");
     time("the metric's, for null", r#","time":null,"timestamp":null"#, "7");
@@ -728,7 +1077,8 @@ fn where_the_time_comes_from() {
 }
 
 /// "Accepted: ISO 8601 / RFC 3339 with `T` or space, any fraction, `Z`, an offset or nothing (UTC); epoch seconds,
-/// milliseconds, microseconds, nanoseconds as number or text, by magnitude."
+/// milliseconds, microseconds, nanoseconds as number or text, by magnitude. Also RFC 2822 and HTTP dates, a zone's name behind the
+/// time, and the objects and arrays in which MongoDB and java.time write a time."
 #[test]
 fn accepted_times() {
     let rows = [
@@ -754,6 +1104,32 @@ fn accepted_times() {
         (r#""2020-02-29T12:00:00Z""#, "1582977600000000000"),
         (r#""1969-12-31T23:59:59.5Z""#, "-500000000"),
         (r#""1970-01-01T00:00:00Z""#, "0"),
+        (r#""2021-02-20T00:21:54.867231Z[UTC]""#, "1613780514867231000"),
+        (r#""2021-02-20T01:21:54.867231+01:00[Europe/Paris]""#, "1613780514867231000"),
+        (r#""2021-02-20T00:21:54.867231 UTC""#, "1613780514867231000"),
+        (r#""2021-02-20 00:21:54GMT""#, "1613780514000000000"),
+        (r#""2021-02-20 01:21:54.867231123 +0100 CET m=+0.000012345""#, "1613780514867231123"),
+        (r#""Sat, 20 Feb 2021 00:21:54 GMT""#, "1613780514000000000"),
+        (r#""Sat, 20 Feb 2021 01:21:54 +0100""#, "1613780514000000000"),
+        (r#""20 Feb 2021 00:21 UT""#, "1613780460000000000"),
+        (r#""Saturday, 20-Feb-21 00:21:54 GMT""#, "1613780514000000000"),
+        (r#""Sat Feb 20 00:21:54 2021""#, "1613780514000000000"),
+        (r#""Sat Feb 20 2021 00:21:54 GMT+0000 (Coordinated Universal Time)""#, "1613780514000000000"),
+        (r#"{"$date":"2021-02-20T00:21:54.867Z"}"#, "1613780514867000000"),
+        (r#"{"$date":1613780514867}"#, "1613780514867000000"),
+        // Milliseconds, whatever their number.
+        (r#"{"$date":86400000}"#, "86400000000000"),
+        (r#"{"$date":{"$numberLong":"1613780514867"}}"#, "1613780514867000000"),
+        (r#"{"$timestamp":{"t":1613780514,"i":1}}"#, "1613780514000000000"),
+        (r#"{"epochSecond":1613780514,"nano":867231123}"#, "1613780514867231123"),
+        (r#"{"seconds":"1613780514","nanos":867231123}"#, "1613780514867231123"),
+        ("[2021,2,20,0,21,54,867231123]", "1613780514867231123"),
+        ("[2021,2,20,0,21,54]", "1613780514000000000"),
+        ("[2021,2,20,0,21]", "1613780460000000000"),
+        (
+            r#"{"dayOfMonth":20,"dayOfWeek":"SATURDAY","dayOfYear":51,"month":"FEBRUARY","monthValue":2,"year":2021,"hour":0,"minute":21,"nano":867231123,"second":54,"chronology":{"id":"ISO","calendarType":"iso8601"}}"#,
+            "1613780514867231123",
+        ),
         ("1613780514", "1613780514000000000"),
         ("1613780514867", "1613780514867000000"),
         ("1613780514867231", "1613780514867231000"),
@@ -764,6 +1140,8 @@ fn accepted_times() {
         (r#""1613780514867231123""#, "1613780514867231123"),
         // As text, not through a float: that would give ...867230892.
         ("1613780514.867231", "1613780514867231000"),
+        ("1613780514.867231000", "1613780514867231000"),
+        ("1613780514.000000001", "1613780514000000001"),
         (r#""1613780514.867231""#, "1613780514867231000"),
         ("1613780514.8672311239", "1613780514867231123"),
         ("1613780514867.231", "1613780514867231000"),
@@ -791,13 +1169,91 @@ fn accepted_times() {
     }
 }
 
-/// "The metric's own timestamp is taken as it is."
+/// "The metric's own timestamp counts as known to the digits that it has: one that ends in milliseconds (Kafka's time of
+/// the record) is filled like a payload's. Zero, or before 1970, is none."
 #[test]
-fn the_metrics_time_is_taken_as_it_is() {
-    for time in [1_613_780_514_000_000_000, 0, -1, 1_613_780_514_867_231_000, 1] {
-        input(&time.to_string(), &metric(r#"{"algorithm_name":"a","x":1,"request_id":"r"}"#, time))
-            .gives(&format!("algorithmia,algorithm_name=a x=1,request_id=\"r\" {time}"));
+fn the_metrics_time_is_filled_too() {
+    let filled = |payload: &str, time: i64, exact_time: bool, fields: &str, expected: &str| {
+        input(&format!("{time}, exact: {exact_time}"), &metric(payload, time))
+            .with(|o| o.exact_time = exact_time)
+            .gives(&format!("algorithmia,algorithm_name=a {fields} {expected}"));
+    };
+    let with_id = |time: i64, exact_time: bool, expected: &str| {
+        let payload = r#"{"algorithm_name":"a","x":1,"request_id":"r"}"#;
+        filled(payload, time, exact_time, "x=1,request_id=\"r\"", expected);
+    };
+    // XXH3-64 of `r`.
+    with_id(1_613_780_514_867_000_000, false, "1613780514867238709");
+    with_id(1_613_780_514_000_000_000, false, "1613780514000238709");
+    with_id(1_613_780_514_867_231_000, false, "1613780514867231709");
+    with_id(1_613_780_514_867_231_120, false, "1613780514867231129");
+    with_id(1_613_780_514_867_231_123, false, "1613780514867231123");
+    with_id(1, false, "1");
+    with_id(1_613_780_514_867_000_000, true, "1613780514867000000");
+    for none in [0, -1, -1_000_000, i64::MIN, -6_795_364_578_871_345_152] {
+        with_id(none, false, "1600000000123456789");
+        with_id(none, true, "1600000000123456789");
     }
+    // As late as InfluxDB stores.
+    with_id(i64::MAX - 1, false, "9223372036854775806");
+    with_id(i64::MAX, false, "1600000000123456789");
+    // XXH3-64 of the payload.
+    let payload = r#"{"algorithm_name":"a","x":1}"#;
+    filled(payload, 1_613_780_514_867_000_000, false, "x=1", "1613780514867242343");
+    // What cannot be read gives no digits either.
+    let payload = r#"{"algorithm_name":"a","x":1,"time":"yesterday","request_id":"r"}"#;
+    filled(payload, 1_613_780_514_867_000_000, false, "x=1,request_id=\"r\"", "1613780514867238709");
+}
+
+/// "All payloads of an array have the hash of the whole, and each its place behind it": two that are the same are two calls.
+#[test]
+fn the_payloads_of_an_array_share_the_metrics_time_and_keep_apart() {
+    let array = r#"[{"algorithm_name":"a","x":1,"request_id":"r"},{"algorithm_name":"a","x":1,"request_id":"r"},{"x":2},{"x":2},{"algorithm_name":"a","x":1,"time":"2021-02-20T00:21:54.867231","request_id":"r"}]"#;
+    let point = |time: &str| format!("algorithmia,algorithm_name=a x=1,request_id=\"r\" {time}\n");
+    let rejected = |time: &str| {
+        format!("algorithmia_rejected,reason=missing_algorithm_name error=\"*\",payload=\"{{\\\"x\\\":2}}\" {time}\n")
+    };
+    let gives = |time: i64, exact_time: bool, [first, second, third, fourth, last]: [&str; 5]| {
+        let expected = [point(first), point(second), rejected(third), rejected(fourth), point(last)].concat();
+        input(&format!("{time}, exact: {exact_time}"), &metric(array, time))
+            .with(|o| o.exact_time = exact_time)
+            .gives(expected.trim_end());
+    };
+    // XXH3-64 of the array, and of `{"x":2}`, with the place added; the last has a time of its own, and XXH3-64 of `r`.
+    gives(
+        1_613_780_514_867_000_000,
+        false,
+        [
+            "1613780514867692831",
+            "1613780514867692832",
+            "1613780514867398859",
+            "1613780514867398860",
+            "1613780514867231709",
+        ],
+    );
+    gives(
+        1_613_780_514_867_000_000,
+        true,
+        [
+            "1613780514867000000",
+            "1613780514867000001",
+            "1613780514867398859",
+            "1613780514867398860",
+            "1613780514867231000",
+        ],
+    );
+    // What has all its digits gets one more for each place.
+    gives(
+        1_613_780_514_867_231_123,
+        false,
+        [
+            "1613780514867231123",
+            "1613780514867231124",
+            "1613780514867231123",
+            "1613780514867231124",
+            "1613780514867231709",
+        ],
+    );
 }
 
 /// "A time that cannot be read, or that InfluxDB cannot store, falls back as above; the point is kept, counted and logged."
@@ -814,7 +1270,10 @@ fn unreadable_times() {
         r#""2021-02-20T00:00:61""#,
         r#""2021-02-20T00:21:54.""#,
         r#""2021-02-20T00:21:54+1""#,
-        r#""2021-02-20T00:21:54 UTC""#,
+        r#""2021-02-20T00:21:54 CET""#,
+        r#""2021-02-20T00:21:54[Europe/Paris]""#,
+        r#""Sat, 20 Feb 2021 00:21:54 CET""#,
+        r#""Wed, 31 Feb 2021 00:21:54 GMT""#,
         r#""2021-02-20X00:21:54""#,
         r#""20210220T002154Z""#,
         r#""2021-2-20T00:21:54""#,
@@ -823,6 +1282,14 @@ fn unreadable_times() {
         "true",
         "{\"a\":1}",
         "[1613780514]",
+        "[2021,2]",
+        "[2021,13,20,0,21]",
+        "[2021,2,20,0,21,54,867231000,0]",
+        "[true,false]",
+        r#"{"$date":1613780514867,"x":1}"#,
+        r#"{"$date":true}"#,
+        r#"{"seconds":1613780514}"#,
+        r#"{"a":{"$date":1613780514867}}"#,
         "{}",
         "NaN",
         "Infinity",
@@ -877,6 +1344,12 @@ fn missing_digits_are_filled() {
     filled("four", r#""2021-02-20T00:21:54.8672""#, "1613780514867238709");
     filled("eight", r#""2021-02-20T00:21:54.86723112""#, "1613780514867231129");
     filled("nine", r#""2021-02-20T00:21:54.867231000""#, "1613780514867231000");
+    filled("nine, of a number", "1613780514.867231000", "1613780514867231000");
+    filled("none, of a date in words", r#""Sat, 20 Feb 2021 00:21:54 GMT""#, "1613780514000238709");
+    filled("milliseconds of MongoDB", r#"{"$date":1613780514867}"#, "1613780514867238709");
+    filled("seconds of java.time", "[2021,2,20,0,21,54]", "1613780514000238709");
+    filled("nanoseconds of java.time", "[2021,2,20,0,21,54,867231000]", "1613780514867231709");
+    filled("all of them", "[2021,2,20,0,21,54,867231001]", "1613780514867231001");
     filled("zeros are digits", r#""2021-02-20T00:21:54.000000""#, "1613780514000000709");
     filled("seconds", "1613780514", "1613780514000238709");
     filled("milliseconds", "1613780514867", "1613780514867238709");
@@ -943,6 +1416,33 @@ fn a_replay_overwrites_itself() {
     assert_eq!(out.lines().collect::<HashSet<_>>().len(), 1, "a rejection too: {out}");
 }
 
+/// "The shipped configurations take Kafka's time, so a message without a time of its own gives the same point whenever it is
+/// read": 1,000 different messages of one millisecond, by one process and by two that share them.
+#[test]
+fn messages_without_a_time_of_one_millisecond_give_the_same_points_again() {
+    const TIME: i64 = 1_613_780_514_867_000_000;
+    let payload = |index: usize| match index % 10 {
+        0 => format!("broken {index}"),
+        1 => format!(r#"[{{"algorithm_name":"a","x":{index}}},{{"y":{index}}},{{"algorithm_name":"a","x":{index}}}]"#),
+        2..6 => format!(r#"{{"algorithm_name":"a","x":1,"request_id":"req-{index}"}}"#),
+        _ => format!(r#"{{"algorithm_name":"a","x":{index}}}"#),
+    };
+    let lines: Vec<String> = (0..1000).map(|index| metric(&payload(index), TIME)).collect();
+    let points = |lines: &[String]| {
+        let out = String::from_utf8(convert(lines.concat().as_bytes(), &Options::default())).unwrap();
+        out.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let identity = |line: &str| {
+        let line = decode(line);
+        (line.measurement, line.tags, line.time)
+    };
+    let all = points(&lines);
+    assert_eq!(all.len(), 1200);
+    assert_eq!(all.iter().map(|line| identity(line)).collect::<BTreeSet<_>>().len(), 1200, "some overwrite others");
+    let again: HashSet<String> = [&lines[500..], &lines[..700], &lines[123..]].into_iter().flat_map(points).collect();
+    assert_eq!(again, all.into_iter().collect());
+}
+
 /// "`--exact-time` turns the filling off." And what the filling is for: 200,000 calls of one algorithm within 1,000
 /// seconds, some of them in the same microsecond.
 #[test]
@@ -1003,8 +1503,10 @@ fn rejections_take_the_messages_place() {
     ));
     input("incoming tags", "kafka_consumer,topic=t,host=h,reason=mine,_x=1 value=\"hello\",offset=5i 7\n")
         .gives("algorithmia_rejected,host=h,reason=invalid_json,topic=t,x=1 error=\"*\",payload=\"hello\" 7");
-    input("no time of its own", "kafka_consumer value=\"hello\"\n")
-        .gives("algorithmia_rejected,reason=invalid_json error=\"*\",payload=\"hello\" 1600000000123456789");
+    for none in ["", " 0", " -1", " -6795364578871345152"] {
+        input("no time of its own", &format!("kafka_consumer value=\"hello\"{none}\n"))
+            .gives("algorithmia_rejected,reason=invalid_json error=\"*\",payload=\"hello\" 1600000000123456789");
+    }
     // XXH3-64 of `hello`: the digits that the time lacks, at most six.
     input("a time in microseconds", "kafka_consumer value=\"hello\" 1613780514867231000\n")
         .gives("algorithmia_rejected,reason=invalid_json error=\"*\",payload=\"hello\" 1613780514867231389");
@@ -1055,12 +1557,11 @@ fn codes() {
         "{\"a\":[1}",
         "{\"a\":{]}",
         "{\"a\":1} x",
-        "{\"a\":1}{\"a\":1}",
         "{\"a\":1}]",
+        "{\"a\":1},{\"a\":1}",
         "{NaN:1}",
         "{\"a\":undefined}",
         "{/**/}",
-        "\u{feff}{\"algorithm_name\":\"a\",\"x\":1}",
     ] {
         code("invalid_json", broken);
     }
@@ -1212,7 +1713,7 @@ fn limits() {
     // Twice as long as a line, for every quote and backslash is escaped there.
     let escapes = format!(r#"{{"algorithm_name":"a","x":"{}"}}"#, r#"\""#.repeat(524_270));
     message("1 MiB, whatever its escapes", &escapes)
-        .gives(&format!("algorithmia,algorithm_name=a x={} 7", quoted(&"\"".repeat(65_536))));
+        .gives(&format!("algorithmia,algorithm_name=a x_text={} 7", quoted(&"\"".repeat(65_536))));
     message("a limit of its own", &sized(100)).with(|o| o.message = 100).gives("algorithmia,algorithm_name=a x=1 7");
     message("and a byte", &sized(101)).with(|o| o.message = 100).gives(&too_large(&sized(101)));
     let after = r#"{"algorithm_name":"b","x":2,"time":1613780514867231000}"#;
@@ -1234,7 +1735,7 @@ fn limits() {
     message("999 fields and a tag", &many(999)).gives(&format!("algorithmia,algorithm_name=a {line} 7"));
     message("1,001 in all", &many(1000)).gives(&too_large(&many(1000)));
     let array = format!(r#"{{"algorithm_name":"a","x":[{}1]}}"#, "1,".repeat(999));
-    message("items of an array", &array).gives(&too_large(&array));
+    message("items of an array", &array).with(|o| o.items = 1000).gives(&too_large(&array));
     let repeated = format!(r#"{{"algorithm_name":"a",{}"x":1}}"#, r#""x":1,"#.repeat(1000));
     message("one field, over and over", &repeated).gives("algorithmia,algorithm_name=a x=1 7");
     message("a limit of its own", r#"{"algorithm_name":"a","x":1,"y":2}"#)
@@ -1279,7 +1780,7 @@ fn the_lines_of_a_message_are_a_small_multiple_of_it() {
     };
     let line = |key: &str, count: usize, pad: usize| {
         let items: String = (0..count).map(|index| format!("{key}_{index}=1,")).collect();
-        format!("algorithmia,algorithm_name=a {items}pad=\"{}\"", "y".repeat(pad))
+        format!("algorithmia,algorithm_name=a {items}pad_text=\"{}\"", "y".repeat(pad))
     };
 
     // To the byte.
@@ -1302,7 +1803,7 @@ fn the_lines_of_a_message_are_a_small_multiple_of_it() {
             let point = format!("{} 1000000000", line(&key, 900, pad));
             let expected = if fits { point } else { rejected(&text, time) };
             let case = if in_metric { message("a metric", &text) } else { input("by itself", &text) };
-            case.with(|o| o.exact_time = true).gives(&expected);
+            case.with(|o| (o.exact_time, o.items) = (true, 1000)).gives(&expected);
         }
     }
 
@@ -1312,17 +1813,20 @@ fn the_lines_of_a_message_are_a_small_multiple_of_it() {
     let good = r#"{"algorithm_name":"b","x":2}"#;
     let both = format!("{}{}", metric(&long, 7), metric(good, 8));
     input("a long key over short ones", &both)
+        .with(|o| o.items = 1000)
         .gives(&format!("{}\nalgorithmia,algorithm_name=b x=2 8", rejected(&long, 7)));
-    message("the same in an array", &format!("[{good},{long},{good},{good}]")).gives(&format!(
-        "algorithmia,algorithm_name=b x=2 7\n{}\n{}",
-        rejected(&long, 7),
-        rejected(&format!("{good},{good}]"), 8)
-    ));
+    message("the same in an array", &format!("[{good},{long},{good},{good}]")).with(|o| o.items = 1000).gives(
+        &format!(
+            "algorithmia,algorithm_name=b x=2 7\n{}\n{}",
+            rejected(&long, 7),
+            rejected(&format!("{good},{good}]"), 8)
+        ),
+    );
 
     // What is not stored is read all the same.
     for nothing in ["null", "NaN", "[]", "{}"] {
         let text = format!(r#"{start}"x":1,"{}":[{}]}}"#, "k".repeat(14_000), vec![nothing; 1000].join(","));
-        message(nothing, &text).gives(&rejected(&text, 7));
+        message(nothing, &text).with(|o| o.items = 1000).gives(&rejected(&text, 7));
     }
     let text = format!(r#"{start}"x":1,"{}":[{}]}}"#, "k".repeat(14_000), "null,".repeat(999) + "null");
     message("what is dropped is not", &text)
@@ -1390,7 +1894,7 @@ fn a_series_that_influxdb_refuses_is_too_large() {
         )
     };
     message("a tag", &tag(&"y".repeat(66_000))).gives(&rejected(&tag(&"y".repeat(66_000))));
-    message("with its escapes", &tag(&" ".repeat(33_000))).gives(&rejected(&tag(&" ".repeat(33_000))));
+    message("with its escapes", &tag(&",".repeat(33_000))).gives(&rejected(&tag(&",".repeat(33_000))));
     let key = format!(r#"{{"algorithm_name":"a","{}":1}}"#, "k".repeat(66_000));
     message("a field's key", &key).gives(&rejected(&key));
     let both = format!(r#"{{"algorithm_name":"{}","{}":1}}"#, "n".repeat(33_000), "k".repeat(33_000));
@@ -1466,7 +1970,7 @@ fn no_input_harms() {
 #[test]
 fn byte_by_byte_takes_no_longer() {
     let payload = format!(r#"{{"algorithm_name":"a","x":"{}","y":1}}"#, "y".repeat(1_000_000));
-    let expected = format!("algorithmia,algorithm_name=a x=\"{}\",y=1 ", "y".repeat(65_536));
+    let expected = format!("algorithmia,algorithm_name=a x_text=\"{}\",y=1 ", "y".repeat(65_536));
     for (text, time) in [(metric(&payload, 7), "7"), (payload, "1600000000123456789")] {
         let bytes: Vec<&[u8]> = text.as_bytes().chunks(1).collect();
         let out = convert_chunks(&bytes, &Options::default());
@@ -1511,8 +2015,13 @@ fn names_keys_and_tags() {
         (r"\ud800", "\u{fffd}"),
     ];
     for (json, text) in rows {
-        message(json, &format!(r#"{{"algorithm_name":"{json}","x":1}}"#))
-            .gives(&format!("algorithmia,algorithm_name={text} x=1 7"));
+        message(json, &format!(r#"{{"algorithm_name":"a","t":"{json}","x":1}}"#))
+            .with(|o| o.kinds = vec!["t=tag".into()])
+            .gives(&format!("algorithmia,algorithm_name=a,t={text} x=1 7"));
+        if !text.trim_matches(['\\', 'n', ' ']).is_empty() {
+            message(json, &format!(r#"{{"algorithm_name":"{json}","x":1}}"#))
+                .gives(&format!("algorithmia,algorithm_name={text} x=1 7"));
+        }
         message(json, &format!(r#"{{"algorithm_name":"a","{json}":1}}"#))
             .gives(&format!("algorithmia,algorithm_name=a {text}=1 7"));
     }
@@ -1590,8 +2099,9 @@ fn field<'a>(name: &'a str, json: &'a str) -> FieldCase<'a> {
 
 impl FieldCase<'_> {
     fn gives(self, value: &str) {
+        let key = if value.starts_with('"') { "x_text" } else { "x" };
         message(self.0, &format!(r#"{{"algorithm_name":"a","x":{}}}"#, self.1))
-            .gives(&format!("algorithmia,algorithm_name=a x={value} 7"));
+            .gives(&format!("algorithmia,algorithm_name=a {key}={value} 7"));
     }
 }
 
@@ -1601,5 +2111,5 @@ fn wide(count: usize, length: usize) -> String {
 }
 
 fn wide_fields(count: usize, length: usize) -> String {
-    (0..count).map(|n| format!("metric_{n}=\"{}\"", "y".repeat(length))).collect::<Vec<_>>().join(",")
+    (0..count).map(|n| format!("metric_{n}_text=\"{}\"", "y".repeat(length))).collect::<Vec<_>>().join(",")
 }

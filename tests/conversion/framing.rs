@@ -241,7 +241,7 @@ fn each_line_is_a_message() {
     let rejection =
         |text: &str| format!("algorithmia_rejected,reason=invalid_json error=\"*\",payload={} {NOW}", quoted(text));
     for broken in [
-        format!("{one}{two}"),
+        format!("{one},{two}"),
         format!("{one},"),
         "{\"a\":[".to_owned(),
         "\"text".to_owned(),

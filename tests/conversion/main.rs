@@ -4,6 +4,7 @@ mod contract;
 mod corpus;
 mod extremes;
 mod framing;
+mod large;
 mod parallel;
 mod properties;
 mod resume;

@@ -102,7 +102,9 @@ proptest! {
         metrics.push(format!("cpu\\ load,host=a\\ b,te\\=st=\\\" usage\\ \"=1,note=\"{note}\" 5\n").into_bytes());
         let turn = at.index(metrics.len());
         metrics.rotate_right(turn);
-        check(&metrics, &Options { input: Format::Influx, ..Options::default() }, at);
+        for input in [Format::Influx, Format::Auto] {
+            check(&metrics, &Options { input, ..Options::default() }, at);
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use clap::builder::{BoolishValueParser, RangedU64ValueParser, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
-use telegraf_algorithmia::{Input, KindRule, Limits, Settings};
+use telegraf_algorithmia::{Input, KindRule, Limits, Rename, Settings};
 
 use crate::convert::Convert;
 use crate::execd::{Execd, Patience};
@@ -71,13 +71,19 @@ pub struct Conversion {
     #[arg(help_heading = "Points")]
     measurement: String,
 
-    /// Fix what a key becomes: float, integer, boolean, string, tag or drop; KEY may end in `*` (repeatable, or
+    /// Call a key of payloads, flattened, or a tag or field of metrics otherwise, before anything else is made of it. A `*` in FROM
+    /// stands for any text, and one in TO for the same (repeatable, or separated by commas; they follow each other)
+    #[arg(long = "rename", value_name = "FROM=TO", env = "ALGORITHMIA_RENAME", value_delimiter = ',')]
+    #[arg(help_heading = "Points")]
+    renames: Vec<Rename>,
+
+    /// Fix what a key becomes: float, integer, boolean, string, json (an object or array as its text), tag or drop; KEY may end in `*` (repeatable, or
     /// separated by commas; the last one that matches counts) [default: as the value says]
     #[arg(long = "as", value_name = "KEY=KIND", env = "ALGORITHMIA_AS", value_delimiter = ',')]
     #[arg(help_heading = "Points")]
     kinds: Vec<KindRule>,
 
-    /// Take the payload's time as it is. Two calls of one algorithm in the same microsecond then overwrite each other
+    /// Take times as they are given. Two calls of one algorithm in the same microsecond then overwrite each other
     /// [default: the digits that it lacks are filled from the request's id]
     #[arg(long, env = "ALGORITHMIA_EXACT_TIME", value_parser = BoolishValueParser::new(), help_heading = "Points")]
     exact_time: bool,
@@ -97,6 +103,11 @@ pub struct Conversion {
     #[arg(long, value_name = "COUNT", default_value_t = Limits::default().nesting, env = "ALGORITHMIA_MAX_NESTING")]
     #[arg(value_parser = size(1000), help_heading = "Limits")]
     max_nesting: usize,
+
+    /// Most values in an object or array of a payload; one with more is left out, and the rest of the payload kept
+    #[arg(long, value_name = "COUNT", default_value_t = Limits::default().items, env = "ALGORITHMIA_MAX_ITEMS")]
+    #[arg(value_parser = size(1_000_000), help_heading = "Limits")]
+    max_items: usize,
 
     /// Divide the times that the program waits for, so that tests of them are short
     #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = RangedU64ValueParser::<u32>::new().range(1..=100))]
@@ -120,9 +131,15 @@ impl Conversion {
                 Format::Json => Input::Json,
                 Format::JsonLines => Input::JsonLines,
             },
+            renames: self.renames.into_iter().collect(),
             kinds: self.kinds.into_iter().collect(),
             exact_time: self.exact_time,
-            limits: Limits { message: self.max_message, fields: self.max_fields, nesting: self.max_nesting },
+            limits: Limits {
+                message: self.max_message,
+                fields: self.max_fields,
+                nesting: self.max_nesting,
+                items: self.max_items,
+            },
             ..Settings::default()
         }
     }
@@ -130,7 +147,7 @@ impl Conversion {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Format {
-    /// JSON if the first byte that is not white space is `{` or `[`, line protocol otherwise
+    /// Each line or value by itself: JSON if it begins with `{` or `[`, line protocol if it reads as a metric
     Auto,
     /// Line protocol
     Influx,

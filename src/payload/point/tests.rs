@@ -1,4 +1,5 @@
 use super::*;
+use crate::settings::Limits;
 
 /// A point in the making, and the text that the payload's values are in.
 struct Made {
@@ -30,20 +31,27 @@ impl Made {
             } else {
                 let start = self.text.len();
                 self.text.extend(["\"", value]);
-                self.point.set(set, name, None, Value::string(start..self.text.len()));
+                let field_type = if set == Set::Fields { FieldType::Float } else { FieldType::String };
+                self.point.set(set, name, field_type, Value::string(start..self.text.len()));
             }
         }
         self
     }
 
     fn other(mut self, key: &str, value: &str) -> Self {
-        let _ = self.point.other_field(key.as_bytes(), value.as_bytes(), None);
+        let name = self.point.names.of(key.as_bytes(), Set::Others).unwrap();
+        let write = |out: &mut Vec<u8>| {
+            out.extend_from_slice(value.as_bytes());
+            Ok(None)
+        };
+        self.point.other_field(name, write).unwrap();
         self
     }
 
     fn write(&mut self, room: usize, out: &mut Vec<u8>) -> Result<(), Rejection> {
         let source = Source { text: self.text.as_bytes(), decoded: &[] };
-        self.point.write(b"m", source, 100, &mut Room::of(1 << 20, room), false, out)
+        let settings = Settings { limits: Limits { fields: 100, ..Limits::default() }, ..Settings::default() };
+        self.point.write(b"m", source, &settings, &mut Room::of(1 << 20, room), false, out)
     }
 
     fn line(&mut self) -> String {

@@ -135,13 +135,26 @@ impl Kafka {
 
     /// Creates a topic.
     pub fn create_topic(&self, topic: &str, partitions: i32) -> Result<()> {
-        self.ask(|client| client.create_topic(topic, partitions))
+        self.create_topic_with(topic, partitions, &[])
+    }
+
+    /// The same with settings of its own, such as `compression.type`.
+    pub fn create_topic_with(&self, topic: &str, partitions: i32, settings: &[(&str, &str)]) -> Result<()> {
+        self.ask(|client| client.create_topic(topic, partitions, settings))
             .with_context(|| format!("cannot create the topic {topic}"))
     }
 
     /// Produces messages to the topic's partitions in turn. Returns when all are
     /// acknowledged.
     pub fn produce<M: AsRef<[u8]>>(&self, topic: &str, messages: impl IntoIterator<Item = M>) -> Result<()> {
+        let messages = messages.into_iter().map(|message| (None, message));
+        self.ask(|client| client.produce(topic, messages))
+            .with_context(|| format!("cannot produce to the topic {topic}"))
+    }
+
+    /// The same with the time of each record, in milliseconds since 1970; -1 is none.
+    pub fn produce_at<M: AsRef<[u8]>>(&self, topic: &str, messages: impl IntoIterator<Item = (i64, M)>) -> Result<()> {
+        let messages = messages.into_iter().map(|(time, message)| (Some(time), message));
         self.ask(|client| client.produce(topic, messages))
             .with_context(|| format!("cannot produce to the topic {topic}"))
     }

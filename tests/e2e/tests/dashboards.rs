@@ -141,18 +141,11 @@ fn variables_offer(influxdb: &Influxdb, calls: &[Call], now: i64) -> Result<()> 
             assert_eq!(offered(influxdb, "version", &v)?, versions, "of {owner}, {name}");
             for version in &versions {
                 v.set("version", version);
-                // What was a number the last time.
-                let mut last = BTreeMap::new();
-                for call in of_name.iter().filter(|call| version == ALL || call.version == *version) {
-                    for (field, _) in &call.metrics {
-                        let last = last.entry((field, &call.owner, &call.version)).or_insert(call);
-                        if call.time > last.time {
-                            *last = call;
-                        }
-                    }
-                }
-                let numbers = last.into_iter().filter(|((field, ..), call)| call.number(field).is_some());
-                let numbers = numbers.map(|((field, ..), _)| field.clone()).collect::<BTreeSet<_>>();
+                // What was a number in any call: text is another field.
+                let of_version = of_name.iter().filter(|call| version == ALL || call.version == *version);
+                let fields = of_version.flat_map(|call| call.metrics.iter().map(move |(field, _)| (call, field)));
+                let numbers = fields.filter(|(call, field)| call.number(field).is_some());
+                let numbers = numbers.map(|(_, field)| field.clone()).collect::<BTreeSet<_>>();
                 let found = offered(influxdb, "metric", &v)?;
                 assert_eq!(found, Vec::from_iter(numbers), "of {owner}, {name}, {version}");
             }
@@ -323,11 +316,14 @@ fn fleet() -> Result<Fleet> {
         producer.call(edges, time, &["n_features"]);
     }
 
-    // A text three weeks ago, a number now. (In one week InfluxDB takes one kind only.)
+    // A key that is a text in one call and a number in the next.
     let label = |metric| [("duration_milliseconds", Metric::Number(5.0)), ("label", metric)];
     for index in 0..20 {
         let time = start + index * 3 * MINUTE + 7;
-        producer.exact(["dora", "classifier", "0.9"], time - 21 * DAY, &label(Metric::Text(format!("cat {index}"))));
+        for (version, nanosecond) in [("0.9", 1), ("1.0", 2)] {
+            let cat = label(Metric::Text(format!("cat {index}")));
+            producer.exact(["dora", "classifier", version], time + nanosecond, &cat);
+        }
         producer.exact(["dora", "classifier", "1.0"], time, &label(Metric::Number(index as f64)));
     }
     producer.exact(["dora", "once", "1"], start + 5 * MINUTE, &label(Metric::Number(0.1)));
@@ -440,7 +436,11 @@ fn cells_show_what_was_produced() {
             ],
         )?;
         variables_offer(influxdb, &world.calls, end)?;
-        // Where a metric was text in one week and a number in another, InfluxDB reads but one of them.
+        // Of a field that another program stored as text three weeks ago, InfluxDB reads but one type.
+        influxdb.write(format!(
+            "algorithmia,algorithm_name=classifier,algorithm_owner=dora,algorithm_version=0.9 label=\"cat\" {}\n",
+            start - 21 * DAY
+        ))?;
         let mut v = Variables::new("-30d", "now()")?;
         v.set("owner", "dora").set("algorithm", "classifier").set("version", "(all)").set("metric", "label");
         ensure!(all_run(influxdb, &v)? > 0, "nothing is shown with {v:?}");

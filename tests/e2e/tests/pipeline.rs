@@ -20,11 +20,12 @@ struct Pipeline {
 }
 
 impl Pipeline {
-    /// Starts all three, with `messages` in the topic before Telegraf comes.
+    /// Starts all three, with `messages` in the topic before Telegraf comes. Each has a millisecond of its own: two that are the
+    /// same, and come in the same millisecond without a time, are one point.
     fn start<M: AsRef<[u8]>>(dir: &Dir, messages: impl IntoIterator<Item = M>) -> Result<Self> {
         let kafka = Kafka::start(dir)?;
         kafka.create_topic(TOPIC, 1)?;
-        kafka.produce(TOPIC, messages)?;
+        kafka.produce_at(TOPIC, (now() / 1_000_000 + 1..).zip(messages))?;
         let influxdb = Influxdb::start(dir)?;
         let config = shipped_configuration();
         let telegraf = Telegraf::start(dir, config, environment(dir, kafka.broker(), influxdb.url()))?;

@@ -308,7 +308,7 @@ fn messages_are_kept_apart() {
         shell.succeed(&apart()?)?;
         assert_eq!(stored_ids(&influxdb, BUCKET)?, all);
         let points = influxdb.points(BUCKET, "algorithmia")?;
-        let text = points.iter().find_map(|point| point.fields.get("text")).context("the text")?;
+        let text = points.iter().find_map(|point| point.fields.get("text_text")).context("the text")?;
         assert_eq!(text, &Value::String("\\ \" é".to_owned()));
         let rejected = influxdb.points(BUCKET, "algorithmia_rejected")?;
         // InfluxDB's own CSV, in which answers come, leaves out carriage returns.
@@ -320,6 +320,17 @@ fn messages_are_kept_apart() {
         shell.succeed(&apart()?)?;
         assert_eq!(influxdb.points(BUCKET, "algorithmia")?, points, "the same again, without a time too");
         assert_eq!(influxdb.points(BUCKET, "algorithmia_rejected")?, rejected);
+
+        make_bucket(&influxdb, "telegraf")?;
+        let mut variables = environment(dir, kafka.broker(), influxdb.url());
+        variables.push(("INFLUX_BUCKET", "telegraf".to_owned()));
+        let telegraf = Telegraf::start(dir, shipped_configuration(), variables)?;
+        wait_for("all points", LONG, || {
+            telegraf.ensure_running()?;
+            Ok((stored_ids(&influxdb, "telegraf")? == all).then_some(()))
+        })?;
+        telegraf.terminate()?;
+        assert_eq!(influxdb.points("telegraf", "algorithmia")?, points, "Telegraf makes the same");
         Ok(())
     });
 }
@@ -338,7 +349,7 @@ fn line_breaks_are_for_telegraf() {
         kafka.produce(TOPIC, [text(0)])?;
         shell.succeed(&whole()?)?;
         let lost = influxdb.points(BUCKET, "algorithmia")?;
-        assert_eq!(lost[0].fields["text"], Value::String("a\nb".to_owned()), "the empty line is lost");
+        assert_eq!(lost[0].fields["text_text"], Value::String("a\nb".to_owned()), "the empty line is lost");
         // Several batches, nearly each line of which is one within a text.
         let long = "word\\n".repeat(100);
         kafka.produce(TOPIC, (1..3000).map(|number| text(number).replace("\\n\\n", &long)))?;
@@ -351,11 +362,11 @@ fn line_breaks_are_for_telegraf() {
         let telegraf = shell.start(&with(block, [("/var/lib/telegraf-algorithmia-backfill", &journal)])?)?;
         wait_for("all points", LONG, || {
             telegraf.ensure_running()?;
-            Ok((influxdb.count("telegraf", "algorithmia", "text")? == 3000).then_some(()))
+            Ok((influxdb.count("telegraf", "algorithmia", "text_text")? == 3000).then_some(()))
         })?;
         end(&telegraf)?;
         let points = influxdb.points("telegraf", "algorithmia")?;
-        assert_eq!(points[0].fields["text"], Value::String("a\n\nb".to_owned()));
+        assert_eq!(points[0].fields["text_text"], Value::String("a\n\nb".to_owned()));
         Ok(())
     });
 }

@@ -109,8 +109,14 @@ pub fn options() -> BoxedStrategy<Options> {
         1 => Just(Options { exact_time: true, ..Options::default() }),
         2 => Just(with(&kinds)),
         2 => Just(with(&other)),
+        2 => Just(Options {
+            renames: ["risk_*=*", "note=time", "a=algorithm_name", "x=y", "*id=request_id", "count=_count"].map(String::from).to_vec(),
+            ..with(&["time=drop", "score=integer"])
+        }),
         1 => Just(Options { measurement: "my own,name".into(), ..Options::default() }),
         1 => Just(Options { fields: 6, nesting: 3, message: 600, ..Options::default() }),
+        2 => Just(Options { items: 2, ..Options::default() }),
+        1 => Just(Options { items: 1, ..with(&kinds) }),
     ]
     .boxed()
 }
@@ -189,7 +195,10 @@ fn other_field() -> BoxedStrategy<(String, String)> {
 
 fn metric_time() -> BoxedStrategy<i64> {
     let zeros = select(vec![1_i64, 1, 1_000, 1_000_000, 1_000_000_000]);
-    (1_500_000_000_000_000_000..1_700_000_000_000_000_000_i64, zeros).prop_map(|(t, unit)| t / unit * unit).boxed()
+    let times = (1_500_000_000_000_000_000..1_700_000_000_000_000_000_i64, zeros).prop_map(|(t, unit)| t / unit * unit);
+    // Those that are none, and the borders of those that InfluxDB stores.
+    let odd = select(vec![0, -1, -1_613_780_514_867_000_000, i64::MIN, 1, i64::MAX - 2, i64::MAX - 1, i64::MAX]);
+    prop_oneof![20 => times, 1 => odd].boxed()
 }
 
 // ------------------------------------------------------------------------------------------------------------ messages
@@ -199,7 +208,39 @@ pub fn message() -> BoxedStrategy<String> {
     prop_oneof![
         20 => payload(),
         2 => elements.prop_map(|elements| format!("[{}]", elements.join(" , "))),
+        3 => wrapped(),
         1 => not_a_payload(),
+    ]
+    .boxed()
+}
+
+/// Messages as some producers write them: several payloads, something in front of one, or one in a string.
+fn wrapped() -> BoxedStrategy<String> {
+    let between = vec!["", "\n", "\r\n", " \0\n", "\0", "\u{feff}"];
+    let array = vec(payload(), 1..3).prop_map(|payloads| format!("[{}]", payloads.join(",")));
+    let broken = select(vec!["{}", "[]", "{\"a\":}", "{\"a\":1 \"b\":2}", "{'a':1}", "[5]"]).prop_map(String::from);
+    let value = prop_oneof![5 => payload(), 1 => array, 1 => broken];
+    let in_front = vec![
+        "\u{feff}",
+        "\u{1}",
+        "\0\0\0\0\u{1}",
+        "\u{2}\n",
+        "{",
+        "\"",
+        "\\",
+        ":",
+        "é",
+        "INFO ",
+        "{\"a\":",
+        "0123456789abcdef",
+        "0123456789abcdefg",
+    ];
+    let quoted = |text: String| serde_json::Value::from(text).to_string();
+    prop_oneof![
+        (vec(value, 2..5), select(between)).prop_map(|(values, between)| values.join(between)),
+        (select(in_front), payload()).prop_map(|(in_front, payload)| format!("{in_front}{payload}")),
+        (prop_oneof![4 => payload(), 1 => string(), 1 => vec(payload(), 0..3).prop_map(|all| format!("[{}]", all.join(",")))], 1..4)
+            .prop_map(move |(text, times)| (0..times).fold(text, |text, _| quoted(text))),
     ]
     .boxed()
 }
@@ -445,15 +486,38 @@ fn request_id() -> BoxedStrategy<String> {
 
 fn time() -> BoxedStrategy<String> {
     let date = (1678..2262_i32, 1..13_u32, 1..32_u32, 0..25_u32, 0..61_u32, 0..62_u32);
-    let iso = (
-        date,
-        select(vec!["T", "t", " "]),
-        of("[.,][0-9]{1,12}"),
-        select(vec!["", "", "Z", "z", "+00:00", "+05:30", "-0800", "+14", " Z", " +01:00"]),
-    )
-        .prop_map(|((year, month, day, hour, minute, second), between, fraction, zone)| {
+    let iso = (date, select(vec!["T", "t", " "]), of("[.,][0-9]{1,12}"), zone()).prop_map(
+        |((year, month, day, hour, minute, second), between, fraction, zone)| {
             let fraction = fraction.unwrap_or_default();
             format!("\"{year}-{month:02}-{day:02}{between}{hour:02}:{minute:02}:{second:02}{fraction}{zone}\"")
+        },
+    );
+    let form = select(vec![
+        "W, D M Y C Z",
+        "D M Y C Z",
+        "W, D-M-y C Z",
+        "W M D C Y",
+        "W M D C Z Y",
+        "W M D Y C Z",
+        "M D Y C Z",
+    ]);
+    let months = select(vec!["Jan", "Feb", "mar", "Apr", "DEC", "May", "Sep", "Feb.", "9"]);
+    let clock = select(vec!["00:21:54", "23:59:60", "00:21", "12:00:00.867", "24:00:00", "0:21:54", "00:21:54."]);
+    let words =
+        (form, months, 1678..2262_i32, 1..32_u32, clock, zone()).prop_map(|(form, month, year, day, clock, zone)| {
+            let short = format!("{:02}", year % 100);
+            let (year, day) = (year.to_string(), day.to_string());
+            let piece = |letter| match letter {
+                'W' => "Saturday".to_owned(),
+                'D' => day.clone(),
+                'M' => month.to_owned(),
+                'Y' => year.clone(),
+                'y' => short.clone(),
+                'C' => clock.to_owned(),
+                'Z' => zone.to_owned(),
+                other => other.to_string(),
+            };
+            format!("\"{}\"", form.chars().map(piece).collect::<String>())
         });
     let whole = prop_oneof![
         0..9_000_000_000_i64,
@@ -465,6 +529,41 @@ fn time() -> BoxedStrategy<String> {
         let number = format!("{}{n}{}", if minus { "-" } else { "" }, fraction.unwrap_or_default());
         if quoted { format!("\"{number}\"") } else { number }
     });
+    let containers = prop_oneof![
+        select(vec![
+            r#"{"$date":"2021-02-20T00:21:54.867Z"}"#,
+            r#"{"$date":"Sat, 20 Feb 2021 00:21:54 GMT"}"#,
+            r#"{"$date":"1613780514867"}"#,
+            r#"{"$date":{}}"#,
+            r#"{"$date":1,"$date":1}"#,
+            r#"{"$date":{"$date":1}}"#,
+            r#"{"x":{"$date":1}}"#,
+            r#"{"seconds":1613780514}"#,
+            r#"{"year":2021,"monthValue":2,"dayOfMonth":20}"#,
+            "[[2021,2,20,0,21]]",
+            "[2021,2,20,0,21,54,0,0]",
+            "[1613780514,867231000]",
+        ])
+        .prop_map(String::from),
+        pieces(vec![
+            ("{\"$date\":N}", 10_000_000_000_000),
+            ("{\"$date\":{ \"$numberLong\" : \"N\" }}", 10_000_000_000_000),
+            ("{\"$timestamp\":{\"t\":N,\"i\":N}}", 10_000_000_000),
+            ("{\"\\u0065pochSecond\":N,\"nano\":N}", 1_100_000_000),
+            ("{\"nanos\":N,\"seconds\":\"N\"}", 1_100_000_000),
+            ("{\"seconds\":N,\"nanos\":N,\"x\":null}", 1_100_000_000),
+        ]),
+        pieces(vec![
+            ("[202N, N, N, N, N]", 14),
+            ("[202N, N, N, N, N, N]", 14),
+            ("[202N, N, N, N, N, N, N]", 14),
+            ("{\"year\":202N,\"monthValue\":N,\"dayOfMonth\":N,\"hour\":N,\"minute\":N,\"second\":N,\"nano\":N}", 14),
+            (
+                "{\"nano\":N,\"year\":202N,\"monthValue\":N,\"dayOfMonth\":N,\"hour\":N,\"minute\":N,\"second\":N,\"month\":\"MAY\",\"chronology\":{\"id\":\"ISO\"}}",
+                14,
+            ),
+        ]),
+    ];
     let odd = vec![
         "null",
         "true",
@@ -491,7 +590,50 @@ fn time() -> BoxedStrategy<String> {
     prop_oneof![
         5 => iso,
         4 => epoch,
+        2 => words,
+        2 => containers,
         2 => select(odd).prop_map(String::from),
     ]
     .boxed()
+}
+
+/// One of the texts, with a number below its bound for each N in it.
+fn pieces(texts: Vec<(&'static str, i64)>) -> BoxedStrategy<String> {
+    let numbers = |(text, bound): (&str, i64)| {
+        let pieces: Vec<String> = text.split('N').map(String::from).collect();
+        (vec(0..bound, pieces.len()), Just(pieces))
+    };
+    let joined = |(numbers, pieces): (Vec<i64>, Vec<String>)| {
+        let (last, pieces) = pieces.split_last().expect("split gives one at least");
+        let joined = pieces.iter().zip(numbers).map(|(piece, number)| format!("{piece}{number}"));
+        joined.collect::<String>() + last
+    };
+    select(texts).prop_flat_map(numbers).prop_map(joined).boxed()
+}
+
+/// What stands behind a time for its zone.
+fn zone() -> BoxedStrategy<&'static str> {
+    let offsets = vec!["", "", "Z", "z", "+00:00", "+05:30", "-0800", "+14", " Z", " +01:00"];
+    let names = vec![
+        " UTC",
+        "GMT",
+        " UT",
+        " CET",
+        "Z[UTC]",
+        "[UTC]",
+        "+01:00[Europe/Paris]",
+        " +0000 UTC",
+        " -0300 -03 m=+0.000123",
+        " +0100 2021",
+        "GMT+0100 (Central European Standard Time)",
+        " UTC+1",
+        " UTC+01",
+        "-0000",
+        "+24:00",
+        "+01:",
+        " +0100(CET)",
+        "+0100 [",
+        "Zulu",
+    ];
+    prop_oneof![2 => select(offsets), 1 => select(names)].boxed()
 }

@@ -43,12 +43,15 @@ pub struct Options {
     pub field: String,
     pub measurement: String,
     pub input: Format,
+    /// `FROM=TO`, as on the command line.
+    pub renames: Vec<String>,
     /// `KEY=kind`, as on the command line.
     pub kinds: Vec<String>,
     pub exact_time: bool,
     pub message: usize,
     pub fields: usize,
     pub nesting: usize,
+    pub items: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -66,11 +69,13 @@ impl Default for Options {
             field: "value".into(),
             measurement: "algorithmia".into(),
             input: Format::Auto,
+            renames: vec![],
             kinds: vec![],
             exact_time: false,
             message: 1024 * 1024,
             fields: 1000,
             nesting: 64,
+            items: 256,
         }
     }
 }
@@ -105,6 +110,18 @@ pub enum Value {
     String(String),
 }
 
+impl Value {
+    /// The field's type, of whole numbers one.
+    pub fn field_type(&self) -> &'static str {
+        match self {
+            Value::Float(_) => "float",
+            Value::Integer(_) | Value::Unsigned(_) => "integer",
+            Value::Boolean(_) => "boolean",
+            Value::String(_) => "string",
+        }
+    }
+}
+
 impl PartialEq for Value {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
@@ -128,10 +145,13 @@ pub fn convert_message(text: &[u8], metric: &Metric, options: &Options) -> Vec<L
 pub struct Reference {
     options: Options,
     last_now: i64,
-    rejected: HashMap<i64, Vec<u8>>,
+    rejected: HashMap<i64, (Vec<u8>, usize)>,
 }
 
 type Reason = &'static str;
+
+/// A payload's place in an array, and that array's text, where it is in one.
+type Item<'a> = Option<(usize, &'a str)>;
 
 /// The reason for which a payload is `too_large` that ends its message.
 const NO_ROOM: Reason = "no room";
@@ -142,85 +162,116 @@ impl Reference {
     }
 
     pub fn convert_message(&mut self, message: &[u8], metric: &Metric) -> Vec<Line> {
+        let message = trim(message);
         if message.len() > self.options.message {
             return vec![self.reject("too_large", message, metric)];
         }
-        let Ok(text) = std::str::from_utf8(message) else {
-            return vec![self.reject("invalid_json", message, metric)];
+        let most = LINES_TIMES * metric.bytes.unwrap_or(message.len()) + LINES_BYTES;
+        // "A byte order mark where a text begins is skipped."
+        let message = trim(message.strip_prefix("\u{feff}".as_bytes()).unwrap_or(message));
+        let held = held(message);
+        let message = held.as_ref().map_or(message, |text| text.as_bytes());
+        let text = std::str::from_utf8(message);
+
+        if let Some(payloads) = text.ok().and_then(sequence) {
+            return self.convert_payloads(&payloads, text.unwrap_or_default(), metric, most);
+        }
+        let elements = text.ok().filter(|text| text.starts_with('[')).map(elements);
+        match elements {
+            Some(Some(elements)) if elements.is_empty() => {
+                return vec![self.reject("not_an_object", message, metric)];
+            }
+            Some(Some(elements)) => {
+                return self.convert_payloads(&elements, text.unwrap_or_default(), metric, most);
+            }
+            Some(None) | None => {}
+        }
+        let whole = match text {
+            Ok(text) if elements.is_none() => self.point(text, metric, None, most),
+            _ => Err("invalid_json"),
         };
-        // JSON's white space, and the NULs that Telegraf trims.
-        let text = text.trim_matches([' ', '\t', '\r', '\n', '\0']);
-        let most = LINES_TIMES * metric.bytes.unwrap_or(text.len()) + LINES_BYTES;
-        if !text.starts_with('[') {
-            return vec![self.convert_payload(text, metric, 0, most).0];
-        }
-        match elements(text) {
-            None => vec![self.reject("invalid_json", text.as_bytes(), metric)],
-            Some(elements) if elements.is_empty() => {
-                vec![self.reject("not_an_object", text.as_bytes(), metric)]
-            }
-            Some(elements) => {
-                let (mut lines, mut bytes) = (vec![], 0);
-                for (index, element) in elements.iter().enumerate() {
-                    // "A payload for which there is no room is rejected; all that is behind it is one rejection."
-                    if bytes >= most {
-                        let start = element.as_ptr() as usize - text.as_ptr() as usize;
-                        lines.push(self.reject("too_large", &text.as_bytes()[start..], metric));
-                        break;
-                    }
-                    let (line, had_room) = self.convert_payload(element, metric, index, most - bytes);
-                    bytes =
-                        if had_room { bytes + lines::length(&line) + format!(" {}\n", line.time).len() } else { most };
-                    lines.push(line);
-                }
-                lines
+        let (mut payload, mut made) = (message, whole);
+        if let (Err("invalid_json" | "not_an_object"), Some(object)) = (&made, object_behind(message)) {
+            match self.point(object, metric, None, most) {
+                Err("invalid_json") => {}
+                Err(_) if message.starts_with(b"{") || message.starts_with(b"[") => {}
+                other => (payload, made) = (object.as_bytes(), other),
             }
         }
+        vec![match made {
+            Ok(line) => line,
+            Err(NO_ROOM) => self.reject("too_large", payload, metric),
+            Err(reason) => self.reject(reason, payload, metric),
+        }]
+    }
+
+    /// The lines of several payloads, which are parts of `text`.
+    fn convert_payloads(&mut self, payloads: &[&str], text: &str, metric: &Metric, most: usize) -> Vec<Line> {
+        let (mut lines, mut bytes) = (vec![], 0);
+        for (index, payload) in payloads.iter().enumerate() {
+            // "A payload for which there is no room is rejected; all that is behind it is one rejection."
+            if bytes >= most {
+                let start = payload.as_ptr() as usize - text.as_ptr() as usize;
+                lines.push(self.reject_item("too_large", &text.as_bytes()[start..], metric, index));
+                break;
+            }
+            let (line, had_room) = self.convert_payload(payload, metric, Some((index, text)), most - bytes);
+            bytes = if had_room { bytes + lines::length(&line) + format!(" {}\n", line.time).len() } else { most };
+            lines.push(line);
+        }
+        lines
     }
 
     /// The payload's line, and whether one of at most `most` bytes was enough for it. How long a rejection is cannot be known
     /// here, for its error may be any text.
-    fn convert_payload(&mut self, text: &str, metric: &Metric, index: usize, most: usize) -> (Line, bool) {
-        match self.point(text, metric, index, most) {
+    fn convert_payload(&mut self, text: &str, metric: &Metric, item: Item, most: usize) -> (Line, bool) {
+        let index = item.map_or(0, |(index, _)| index);
+        match self.point(text, metric, item, most) {
             Ok(line) => (line, true),
-            Err(NO_ROOM) => (self.reject("too_large", text.as_bytes(), metric), false),
-            Err(reason) => (self.reject(reason, text.as_bytes(), metric), true),
+            Err(NO_ROOM) => (self.reject_item("too_large", text.as_bytes(), metric, index), false),
+            Err(reason) => (self.reject_item(reason, text.as_bytes(), metric, index), true),
         }
     }
 
-    fn point(&mut self, text: &str, metric: &Metric, index: usize, most: usize) -> Result<Line, Reason> {
-        let Json::Object(payload) = Json::read(text, self.options.nesting)? else {
-            return Err("not_an_object");
+    fn point(&mut self, text: &str, metric: &Metric, item: Item, most: usize) -> Result<Line, Reason> {
+        let payload = match Json::read(text, self.options.nesting)? {
+            Json::Object(members, text) => Json::Object(members, text).pruned(self.options.items, true).json,
+            _ => return Err("not_an_object"),
         };
+        let Json::Object(payload, _) = payload else { unreachable!("the payload itself is not left out") };
 
         // "Nested objects flatten with `_`; array items get their index. A repeated key: the last one wins."
         let mut leaves: Vec<(String, Json)> = vec![];
+        let mut times: Vec<(String, Json)> = vec![];
         let mut keys = 0;
         for (key, value) in &payload {
-            if key != "time" && key != "timestamp" {
-                keys += self.flatten(key, value, &mut leaves);
-            }
+            keys += self.flatten(key, value, true, &mut leaves, &mut times);
         }
         if keys > most {
             return Err(NO_ROOM);
         }
 
-        let mut tags = incoming_tags(metric);
+        let mut tags = self.incoming_tags(metric);
+        // "Fields that a metric brings along follow the same rule."
+        let mut brought: Vec<(String, Json)> = vec![];
+        for (key, value) in &metric.fields {
+            if let Some(key) = stored_key(&self.renamed(key)) {
+                brought.push((key, Json::of(value)));
+            }
+        }
         let mut fields: Vec<(String, Value)> = vec![];
         let mut count = 0;
         for (key, value) in &leaves {
-            if let (Kind::Tag, Some(text)) = (self.kind(key), value.scalar_text()) {
-                let text = clean(&text);
-                if !text.is_empty() {
-                    tags.insert(key.clone(), text);
-                    count += 1;
-                }
+            if let Some((key, text)) = self.tag(key, value) {
+                tags.insert(key, text);
+                count += 1;
             }
         }
         for (key, value) in &leaves {
-            if let Some(value) = self.field(self.kind(key), value) {
-                // "A field whose key is also one of the point's tag keys gets the suffix `_field`."
-                put_last(&mut fields, beside_tags(key, &tags), value);
+            if let Some(value) = self.field(self.kind(key), value)
+                && let Some(key) = self.field_key(key, &value, &tags)
+            {
+                put_last(&mut fields, key, value);
             }
         }
         count += fields.len();
@@ -233,12 +284,12 @@ impl Reference {
 
         // "Other fields beside it are kept, the payload's win."
         let payloads = fields.len();
-        for (key, value) in &metric.fields {
-            if let Some(key) = stored_key(key, "time_field") {
-                let key = beside_tags(&key, &tags);
-                if !fields[..payloads].iter().any(|(known, _)| *known == key) {
-                    put_last(&mut fields, key, value.clone());
-                }
+        for (key, value) in &brought {
+            if let Some(value) = self.field(self.kind(key), value)
+                && let Some(key) = self.field_key(key, &value, &tags)
+                && !fields[..payloads].iter().any(|(known, _)| *known == key)
+            {
+                put_last(&mut fields, key, value);
             }
         }
         if fields.is_empty() {
@@ -258,22 +309,55 @@ impl Reference {
             return Err(NO_ROOM);
         }
 
-        line.time = match self.payload_time(&payload, text) {
+        line.time = match self.payload_time(&times, &leaves, text) {
             Some(time) => time,
-            None => match metric.time {
-                Some(time) => time + index as i64,
+            None => match metric_time(metric).and_then(|time| self.filled_time(time, &leaves, text, item)) {
+                Some(time) => time,
                 None => self.now(),
             },
         };
         Ok(line)
     }
 
+    /// "The metric's own timestamp counts as known to the digits that it has": it is filled from what a payload's would be, or for
+    /// an array's payloads from the whole array, and then moved by each one's place.
+    fn filled_time(&self, time: i64, leaves: &[(String, Json)], text: &str, item: Item) -> Option<i64> {
+        let missing = if self.options.exact_time { 0 } else { zeros(time) };
+        let (index, hash) = match item {
+            Some((index, array)) => (index, xxh3_64(array.as_bytes())),
+            None => (0, call_hash(leaves, text)),
+        };
+        let time = fill(i128::from(time), missing, hash).min(i128::from(*STORABLE.end())) + index as i128;
+        i64::try_from(time).ok().filter(|time| STORABLE.contains(time))
+    }
+
     /// Adds what there is in a value; the bytes of its key and of those of all values in it.
-    fn flatten(&self, path: &str, value: &Json, leaves: &mut Vec<(String, Json)>) -> usize {
-        let stored = stored_key(path, "time_field");
+    fn flatten(
+        &self,
+        path: &str,
+        value: &Json,
+        is_own: bool,
+        leaves: &mut Vec<(String, Json)>,
+        times: &mut Vec<(String, Json)>,
+    ) -> usize {
+        // "Renames flattened keys before any other rule."
+        let key = self.renamed(path);
+        if (is_own || key != path) && (key == "time" || key == "timestamp") {
+            times.push((key, value.clone()));
+            return 0;
+        }
+        let stored = stored_key(&key);
+        let kind = stored.as_ref().map(|key| self.kind(key));
         let nested: Vec<(String, &Json)> = match value {
-            Json::Object(members) => members.iter().map(|(key, value)| (key.clone(), value)).collect(),
-            Json::Array(items) => items.iter().enumerate().map(|(i, item)| (i.to_string(), item)).collect(),
+            container @ (Json::Object(..) | Json::Array(..) | Json::Large(_)) if kind == Some(Kind::Json) => {
+                if let Some(stored) = stored {
+                    put_last(leaves, stored, Json::Text(container.text()));
+                }
+                return path.len();
+            }
+            Json::Large(_) => return path.len(),
+            Json::Object(members, _) => members.iter().map(|(key, value)| (key.clone(), value)).collect(),
+            Json::Array(items, _) => items.iter().enumerate().map(|(i, item)| (i.to_string(), item)).collect(),
             scalar => {
                 if let Some(key) = stored {
                     put_last(leaves, key, scalar.clone());
@@ -281,11 +365,93 @@ impl Reference {
                 return path.len();
             }
         };
-        if stored.is_some_and(|key| self.kind(&key) == Kind::Drop) {
+        if kind == Some(Kind::Drop) {
             return path.len();
         }
-        let nested = nested.iter().map(|(key, value)| self.flatten(&format!("{path}_{key}"), value, leaves));
+        let nested =
+            nested.iter().map(|(key, value)| self.flatten(&format!("{path}_{key}"), value, false, leaves, times));
         path.len() + nested.sum::<usize>()
+    }
+
+    fn incoming_tags(&self, metric: &Metric) -> BTreeMap<String, String> {
+        let mut tags = BTreeMap::new();
+        for (key, value) in &metric.tags {
+            let Some(key) = stored_key(&self.renamed(key)) else { continue };
+            let value = tag_value(&key, value);
+            if !value.is_empty() {
+                tags.insert(if key == "time" { "time_tag".into() } else { key }, value);
+            }
+        }
+        for (key, value) in &metric.fields {
+            tags.extend(stored_key(&self.renamed(key)).and_then(|key| self.tag(&key, &Json::of(value))));
+        }
+        tags
+    }
+
+    /// "Tags: scalars become text." White space around what names an algorithm is removed.
+    fn tag(&self, key: &str, value: &Json) -> Option<(String, String)> {
+        if self.kind(key) != Kind::Tag {
+            return None;
+        }
+        let text = tag_value(key, &value.scalar_text()?);
+        let key = if key == "time" { "time_tag" } else { key };
+        Some((key.into(), text)).filter(|(_, text)| !text.is_empty())
+    }
+
+    /// "The key has to tell the type": what the field of a key is called.
+    fn field_key(&self, key: &str, value: &Value, tags: &BTreeMap<String, String>) -> Option<String> {
+        let wanted = value.field_type();
+        let mut name = String::from(if key == "time" { "time_field" } else { key });
+        if self.kind(key) == Kind::ByValue {
+            let suffix = if wanted == "string" { "_text" } else { "_number" };
+            let mut stem = key;
+            while let Some(rest) = stem.strip_suffix("_number").or(stem.strip_suffix("_field")) {
+                stem = rest;
+            }
+            if wanted == "string" || stem.ends_with("_text") {
+                name += suffix;
+            }
+            for _ in 0..4 {
+                if self.type_of(&name) != wanted {
+                    name += suffix;
+                }
+            }
+        }
+        // "A field whose key is also one of the point's tag keys gets the suffix `_field`."
+        while tags.contains_key(&name) || (self.type_of(&name) != wanted && name.len() < key.len() + 100) {
+            name += "_field";
+        }
+        Some(name).filter(|name| self.type_of(name) == wanted)
+    }
+
+    /// The one type that all fields of a name have.
+    fn type_of(&self, name: &str) -> &'static str {
+        match (self.kind(name), name.strip_suffix("_field")) {
+            (Kind::Float, _) => "float",
+            (Kind::Integer, _) => "integer",
+            (Kind::Boolean, _) => "boolean",
+            (Kind::String | Kind::Json, _) => "string",
+            (Kind::ByValue | Kind::Tag | Kind::Drop, Some(rest)) if !rest.is_empty() => self.type_of(rest),
+            _ if name.ends_with("_text") => "string",
+            _ => "float",
+        }
+    }
+
+    fn renamed(&self, key: &str) -> String {
+        let mut key = String::from(key);
+        for rule in &self.options.renames {
+            let (from, to) = rule.split_once('=').expect("FROM=TO");
+            if from == key {
+                key = to.into();
+            } else if let Some((before, behind)) = from.split_once('*')
+                && key.len() >= before.len() + behind.len()
+                && key.starts_with(before)
+                && key.ends_with(behind)
+            {
+                key = to.replace('*', &key[before.len()..key.len() - behind.len()]);
+            }
+        }
+        key
     }
 
     fn kind(&self, key: &str) -> Kind {
@@ -301,6 +467,7 @@ impl Reference {
                     "integer" => Kind::Integer,
                     "boolean" => Kind::Boolean,
                     "string" => Kind::String,
+                    "json" => Kind::Json,
                     "tag" => Kind::Tag,
                     "drop" => Kind::Drop,
                     _ => panic!("no such kind: {kind}"),
@@ -319,17 +486,19 @@ impl Reference {
         let finite = |text: &str| Some(text.parse::<f64>().unwrap()).filter(|x| x.is_finite()).map(Value::Float);
         match (kind, value) {
             (Kind::Tag | Kind::Drop, _) => None,
-            (_, Json::Null | Json::Bare | Json::Array(_) | Json::Object(_)) => None,
+            (_, Json::Null | Json::Bare | Json::Array(..) | Json::Object(..) | Json::Large(_)) => None,
 
             (Kind::ByValue | Kind::Float, Json::Number(text)) => finite(text),
-            (Kind::ByValue | Kind::Float, Json::Text(text)) if is_number(text) => finite(text),
+            (Kind::ByValue, Json::Text(text)) if is_exact(text) => finite(text),
+            (Kind::Float, Json::Text(text)) if is_number(text) => finite(text),
             (Kind::ByValue | Kind::Float, Json::Boolean(x)) => Some(Value::Float(f64::from(u8::from(*x)))),
+            (Kind::ByValue, Json::Text(text)) if is_not_finite(text) => None,
             (Kind::ByValue, Json::Text(text)) => Some(Value::String(text.clone())),
-            (Kind::Float, Json::Text(_)) => None,
+            (Kind::Float, Json::Text(text)) => word(text).map(|x| Value::Float(f64::from(u8::from(x)))),
 
             (Kind::Integer, Json::Number(text)) => integer(text).map(Value::Integer),
             (Kind::Integer, Json::Text(text)) if is_number(text) => integer(text).map(Value::Integer),
-            (Kind::Integer, Json::Text(_)) => None,
+            (Kind::Integer, Json::Text(text)) => word(text).map(|x| Value::Integer(i64::from(x))),
             (Kind::Integer, Json::Boolean(x)) => Some(Value::Integer(i64::from(*x))),
 
             (Kind::Boolean, Json::Boolean(x)) => Some(Value::Boolean(*x)),
@@ -338,45 +507,55 @@ impl Reference {
                 Some(1) => Some(Value::Boolean(true)),
                 _ => None,
             },
-            (Kind::Boolean, Json::Text(text)) => match text.to_ascii_lowercase().as_str() {
-                "false" | "0" => Some(Value::Boolean(false)),
-                "true" | "1" => Some(Value::Boolean(true)),
+            (Kind::Boolean, Json::Text(text)) if is_number(text) => match integer(text) {
+                Some(0) => Some(Value::Boolean(false)),
+                Some(1) => Some(Value::Boolean(true)),
                 _ => None,
             },
+            (Kind::Boolean, Json::Text(text)) => word(text).map(Value::Boolean),
 
-            (Kind::String, scalar) => scalar.scalar_text().map(Value::String),
+            (Kind::String | Kind::Json, scalar) => scalar.scalar_text().map(Value::String),
         }
     }
 
     /// "`time`, else `timestamp`", with the digits that it does not have filled in.
-    fn payload_time(&self, payload: &[(String, Json)], text: &str) -> Option<i64> {
+    fn payload_time(&self, times: &[(String, Json)], leaves: &[(String, Json)], text: &str) -> Option<i64> {
         let read = |key: &str| -> Option<(i128, u32)> {
-            let (_, value) = payload.iter().rev().find(|(k, _)| k == key)?;
+            if self
+                .options
+                .kinds
+                .iter()
+                .rev()
+                .find(|rule| rule.starts_with(&format!("{key}=")))
+                .is_some_and(|rule| rule.ends_with("=drop"))
+            {
+                return None;
+            }
+            let (_, value) = times.iter().rev().find(|(k, _)| k == key)?;
             let (time, known) = match value {
                 Json::Number(text) => epoch(text)?,
-                Json::Text(text) if is_number(text) => epoch(text)?,
-                Json::Text(text) => iso(text)?,
-                _ => return None,
+                Json::Text(text) => {
+                    let text = text.trim_matches(|c: char| c.is_ascii_whitespace());
+                    if is_number(text) { epoch(text)? } else { iso(text).or_else(|| date_in_words(text))? }
+                }
+                Json::Array(..) | Json::Object(..) | Json::Large(_) => time_of_container(value)?,
+                Json::Null | Json::Boolean(_) | Json::Bare => return None,
             };
             STORABLE.contains(&i64::try_from(time).ok()?).then_some((time, known))
         };
         let (time, known) = read("time").or_else(|| read("timestamp"))?;
         let missing = if self.options.exact_time { 0 } else { 9_u32.saturating_sub(known).min(6) };
+        i64::try_from(fill(time, missing, call_hash(leaves, text))).ok()
+    }
 
-        let request_id = payload
-            .iter()
-            .rev()
-            .find(|(key, _)| key == "request_id")
-            .and_then(|(_, value)| value.scalar_text())
-            .filter(|id| !id.is_empty());
-        let hash = xxh3_64(request_id.as_deref().unwrap_or(text).as_bytes());
-        i64::try_from(fill(time, missing, hash)).ok()
+    fn reject(&mut self, reason: Reason, payload: &[u8], metric: &Metric) -> Line {
+        self.reject_item(reason, payload, metric, 0)
     }
 
     /// "`algorithmia_rejected,reason=<code>[,incoming tags] error="...",payload="..." <time>`"
-    fn reject(&mut self, reason: Reason, payload: &[u8], metric: &Metric) -> Line {
+    fn reject_item(&mut self, reason: Reason, payload: &[u8], metric: &Metric, index: usize) -> Line {
         let measurement = format!("{}_rejected", self.options.measurement);
-        let mut tags = incoming_tags(metric);
+        let mut tags = self.incoming_tags(metric);
         tags.insert("reason".into(), reason.into());
         // A series that InfluxDB refuses would drop the rejection silently.
         if write_series(&measurement, &tags).len() + 4 + "payload".len() > SERIES_BYTES {
@@ -384,14 +563,15 @@ impl Reference {
         }
 
         let text = String::from_utf8_lossy(payload);
-        let mut time = metric.time.unwrap_or_else(|| self.now());
-        let missing = (1..=6).rev().find(|&n| time % 10_i64.pow(n) == 0).unwrap_or(0);
-        time = i64::try_from(fill(i128::from(time), missing, xxh3_64(text.as_bytes()))).expect("storable");
-        // "Two different rejected messages never overwrite each other."
-        while self.rejected.get(&time).is_some_and(|other| other != payload) {
-            time += 1;
+        let mut time = metric_time(metric).unwrap_or_else(|| self.now());
+        let hash = xxh3_64(text.as_bytes()).wrapping_add(index as u64);
+        time = i64::try_from(fill(i128::from(time), zeros(time), hash)).expect("storable");
+        // "Two different rejected messages never overwrite each other", nor do two payloads of an array.
+        let rejected = (payload.to_vec(), index);
+        while self.rejected.get(&time).is_some_and(|other| *other != rejected) {
+            time = Some(time + 1).filter(|time| STORABLE.contains(time)).unwrap_or(0);
         }
-        self.rejected.insert(time, payload.to_vec());
+        self.rejected.insert(time, rejected);
 
         let fields = vec![("payload".into(), Value::String(cut(&text, PAYLOAD_BYTES)))];
         Line { measurement, tags, fields, time }
@@ -410,35 +590,25 @@ enum Kind {
     Integer,
     Boolean,
     String,
+    Json,
     Tag,
     Drop,
 }
 
 // ---------------------------------------------------------------------------------------------------------- keys, tags
 
-/// A key as InfluxDB can store it: "A key that InfluxDB reserves loses its underscores"; none if nothing is left.
-fn stored_key(key: &str, instead_of_time: &str) -> Option<String> {
+/// A key as InfluxDB can store it, but for `time`: "A key that InfluxDB reserves loses its underscores"; none if nothing is left.
+fn stored_key(key: &str) -> Option<String> {
     let key = clean(key);
-    match key.trim_start_matches('_') {
-        "" => None,
-        "time" => Some(instead_of_time.into()),
-        key => Some(key.into()),
-    }
+    Some(key.trim_start_matches('_').to_string()).filter(|key| !key.is_empty())
 }
 
-fn incoming_tags(metric: &Metric) -> BTreeMap<String, String> {
-    let mut tags = BTreeMap::new();
-    for (key, value) in &metric.tags {
-        let value = clean(value);
-        if let Some(key) = stored_key(key, "time_tag").filter(|_| !value.is_empty()) {
-            tags.insert(key, value);
-        }
+/// A tag's text as it is stored. "White space around a name or version does not make a second series."
+fn tag_value(key: &str, text: &str) -> String {
+    match key {
+        "algorithm_name" | "algorithm_owner" | "algorithm_version" => clean(text.trim()),
+        _ => clean(text),
     }
-    tags
-}
-
-fn beside_tags(key: &str, tags: &BTreeMap<String, String>) -> String {
-    if tags.contains_key(key) { format!("{key}_field") } else { key.into() }
 }
 
 /// Of two entries with one key the last stays, in its own place.
@@ -461,10 +631,20 @@ enum Json {
     Boolean(bool),
     Number(String),
     Text(String),
-    /// `NaN`, `Infinity` or `-Infinity`.
+    /// NaN or an infinity without quotes.
     Bare,
-    Array(Vec<Json>),
-    Object(Vec<(String, Json)>),
+    /// With their text.
+    Array(Vec<Json>, String),
+    Object(Vec<(String, Json)>, String),
+    /// An array or object that is left out, as it holds too many values.
+    Large(Box<Json>),
+}
+
+struct Pruned {
+    json: Json,
+    /// How many values are left in it.
+    own: usize,
+    is_large_array: bool,
 }
 
 impl Json {
@@ -489,7 +669,8 @@ impl Json {
             }
             b'[' => {
                 let items: Vec<&RawValue> = serde_json::from_str(raw).map_err(|_| "invalid_json")?;
-                Json::Array(items.iter().map(|item| Json::tree(item.get(), nesting - 1)).collect::<Result<_, _>>()?)
+                let items = items.iter().map(|item| Json::tree(item.get(), nesting - 1)).collect::<Result<_, _>>()?;
+                Json::Array(items, raw.into())
             }
             b'{' => {
                 let Members(members) = serde_json::from_str(raw).map_err(|_| "invalid_json")?;
@@ -498,10 +679,57 @@ impl Json {
                     return Err("invalid_json");
                 }
                 let member = |(key, value): (String, &RawValue)| Ok((key, Json::tree(value.get(), nesting - 1)?));
-                Json::Object(members.into_iter().map(member).collect::<Result<_, Reason>>()?)
+                Json::Object(members.into_iter().map(member).collect::<Result<_, Reason>>()?, raw.into())
             }
             _ => Json::Number(raw.into()),
         })
+    }
+
+    /// The text of an array or object.
+    fn text(&self) -> String {
+        match self {
+            Json::Array(_, text) | Json::Object(_, text) => text.clone(),
+            Json::Large(json) => json.text(),
+            _ => unreachable!("a scalar has scalar_text"),
+        }
+    }
+
+    /// "An array or object with more values than the limit is left out", of arrays within arrays the outermost.
+    fn pruned(self, limit: usize, is_payload: bool) -> Pruned {
+        let (mut own, mut has_large) = (0, false);
+        let mut inner = |json: Json| {
+            let inner = json.pruned(limit, false);
+            own += inner.own;
+            has_large |= inner.is_large_array;
+            inner.json
+        };
+        let whole = self.clone();
+        let (json, is_array) = match self {
+            Json::Array(items, text) => (Json::Array(items.into_iter().map(inner).collect(), text), true),
+            Json::Object(members, text) => {
+                let members = members.into_iter().map(|(key, value)| (key, inner(value))).collect();
+                (Json::Object(members, text), false)
+            }
+            scalar => {
+                let own = usize::from(!matches!(scalar, Json::Null));
+                return Pruned { json: scalar, own, is_large_array: false };
+            }
+        };
+        if !is_payload && (own > limit || is_array && has_large) {
+            return Pruned { json: Json::Large(Box::new(whole)), own: 0, is_large_array: is_array };
+        }
+        Pruned { json, own, is_large_array: false }
+    }
+
+    /// The value of a metric's field.
+    fn of(value: &Value) -> Json {
+        match value {
+            Value::Float(float) => Json::Number(float_text(*float)),
+            Value::Integer(integer) => Json::Number(integer.to_string()),
+            Value::Unsigned(integer) => Json::Number(integer.to_string()),
+            Value::Boolean(value) => Json::Boolean(*value),
+            Value::String(text) => Json::Text(text.clone()),
+        }
     }
 
     /// "Scalars become text": numbers as they were written.
@@ -509,7 +737,7 @@ impl Json {
         match self {
             Json::Boolean(value) => Some(value.to_string()),
             Json::Number(text) | Json::Text(text) => Some(text.clone()),
-            Json::Null | Json::Bare | Json::Array(_) | Json::Object(_) => None,
+            Json::Null | Json::Bare | Json::Array(..) | Json::Object(..) | Json::Large(_) => None,
         }
     }
 }
@@ -517,7 +745,7 @@ impl Json {
 /// Marks the string that stands in a bare token's place; no payload of the tests holds it.
 const BARE: &str = "\0bare token\0";
 
-/// Turns what Python writes and RFC 8259 lacks into what serde_json reads: the bare tokens NaN, Infinity and -Infinity
+/// Turns what Python writes and RFC 8259 lacks into what serde_json reads: bare tokens such as NaN and -Infinity
 /// into a marked string, and half a surrogate pair into U+FFFD.
 fn prepare(text: &str) -> String {
     let mut out = String::new();
@@ -539,7 +767,8 @@ fn prepare(text: &str) -> String {
         } else if first == '"' {
             in_string = !in_string;
         } else if !in_string
-            && let Some(token) = ["-Infinity", "Infinity", "NaN"].iter().find(|token| rest.starts_with(**token))
+            && let token = rest.split(|c: char| !c.is_ascii_alphanumeric() && !"+-".contains(c)).next().unwrap_or("")
+            && is_not_finite(token)
         {
             out.push_str(r#""\u0000bare token\u0000""#);
             rest = &rest[token.len()..];
@@ -555,6 +784,86 @@ fn prepare(text: &str) -> String {
 fn code_unit(text: &str) -> Option<u32> {
     let hex = text.strip_prefix("\\u")?.get(..4)?;
     hex.bytes().all(|b| b.is_ascii_hexdigit()).then(|| u32::from_str_radix(hex, 16).unwrap())
+}
+
+/// JSON's white space, and the NULs that Telegraf trims.
+const BLANK: [char; 5] = [' ', '\t', '\r', '\n', '\0'];
+
+fn trim(text: &[u8]) -> &[u8] {
+    let is_blank = |byte: &u8| BLANK.contains(&char::from(*byte));
+    let start = text.iter().take_while(|byte| is_blank(byte)).count();
+    let end = text[start..].iter().rev().take_while(|byte| is_blank(byte)).count();
+    &text[start..text.len() - end]
+}
+
+/// "JSON within a JSON string is read as what it holds", through one string or two.
+fn held(message: &[u8]) -> Option<String> {
+    let mut text = std::str::from_utf8(message).ok()?.to_owned();
+    for _ in 0..2 {
+        if !text.starts_with('"') {
+            return None;
+        }
+        text = serde_json::from_str::<String>(&prepare(&text)).ok()?;
+        text = text.trim_matches(BLANK).trim_start_matches('\u{feff}').trim_matches(BLANK).to_owned();
+        if text.starts_with(['{', '[']) {
+            return Some(text);
+        }
+    }
+    None
+}
+
+/// How long the object or array is that a text begins with; none if not all of its brackets are closed.
+fn container(text: &str) -> Option<usize> {
+    let (mut depth, mut in_string, mut escaped) = (0, false, false);
+    for (at, byte) in text.bytes().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            _ if in_string => {}
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => {
+                depth -= 1;
+                if depth == 0 {
+                    return Some(at + 1);
+                }
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+/// The texts of the payloads of a message with more than one value, one behind the other; none if it has only one.
+fn sequence(text: &str) -> Option<Vec<&str>> {
+    let between = |text: &'static str| move |c: char| BLANK.contains(&c) || text.contains(c);
+    let len = text.starts_with(['{', '[']).then(|| container(text))??;
+    if !text[len..].trim_start_matches(between("\u{feff}")).starts_with(['{', '[']) {
+        return None;
+    }
+    let (mut payloads, mut rest) = (vec![], text);
+    while !rest.is_empty() {
+        let len = if rest.starts_with(['{', '[']) { container(rest) } else { rest.find('\n') }.unwrap_or(rest.len());
+        let value = &rest[..len];
+        match value.starts_with('[').then(|| elements(value)).flatten() {
+            Some(elements) if !elements.is_empty() => payloads.extend(elements),
+            _ => payloads.push(value.trim_matches(BLANK)),
+        }
+        rest = rest[len..].trim_start_matches(between(",\u{feff}"));
+    }
+    Some(payloads)
+}
+
+/// "Up to 16 bytes in front of an object that is all the rest are skipped", or up to 4 where the first one is a bracket.
+fn object_behind(message: &[u8]) -> Option<&str> {
+    let is_json = message.starts_with(b"{") || message.starts_with(b"[");
+    let most = if is_json { 4 } else { 16 };
+    (1..=most).find_map(|at| {
+        let object = std::str::from_utf8(message.get(at..)?).ok()?;
+        let front = trim(&message[..at]);
+        let is_part = is_json && (front.ends_with(b":") || front.ends_with(b","));
+        (object.starts_with('{') && !is_part && container(object) == Some(object.len())).then_some(object)
+    })
 }
 
 /// The texts of an array's elements, right or broken, or none if the text is not one array from end to end.
@@ -584,7 +893,7 @@ fn elements(array: &str) -> Option<Vec<&str>> {
             _ => {}
         }
     }
-    let elements: Vec<&str> = elements.iter().map(|e| e.trim_matches([' ', '\t', '\r', '\n'])).collect();
+    let elements: Vec<&str> = elements.iter().map(|e| e.trim_matches(BLANK)).collect();
     match elements[..] {
         [] => None,
         [""] => Some(vec![]),
@@ -623,6 +932,29 @@ fn is_number(text: &str) -> bool {
         && serde_json::from_str::<&RawValue>(text).is_ok()
 }
 
+/// "A JSON number of which a float keeps every significant digit": one that is the same when it is read back from the float.
+fn is_exact(text: &str) -> bool {
+    let Some(number) = Some(text).filter(|text| is_number(text)).and_then(Decimal::read) else { return false };
+    let float: f64 = text.parse().unwrap();
+    float.is_finite() && Decimal::read(&float_text(float)).unwrap().normal() == number.normal()
+}
+
+/// "NaN and infinities in their usual spellings."
+fn is_not_finite(text: &str) -> bool {
+    let text = text.to_ascii_lowercase();
+    let text = text.strip_prefix(['-', '+']).unwrap_or(&text);
+    matches!(text, "nan" | "inf" | "infinity")
+}
+
+/// A word for a boolean.
+fn word(text: &str) -> Option<bool> {
+    match text.trim_matches([' ', '\t', '\r', '\n', '\x0c']).to_ascii_lowercase().as_str() {
+        "true" | "t" | "yes" | "y" | "on" => Some(true),
+        "false" | "f" | "no" | "n" | "off" => Some(false),
+        _ => None,
+    }
+}
+
 /// A decimal number, exactly: `digits` times ten to the power of `-places`.
 struct Decimal {
     negative: bool,
@@ -657,6 +989,14 @@ impl Decimal {
             format!("0{}", &self.digits[..kept]).parse().ok()?
         };
         Some(if self.negative { -magnitude } else { magnitude })
+    }
+
+    /// Sign, digits and exponent, with no zeros around the digits.
+    fn normal(&self) -> (bool, String, i128) {
+        let digits = self.digits.trim_start_matches('0');
+        let kept = digits.trim_end_matches('0');
+        let places = self.places - (digits.len() - kept.len()) as i128;
+        (self.negative, kept.into(), if kept.is_empty() { 0 } else { places })
     }
 
     fn is_whole(&self) -> bool {
@@ -698,6 +1038,27 @@ pub fn float_text(value: f64) -> String {
 }
 
 // ---------------------------------------------------------------------------------------------------------------- time
+
+/// "Zero, or before 1970, is none."
+fn metric_time(metric: &Metric) -> Option<i64> {
+    metric.time.filter(|time| *time > 0 && STORABLE.contains(time))
+}
+
+/// How many of a time's last digits are zero, six at most.
+fn zeros(time: i64) -> u32 {
+    (1..=6).rev().find(|&n| time % 10_i64.pow(n) == 0).unwrap_or(0)
+}
+
+/// "A stable hash of request_id, or of the whole payload where it has none."
+fn call_hash(leaves: &[(String, Json)], text: &str) -> u64 {
+    let request_id = leaves
+        .iter()
+        .rev()
+        .find(|(key, _)| key == "request_id")
+        .and_then(|(_, value)| value.scalar_text())
+        .filter(|id| !id.is_empty());
+    xxh3_64(request_id.as_deref().unwrap_or(text).as_bytes())
+}
 
 /// Replaces the last `missing` digits by the hash's.
 fn fill(time: i128, missing: u32, hash: u64) -> i128 {
@@ -743,25 +1104,177 @@ fn iso(text: &str) -> Option<(i128, u32)> {
         rest = &rest[digits..];
     }
 
-    rest = rest.trim_start_matches(' ');
-    let mut offset = 0;
-    if !take_one(&mut rest, "Zz") && !rest.is_empty() {
-        let sign = if rest.starts_with('-') { -1 } else { 1 };
-        if !take_one(&mut rest, "+-") {
-            return None;
-        }
-        let hours = take_number(&mut rest, 2)?;
-        take_one(&mut rest, ":");
-        let minutes = if rest.is_empty() { 0 } else { take_number(&mut rest, 2)? };
-        offset = sign * (hours * 3600 + minutes * 60);
-        if hours > 23 || minutes > 59 {
-            return None;
-        }
-    }
-    if !rest_ok || !rest.is_empty() {
+    let offset = zone(rest)?;
+    if !rest_ok {
         return None;
     }
+    utc([year, month, day], [hour, minute, second], &fraction, offset)
+}
 
+/// "RFC 2822 and HTTP dates": the day of the week, if any, and then the rest in one of three orders.
+fn date_in_words(text: &str) -> Option<(i128, u32)> {
+    let mut words: Vec<&str> = text.split_ascii_whitespace().collect();
+    let first = words.first()?.trim_end_matches(',');
+    if words[0].len() - first.len() < 2 && first.chars().all(|c| c.is_ascii_alphabetic()) {
+        words.remove(0);
+    }
+    // `20-Feb-21` is three words.
+    if let [date, rest @ ..] = words.as_slice()
+        && date.starts_with(|c: char| c.is_ascii_digit())
+        && date.contains('-')
+    {
+        let date: Vec<&str> = date.split('-').collect();
+        words = if date.len() == 3 { [&date, rest].concat() } else { return None };
+    }
+    let is_clock = |word: &str| word.contains(':');
+    let (date, clock, place) = match words.as_slice() {
+        [month, day, clock, place @ .., year] if is_clock(clock) => ([*year, *month, *day], clock, place),
+        [day, month, year, clock, place @ ..] if day.starts_with(|c: char| c.is_ascii_digit()) => {
+            ([*year, *month, *day], clock, place)
+        }
+        [month, day, year, clock, place @ ..] => ([*year, *month, *day], clock, place),
+        _ => return None,
+    };
+    let months = "jan feb mar apr may jun jul aug sep oct nov dec";
+    let month = months.split(' ').position(|month| month == date[1].to_ascii_lowercase())? as i64 + 1;
+    let number = |text: &str, lengths: &[usize]| {
+        let all_digits = text.bytes().all(|byte| byte.is_ascii_digit());
+        (all_digits && lengths.contains(&text.len())).then(|| text.parse::<i64>().unwrap())
+    };
+    let year = match (number(date[0], &[2, 4])?, date[0].len()) {
+        (year @ ..69, 2) => 2000 + year,
+        (year, 2) => 1900 + year,
+        (year, _) => year,
+    };
+    // "Any fraction", as in ISO 8601.
+    let (clock, fraction) = match clock.split_once(['.', ',']) {
+        Some((clock, fraction)) if !fraction.is_empty() && fraction.bytes().all(|byte| byte.is_ascii_digit()) => {
+            (clock, &fraction[..fraction.len().min(9)])
+        }
+        Some(_) => return None,
+        None => (*clock, ""),
+    };
+    let parts = clock.split(':').map(|part| number(part, &[2])).collect::<Option<Vec<_>>>()?;
+    let (hour, minute, second) = match parts[..] {
+        [hour, minute] => (hour, minute, 0),
+        [hour, minute, second] => (hour, minute, second),
+        _ => return None,
+    };
+    utc([year, month, number(date[2], &[1, 2])?], [hour, minute, second], fraction, zone(&place.join(" "))?)
+}
+
+/// "`Z`, an offset or nothing (UTC)", "a zone's name behind the time": seconds east of Greenwich.
+fn zone(text: &str) -> Option<i64> {
+    let text = text.trim_matches(|c: char| c.is_ascii_whitespace());
+    if ["", "Z", "z", "UTC", "GMT", "UT"].contains(&text) {
+        return Some(0);
+    }
+    if let Some(place) = text.strip_prefix(['Z', 'z']) {
+        let place = place.trim_start_matches(|c: char| c.is_ascii_whitespace());
+        return (place.len() > 1 && place.starts_with('[') && place.ends_with(']')).then_some(0);
+    }
+    let mut rest = ["UTC", "GMT", "UT"].iter().find_map(|name| text.strip_prefix(name)).unwrap_or(text);
+    let sign = if rest.starts_with('-') { -1 } else { 1 };
+    if !take_one(&mut rest, "+-") {
+        return None;
+    }
+    let hours = take_number(&mut rest, 2)?;
+    let colon = take_one(&mut rest, ":");
+    let minutes = match take_number(&mut rest, 2) {
+        Some(minutes) => minutes,
+        None if colon => return None,
+        None => 0,
+    };
+    // What is behind an offset is the same offset once more, for people.
+    let is_word = |word: &str| {
+        let is_offset = word.starts_with(['+', '-']) && word[1..].bytes().all(|byte| byte.is_ascii_digit());
+        is_offset || word.starts_with("m=") || word.bytes().all(|byte| byte.is_ascii_uppercase())
+    };
+    let note = rest.trim_start_matches(|c: char| c.is_ascii_whitespace());
+    let in_brackets = note.len() > 1
+        && (note.starts_with('[') && note.ends_with(']') || note.starts_with('(') && note.ends_with(')'));
+    let is_note =
+        in_brackets || (note.len() < rest.len() || note.is_empty()) && note.split_ascii_whitespace().all(is_word);
+    (is_note && hours < 24 && minutes < 60).then_some(sign * (hours * 3600 + minutes * 60))
+}
+
+/// "The objects and arrays in which MongoDB and java.time write a time": the names of all values in one are those of its form.
+fn time_of_container(json: &Json) -> Option<(i128, u32)> {
+    let (mut values, mut is_twice) = (BTreeMap::<String, &Json>::new(), false);
+    let members: Vec<(String, &Json)> = match json {
+        Json::Large(whole) => return time_of_container(whole),
+        Json::Object(members, _) => members.iter().map(|(key, value)| (format!(".{key}"), value)).collect(),
+        Json::Array(items, _) => items.iter().enumerate().map(|(index, item)| (index.to_string(), item)).collect(),
+        _ => vec![],
+    };
+    for (key, value) in members {
+        match value {
+            Json::Object(inner, _) if key.starts_with('.') && !inner.is_empty() => {
+                for (inner, value) in inner {
+                    is_twice |= values.insert(format!("{key}.{inner}"), value).is_some();
+                }
+            }
+            _ => is_twice |= values.insert(key, value).is_some(),
+        }
+    }
+    // No name is there twice, and nothing is nested any deeper.
+    if is_twice || values.values().any(|value| matches!(value, Json::Array(..) | Json::Object(..) | Json::Large(_))) {
+        return None;
+    }
+    // What says again what others say is not looked at.
+    let again = [".month", ".dayOfWeek", ".dayOfYear", ".chronology.id", ".chronology.calendarType"];
+    if values.contains_key(".year") {
+        values.retain(|key, _| !again.contains(&key.as_str()));
+    }
+    let names: Vec<&str> = values.keys().map(String::as_str).collect();
+    let whole = |key: &str| match values[key] {
+        Json::Number(text) => integer(text),
+        Json::Text(text) if is_number(text) => integer(text),
+        _ => None,
+    };
+    let instant = |second: i128, nano: Option<i64>| {
+        let is_one = nano.is_none_or(|nano| (0..1_000_000_000).contains(&nano));
+        is_one
+            .then_some((second * 1_000_000_000 + i128::from(nano.unwrap_or(0)), nano.map_or(0, |nano| 9 - zeros(nano))))
+    };
+    let civil = |parts: [&str; 6], nano: Option<i64>| {
+        let mut numbers = [0; 6];
+        for (number, part) in numbers.iter_mut().zip(parts) {
+            *number = if values.contains_key(part) { whole(part)? } else { 0 };
+        }
+        let [year, month, day, hour, minute, second] = numbers;
+        let (start, _) = utc([year, month, day], [hour, minute, second], "", 0).filter(|_| year >= 0)?;
+        instant(start / 1_000_000_000, nano)
+    };
+    let items = ["0", "1", "2", "3", "4", "5"];
+    match names[..] {
+        [".$date"] => match values[".$date"] {
+            Json::Text(text) => {
+                let text = text.trim_matches(|c: char| c.is_ascii_whitespace());
+                iso(text).or_else(|| date_in_words(text))
+            }
+            _ => Some((i128::from(whole(".$date")?) * 1_000_000, 3)),
+        },
+        [".$date.$numberLong"] => Some((i128::from(whole(".$date.$numberLong")?) * 1_000_000, 3)),
+        [".$timestamp.i", ".$timestamp.t"] => {
+            whole(".$timestamp.i")?;
+            instant(whole(".$timestamp.t")?.into(), None)
+        }
+        [".epochSecond", ".nano"] => instant(whole(".epochSecond")?.into(), Some(whole(".nano")?)),
+        [".nanos", ".seconds"] => instant(whole(".seconds")?.into(), Some(whole(".nanos")?)),
+        [".dayOfMonth", ".hour", ".minute", ".monthValue", ".nano", ".second", ".year"] => {
+            let parts = [".year", ".monthValue", ".dayOfMonth", ".hour", ".minute", ".second"];
+            civil(parts, Some(whole(".nano")?))
+        }
+        ["0", "1", "2", "3", "4", "5", "6"] => civil(items, Some(whole("6")?)),
+        ["0", "1", "2", "3", "4", "5"] | ["0", "1", "2", "3", "4"] => civil(items, None),
+        _ => None,
+    }
+}
+
+/// A date and a time of day, so many seconds east of Greenwich.
+fn utc(date: [i64; 3], clock: [i64; 3], fraction: &str, offset: i64) -> Option<(i128, u32)> {
+    let [[year, month, day], [hour, minute, second]] = [date, clock];
     // A leap second is read as the first of the next minute.
     let (second, leap) = if second == 60 { (59, 1) } else { (second, 0) };
     let small = |n: i64| i8::try_from(n).ok();

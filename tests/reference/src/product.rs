@@ -20,9 +20,15 @@ pub fn settings(options: &Options) -> Settings {
             Format::Json => Input::Json,
             Format::JsonLines => Input::JsonLines,
         },
+        renames: options.renames.iter().map(|rule| rule.parse().expect("a rename")).collect(),
         kinds,
         exact_time: options.exact_time,
-        limits: Limits { message: options.message, fields: options.fields, nesting: options.nesting },
+        limits: Limits {
+            message: options.message,
+            fields: options.fields,
+            nesting: options.nesting,
+            items: options.items,
+        },
         clock: || NOW,
     }
 }

@@ -281,7 +281,7 @@ fn work(
         let quiet = plan.patience.quiet;
         let mut stream = Stream::to(output, Rc::clone(signals), converter, plan)?;
         world.borrow_mut().reads = true;
-        let ended = stream.read(Input::keeping(input)?, Some(quiet), || "cannot read".to_owned())?;
+        let ended = stream.read(Input::keeping(input)?, Some(quiet), Path::new("-"))?;
         stream.finish(ended)
     };
     let result = run();

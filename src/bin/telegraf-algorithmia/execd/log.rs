@@ -78,6 +78,9 @@ impl Log {
                     .to_owned()
             }),
             Event::LeftOut { key, why } => self.line(LEFT_OUT, || format!("left out {}: {why}", start(key))),
+            Event::TooMany { key, values, why } => {
+                self.line(LEFT_OUT, || format!("left out {} with its {values} values: {why}", start(key)))
+            }
             Event::TimeDefaulted { text } => {
                 self.line(TIME_DEFAULTED, || format!("cannot read the time {}, so the point has another", start(text)))
             }

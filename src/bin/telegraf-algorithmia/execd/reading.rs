@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -10,7 +11,7 @@ use telegraf_algorithmia::{Parallel, Standing};
 use super::flood::Flood;
 use super::input::{Chunk, Input};
 use super::log;
-use super::stream::{Caller, Ended, Stream};
+use super::stream::{Caller, Ended, Stream, refuse_compressed, unreadable};
 use crate::output::progress::Watched;
 use crate::platform::Waited;
 
@@ -78,14 +79,10 @@ impl Stream {
         }
     }
 
-    /// Reads an input to its end. `unreadable` says what to do where it cannot be read.
-    pub(super) fn read(
-        &mut self,
-        input: Input,
-        quiet: Option<Duration>,
-        unreadable: impl Fn() -> String,
-    ) -> Result<Ended> {
+    /// Reads the input that is at `path`, or `-` for stdin, to its end.
+    pub(super) fn read(&mut self, input: Input, quiet: Option<Duration>, path: &Path) -> Result<Ended> {
         let mut failure = Ok(());
+        let received = self.received;
         let mut reading = Reading { input, state: State::Reading, quiet, flood: Flood::default(), is_wide: false };
         let ended = loop {
             let drained = self.outlet.drain()?;
@@ -105,6 +102,9 @@ impl Stream {
             };
             self.take_over(&chunk);
             match chunk {
+                Ok(Chunk::Bytes(bytes)) if self.received == received && self.is_refused(bytes, path, &mut failure) => {
+                    reading.state = State::Over(Ended::Input);
+                }
                 Ok(Chunk::Bytes(bytes)) => {
                     let len = bytes.len();
                     let lines = self.convert(bytes)?;
@@ -127,7 +127,7 @@ impl Stream {
                 Ok(Chunk::End) => reading.state = State::Over(Ended::Input),
                 Err(error) => {
                     // What was read before is as good as ever.
-                    failure = Err(error).with_context(&unreadable);
+                    failure = Err(error).with_context(|| unreadable(path));
                     reading.state = State::Over(Ended::Input);
                 }
             }
@@ -136,6 +136,14 @@ impl Stream {
             self.break_off();
         }
         self.end_input(ended, failure)
+    }
+
+    /// Whether an input that begins with `start` is compressed, which is its failure. Under Telegraf that can only be a message.
+    fn is_refused(&self, start: &[u8], path: &Path, failure: &mut Result<()>) -> bool {
+        if self.caller == Caller::Hand {
+            *failure = refuse_compressed(start, path);
+        }
+        failure.is_err()
     }
 
     /// How far an input is now. One without a `quiet` is left at once when a signal comes.

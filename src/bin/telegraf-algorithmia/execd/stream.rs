@@ -1,14 +1,14 @@
 //! The loop that reads inputs and hands over what they become: by hand, and under Telegraf.
 
 use std::fs::File;
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use telegraf_algorithmia::{Converter, Counts, Summary};
+use telegraf_algorithmia::{Converter, Counts, Summary, compression};
 
 use super::flow::Flow;
 use super::handover::{Handover, Note};
@@ -91,7 +91,7 @@ pub struct Stream {
     /// From the worker before us, until the first input has come.
     pub(super) note: Option<Note>,
     /// Bytes of input.
-    received: u64,
+    pub(super) received: u64,
 }
 
 impl Stream {
@@ -184,8 +184,11 @@ impl Stream {
     /// Reads a file, or `-` for stdin, to its end.
     fn read_file(&mut self, path: &Path) -> Result<Ended> {
         let is_stdin = path == Path::new("-");
-        let file = if is_stdin { platform::file_of(io::stdin()).context("cannot use stdin")? } else { open(path)? };
+        let mut file = if is_stdin { platform::file_of(io::stdin()).context("cannot use stdin")? } else { open(path)? };
         let is_file = file.metadata().is_ok_and(|metadata| metadata.is_file());
+        if is_file && self.caller == Caller::Hand {
+            refuse_compressed(&start_of(&mut file).with_context(|| unreadable(path))?, path)?;
+        }
         let quiet = (is_stdin && !is_file && !file.is_terminal()).then_some(self.patience.quiet);
         self.observer.form.begin_input((!is_stdin).then(|| path.display().to_string()).as_deref());
         let unreadable = || unreadable(path);
@@ -193,7 +196,7 @@ impl Stream {
             self.read_in_parallel(file, unreadable)?
         } else {
             let input = if is_stdin && self.outlet.has_journal() { Input::keeping(file) } else { Ok(Input::new(file)) };
-            self.read(input.with_context(unreadable)?, quiet, unreadable)?
+            self.read(input.with_context(unreadable)?, quiet, path)?
         };
         if self.is_interrupted(ended, quiet)
             && let Some((name, status)) = self.signals.latest()
@@ -334,8 +337,27 @@ fn open(path: &Path) -> Result<File> {
     File::open(path).with_context(|| format!("cannot open {}: check its name, and who may read it", path.display()))
 }
 
+/// The first bytes of a file, which is read from them on all the same.
+fn start_of(file: &mut File) -> io::Result<Vec<u8>> {
+    let mut start = Vec::new();
+    let len = file.take(4).read_to_end(&mut start)?;
+    file.seek(SeekFrom::Current(-(len as i64)))?;
+    Ok(start)
+}
+
+/// # Errors
+/// Where an input that begins with `start` is compressed; the error says what to do.
+pub(super) fn refuse_compressed(start: &[u8], path: &Path) -> Result<()> {
+    let Some(program) = compression(start) else { return Ok(()) };
+    let (what, file) = match path.to_string_lossy() {
+        name if name == "-" => ("stdin".into(), "FILE".into()),
+        name => (name.clone(), name),
+    };
+    bail!("{what} is compressed: decompress it first, `{program} -dc {file} | telegraf-algorithmia ...`")
+}
+
 /// What to say where a file, or `-` for stdin, cannot be read.
-fn unreadable(path: &Path) -> String {
+pub(super) fn unreadable(path: &Path) -> String {
     if path == Path::new("-") {
         return "cannot read stdin: pipe messages in, or name a file".to_owned();
     }

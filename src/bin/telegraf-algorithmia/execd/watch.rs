@@ -63,7 +63,7 @@ impl Observer for Watch {
                     self.gauges.extend(Reading::of(metric, output));
                 }
             }
-            Event::LeftOut { .. } | Event::TimeDefaulted { .. } | Event::StringCut { .. } => {}
+            Event::LeftOut { .. } | Event::TooMany { .. } | Event::TimeDefaulted { .. } | Event::StringCut { .. } => {}
         }
     }
 

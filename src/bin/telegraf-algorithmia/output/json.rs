@@ -128,6 +128,15 @@ struct Entry<'a> {
     of: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     cut_from: Option<usize>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    suffixes: Vec<AddedSuffix>,
+}
+
+/// What was added to the key.
+#[derive(Serialize)]
+struct AddedSuffix {
+    suffix: &'static str,
+    why: &'static str,
 }
 
 /// A key of which nothing is stored.
@@ -146,11 +155,13 @@ fn stored(keys: &[Key]) -> (Stored<'_>, Vec<LeftOut<'_>>) {
         let (from, of) = (its.name.as_str(), origin(its.origin));
         match &its.fate {
             Fate::Tag { key, value } => {
-                stored.tags.push((key, Entry { value: Value::String(value), kind: None, from, of, cut_from: None }));
+                let value = Value::String(value);
+                stored.tags.push((key, Entry { value, kind: None, from, of, cut_from: None, suffixes: Vec::new() }));
             }
-            Fate::Field { key, kind, value, cut_from } => {
-                let (kind, value) = ((*kind).into(), Value::of(*kind, value));
-                stored.fields.push((key, Entry { value, kind: Some(kind), from, of, cut_from: *cut_from }));
+            Fate::Field { key, kind, value, cut_from, suffixes } => {
+                let (kind, value) = (Some((*kind).into()), Value::of(*kind, value));
+                let suffixes = suffixes.iter().map(|its| AddedSuffix { suffix: its.text(), why: its.why() }).collect();
+                stored.fields.push((key, Entry { value, kind, from, of, cut_from: *cut_from, suffixes }));
             }
             Fate::Time => {}
             Fate::LeftOut(why) => left_out.push(LeftOut { key: from, of, why: why.why, lost: why.lost }),

@@ -7,7 +7,7 @@ use std::ops::Range;
 use anstream::{AutoStream, ColorChoice};
 use anstyle::Style;
 use jiff::Timestamp;
-use telegraf_algorithmia::{Fate, FieldType, Key, LeftOut, Origin, Outcome, PointTime, TimeSource, Trace};
+use telegraf_algorithmia::{Fate, FieldType, Key, LeftOut, Origin, Outcome, PointTime, Suffix, TimeSource, Trace};
 
 use super::shown::{escaped, last_columns, shorten, shown, width_of};
 use super::{ASIDE, BAD, GOOD, HEADING, LOST, begins_message};
@@ -136,7 +136,7 @@ impl<'a> Row<'a> {
         };
         let (became, style, stored_as, value, note) = match &key.fate {
             Fate::Tag { key, value } => ("tag", GOOD, Some(key), shown(value), from(value, true)),
-            Fate::Field { key, kind, value, cut_from } => {
+            Fate::Field { key, kind, value, cut_from, .. } => {
                 let (became, quoted) = match kind {
                     FieldType::String => ("string field", true),
                     FieldType::Integer => ("integer field", false),
@@ -181,7 +181,21 @@ fn table(trace: &Trace<'_>, width: usize) -> String {
             text += &marked(trace.text, Some(row.key.value.clone()), width, LOST);
         }
     }
-    text
+    text + &legend(trace.keys)
+}
+
+/// Why keys are stored with suffixes: each reason once.
+fn legend(keys: &[Key]) -> String {
+    let mut told: Vec<Suffix> = Vec::new();
+    for key in keys {
+        let Fate::Field { suffixes, .. } = &key.fate else { continue };
+        for suffix in suffixes {
+            if !told.contains(suffix) {
+                told.push(*suffix);
+            }
+        }
+    }
+    told.iter().map(|suffix| format!("  {ASIDE}{} in the key: {}{ASIDE:#}\n", suffix.text(), suffix.why())).collect()
 }
 
 /// How wide the columns are. One of width 0 is not there.

@@ -31,9 +31,10 @@ impl Client {
         Client { broker: broker.to_owned(), consumers: Mutex::default() }
     }
 
-    pub(super) fn create_topic(&self, topic: &str, partitions: i32) -> Result<()> {
+    pub(super) fn create_topic(&self, topic: &str, partitions: i32, settings: &[(&str, &str)]) -> Result<()> {
         let client: AdminClient<DefaultClientContext> = self.config().create()?;
         let topic = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
+        let topic = settings.iter().fold(topic, |topic, (key, value)| topic.set(key, value));
         let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
         let runtime = tokio::runtime::Builder::new_current_thread().build()?;
         // One for each topic.
@@ -43,8 +44,13 @@ impl Client {
         Ok(())
     }
 
-    /// Sends messages to the topic's partitions in turn. Returns when all are acknowledged.
-    pub(super) fn produce<M: AsRef<[u8]>>(&self, topic: &str, messages: impl IntoIterator<Item = M>) -> Result<()> {
+    /// Sends messages to the topic's partitions in turn, each with its time in milliseconds, if it has one. Returns when all are
+    /// acknowledged.
+    pub(super) fn produce<M: AsRef<[u8]>>(
+        &self,
+        topic: &str,
+        messages: impl IntoIterator<Item = (Option<i64>, M)>,
+    ) -> Result<()> {
         let partitions = self.partitions(topic)?;
         let producer: BaseProducer<_> = self
             .config()
@@ -54,8 +60,9 @@ impl Client {
             // No message goes before another when a request is sent again.
             .set("max.in.flight", "1")
             .create_with_context(Failure::default())?;
-        for (message, partition) in messages.into_iter().zip((0..partitions).cycle()) {
+        for ((time, message), partition) in messages.into_iter().zip((0..partitions).cycle()) {
             let mut record = BaseRecord::<(), _>::to(topic).partition(partition).payload(message.as_ref());
+            record.timestamp = time;
             while let Err((error, unsent)) = producer.send(record) {
                 if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) {
                     return Err(error.into());

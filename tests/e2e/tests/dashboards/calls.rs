@@ -84,15 +84,12 @@ impl Call {
         })
     }
 
-    /// All fields as text, and the further tags, as the table of the latest calls has them.
+    /// All fields as text, and the further tags, as the table of the latest calls has them: by the keys that they are stored as.
     pub fn texts(&self, booleans: bool) -> Vec<(String, String)> {
-        let metrics = self.metrics.iter().map(|(key, metric)| {
-            let text = match (metric, self.number(key)) {
-                (Metric::Flag(flag), _) if booleans => flag.to_string(),
-                (Metric::Text(text), None) => text.clone(),
-                (_, number) => number.expect("only a text is no number").to_string(),
-            };
-            (key.clone(), text)
+        let metrics = self.metrics.iter().map(|(key, metric)| match (metric, self.number(key)) {
+            (Metric::Flag(flag), _) if booleans => (key.clone(), flag.to_string()),
+            (Metric::Text(text), None) => (format!("{key}_text"), text.clone()),
+            (_, number) => (key.clone(), number.expect("only a text is no number").to_string()),
         });
         let tags = self.tags.iter().map(|(key, tag)| ((*key).to_owned(), tag.clone()));
         metrics.chain([("request_id".to_owned(), self.request.clone())]).chain(tags).collect()

@@ -121,7 +121,11 @@ impl Calls {
             column.resize(before, None);
             column.push(Some(value));
         }
-        self.groups.push(payload.get(GROUP_KEY).and_then(Value::as_str).map(str::to_owned));
+        self.groups.push(match payload.get(GROUP_KEY) {
+            Some(Value::String(group)) => Some(group.clone()),
+            Some(Value::Number(group)) => Some(group.to_string()),
+            _ => None,
+        });
         Ok(())
     }
 

@@ -1,0 +1,126 @@
+//! What producers put around the JSON of a message: a byte order mark, a schema registry's prefix, a string. And what they send in
+//! its place, told by its first bytes.
+
+use std::fmt::Write;
+
+use crate::convert::engine::trim;
+use crate::json::split::container_len;
+use crate::json::{Plain, Scalar, Source, Text};
+use crate::observe::event::Reason;
+use crate::payload::Rejection;
+
+/// What some programs write at the start of each text.
+pub(crate) const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
+/// So many bytes may stand in front of an object.
+const MOST_IN_FRONT: usize = 16;
+
+/// And where the first of them is a bracket, only what can be the id of a schema. A longer one is the start of broken JSON.
+const REGISTRY_ID: usize = 4;
+
+/// JSON in a string is read where that is in a string itself, but no deeper.
+const STRINGS: usize = 2;
+
+/// The text without a byte order mark, and the white space and zero bytes around it.
+pub(super) fn unmarked(text: &[u8]) -> &[u8] {
+    let text = trim(text);
+    text.strip_prefix(BYTE_ORDER_MARK).map_or(text, trim)
+}
+
+/// The object or array that a string holds, if `text` is such a string.
+pub(super) fn held(text: &[u8]) -> Option<Vec<u8>> {
+    let mut held = None;
+    // Nearly no message is a string, so that this is all that most of them cost.
+    if text.first() != Some(&b'"') || std::str::from_utf8(text).is_err() {
+        return None;
+    }
+    for _ in 0..STRINGS {
+        let text = string(held.as_deref().unwrap_or(text))?;
+        if matches!(text.first(), Some(b'{' | b'[')) {
+            return Some(text);
+        }
+        held = Some(text);
+    }
+    None
+}
+
+/// What the string stands for that is all of `text`.
+fn string(bytes: &[u8]) -> Option<Vec<u8>> {
+    let (text, mut decoded) = (Text::<Plain>::new(bytes), Vec::new());
+    let (value, end) = text.scalar(0, &mut decoded).ok()?;
+    text.end(end).ok()?;
+    match value.of(Source { text: bytes, decoded: &decoded }) {
+        Scalar::String(string) => Some(unmarked(&string.plain()).to_vec()),
+        _ => None,
+    }
+}
+
+/// Whether behind a whole object or array another one begins.
+#[cold]
+pub(super) fn is_sequence(text: &[u8]) -> bool {
+    let behind = container_len(text).map(|len| unmarked(&text[len..]));
+    matches!(behind, Some([b'{' | b'[', ..]))
+}
+
+/// The object that is all of a text but for a few bytes in front of it.
+#[cold]
+pub(super) fn object_behind(text: &[u8]) -> Option<&[u8]> {
+    let begins_as_json = matches!(text, [b'{' | b'[', ..]);
+    let most = if begins_as_json { REGISTRY_ID } else { MOST_IN_FRONT };
+    let objects = (1..=most.min(text.len())).map(|at| text.split_at(at)).filter(|(front, object)| {
+        // Behind a comma or colon it is a part of what is broken.
+        let is_part = begins_as_json && matches!(trim(front).last(), Some(b',' | b':'));
+        object.first() == Some(&b'{') && !is_part
+    });
+    objects.map(|(_, object)| object).find(|object| container_len(object) == Some(object.len()))
+}
+
+/// What a text is compressed with, if it begins as what `gzip` or `zstd` writes: the name of that program.
+pub fn compression(start: &[u8]) -> Option<&'static str> {
+    match start {
+        [0x1f, 0x8b, ..] => Some("gzip"),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => Some("zstd"),
+        _ => None,
+    }
+}
+
+/// Whether a text is JSON in UTF-16: of ASCII, every other byte is zero.
+fn is_utf16(text: &[u8]) -> bool {
+    match text {
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => true,
+        [b'{' | b'[' | b'"', 0, next, 0, ..] => *next != 0,
+        _ => false,
+    }
+}
+
+/// The same rejection, with an error that says more where the text's first bytes tell what it is.
+#[cold]
+pub(super) fn explained(rejection: Rejection, text: &[u8]) -> Rejection {
+    if rejection.reason != Reason::InvalidJson {
+        return rejection;
+    }
+    let front = &text[..text.len().min(MOST_IN_FRONT)];
+    let is_control = |byte: &u8| byte.is_ascii_control() && !byte.is_ascii_whitespace();
+    let error = if is_utf16(text) {
+        "the text is UTF-16, and JSON has to be UTF-8: have the producer encode it so, or convert a file with `iconv -f UTF-16 \
+         -t UTF-8`"
+            .to_owned()
+    } else if let Some(name) = compression(text) {
+        format!(
+            "the message is compressed with {name}: have the producer send the JSON itself, and set its `compression.type` \
+             instead, which Kafka's clients undo"
+        )
+    } else if !matches!(text, [b'{' | b'[' | b'"', ..]) && front.iter().any(is_control) {
+        let mut bytes = String::new();
+        for byte in front.iter().take(8) {
+            let _ = write!(bytes, " {byte:02x}");
+        }
+        format!(
+            "expected JSON, but this begins with the bytes{bytes}, as Avro and Protobuf do behind a schema registry's prefix, and \
+             there is no JSON object behind at most {MOST_IN_FRONT} bytes: have the producer send JSON"
+        )
+    } else {
+        return rejection;
+    };
+    Rejection::new(Reason::InvalidJson, error)
+}

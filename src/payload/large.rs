@@ -1,0 +1,114 @@
+//! Objects and arrays that hold more values than a point should get of one key: embeddings, images.
+
+use crate::json::{Encoding, SyntaxError, Text};
+use crate::observe::trace::LeftOut;
+
+/// What is said of one.
+pub(super) const TOO_MANY: LeftOut = LeftOut::lost(
+    "more than --max-items: `--as KEY=json` stores its text, and `--as KEY=drop` says that it is not wanted",
+);
+
+/// Where one begins, and how many values are in it, those of objects and arrays in it counted; null is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Large {
+    pub start: usize,
+    pub values: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Open {
+    start: usize,
+    is_object: bool,
+    /// The values in it, and how many of them are not in what is large itself.
+    values: usize,
+    own: usize,
+    /// An array in it is large.
+    has_large: bool,
+    /// How many were found before it.
+    found: usize,
+}
+
+/// All objects and arrays of the payload at the start of `text` that hold more than `limit` values, in their order. Of arrays within
+/// arrays it is the outermost. `scratch` is for strings.
+pub(super) fn find<E: Encoding>(
+    text: Text<'_, E>,
+    start: usize,
+    limit: usize,
+    scratch: &mut Vec<u8>,
+) -> Result<Vec<Large>, SyntaxError> {
+    let mut found: Vec<Large> = Vec::new();
+    let mut around: Vec<Open> = Vec::new();
+    let open = |start, found: &[Large]| Open {
+        start,
+        is_object: text.byte(start) == Some(b'{'),
+        values: 0,
+        own: 0,
+        has_large: false,
+        found: found.len(),
+    };
+    let mut now = open(start, &found);
+    let mut at = start + 1;
+    let mut is_first = true;
+    loop {
+        let close = if now.is_object { b'}' } else { b']' };
+        at = text.skip_blank(at);
+        let mut ended = is_first && text.byte(at) == Some(close);
+        if ended {
+            at += 1;
+        } else {
+            if now.is_object {
+                (_, _, at) = text.key(at, scratch)?;
+                at = text.skip_blank(at);
+            }
+            if let Some(b'{' | b'[') = text.byte(at) {
+                around.push(std::mem::replace(&mut now, open(at, &found)));
+                (at, is_first) = (at + 1, true);
+                continue;
+            }
+            let (value, end) = text.scalar(at, scratch)?;
+            scratch.clear();
+            now.values += usize::from(!value.is_null());
+            now.own += usize::from(!value.is_null());
+            (ended, at) = text.ends(end, close)?;
+        }
+        is_first = false;
+        while ended {
+            let Some(outer) = around.pop() else { return Ok(found) };
+            let inner = std::mem::replace(&mut now, outer);
+            let is_large = inner.own > limit || inner.has_large && !inner.is_object;
+            now.values += inner.values;
+            if is_large {
+                found.truncate(inner.found);
+                found.push(Large { start: inner.start, values: inner.values });
+                now.has_large |= !inner.is_object;
+            } else {
+                now.own += inner.own;
+            }
+            (ended, at) = text.ends(at, if now.is_object { b'}' } else { b']' })?;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::json::Plain;
+
+    #[test]
+    fn the_outermost_array_is_left_out_and_the_innermost_object() {
+        for (json, expected) in [
+            (r#"{"a":[1,2,3],"b":1}"#, vec![]),
+            (r#"{"a":[1,2,3,4],"b":[1,2,3,null,null]}"#, vec![(5, 4)]),
+            (r#"{"a":[[1,2],[3,4]],"b":{"c":[1,2,3,4,5]}}"#, vec![(5, 4), (28, 5)]),
+            (r#"{"a":[[1,2,3,4],[5]],"b":1,"c":2,"d":3,"e":4}"#, vec![(5, 5)]),
+            (r#"{"a":{"b":{"c":1,"d":2,"e":3,"f":4},"g":5}}"#, vec![(10, 4)]),
+            (r#"{"a":[{"b":[1,2,3,4]}],"c":{},"d":[]}"#, vec![(11, 4)]),
+            (r#"{"a":1,"b":2,"c":3,"d":4}"#, vec![]),
+        ] {
+            let found = find(Text::<Plain>::new(json.as_bytes()), 0, 3, &mut Vec::new()).unwrap();
+            let found: Vec<_> = found.iter().map(|large| (large.start, large.values)).collect();
+            assert_eq!(found, expected, "{json}");
+        }
+        assert!(find(Text::<Plain>::new(br#"{"a":[1"#), 0, 3, &mut Vec::new()).is_err());
+    }
+}
