@@ -67,7 +67,8 @@ pub(crate) fn of_type(key: &[u8], field_type: FieldType, kinds: &Kinds) -> Optio
         stored.extend_from_slice(suffix);
     }
     for _ in 0..MOST_SUFFIXES {
-        if type_of(&stored, kinds) == field_type {
+        // What a rule names is another key, whatever its type.
+        if type_of(&stored, kinds) == field_type && (stored == key || !kinds.name(&stored)) {
             return Some(stored);
         }
         stored.extend_from_slice(suffix);
@@ -173,6 +174,7 @@ mod tests {
             assert_eq!(called(&[], key, String).as_deref(), Some(text));
         }
         assert_eq!(called(&["a_text=integer"], "a", String).as_deref(), Some("a_text_text"));
+        assert_eq!(called(&["a_text=string"], "a", String).as_deref(), Some("a_text_text"));
         assert_eq!(called(&["a=integer"], "a_field", Float).as_deref(), Some("a_field_number"));
         assert_eq!(called(&["a=integer"], "a_field", String).as_deref(), Some("a_field_text"));
         assert_eq!(called(&["a_t*=integer"], "a", String), None);

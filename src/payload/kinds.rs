@@ -128,6 +128,11 @@ impl Kinds {
         }
     }
 
+    /// Whether a rule names a whole key.
+    pub(crate) fn name(&self, key: &[u8]) -> bool {
+        self.rules.iter().any(|rule| !rule.prefix && rule.matches(key))
+    }
+
     /// Whether a rule drops a key by its whole name. No wildcard takes a point's time away.
     pub(crate) fn drops(&self, key: &[u8]) -> bool {
         let rule = self.rules.iter().rev().find(|rule| !rule.prefix && rule.matches(key));

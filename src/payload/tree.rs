@@ -94,7 +94,9 @@ impl Member {
             _ => None,
         };
         let key = without_underscores(key);
-        let role = match (time, settings.kinds.of(key)) {
+        // `time` is no key that a field has: it is called otherwise.
+        let other = if key == b"time" { settings.kinds.of(b"time_field") } else { None };
+        let role = match (time, other.or_else(|| settings.kinds.of(key))) {
             (Some(_), _) if settings.kinds.drops(key) => Role::Drop,
             (Some(time), _) => Role::Time(time),
             (None, None) => Role::ByValue,

@@ -3,6 +3,8 @@
 //!
 //! PROPTEST_CASES=20000 looks harder.
 
+use std::collections::HashMap;
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -19,6 +21,31 @@ proptest! {
     #[test]
     fn the_output_equals_the_reference(run in prop_oneof![8 => generate::run(), 1 => generate::multiplied()]) {
         equals_the_reference(&run)?;
+    }
+
+    /// "A field key has one type, whatever any payload says."
+    #[test]
+    fn a_field_key_has_one_type(run in generate::few_keys()) {
+        let output = convert(run.text().as_bytes(), &run.options);
+        let mut types = HashMap::new();
+        for line in lines::split(&output).expect("line protocol") {
+            let line = decode(std::str::from_utf8(line).expect("UTF-8"));
+            for (key, value) in line.fields {
+                let known = types.entry((line.measurement.clone(), key.clone())).or_insert(value.field_type());
+                prop_assert_eq!(*known, value.field_type(), "{} of {:.3000} with {:?}", key, run.text(), run.options.kinds);
+            }
+        }
+        check_output(&output, &run.options);
+        // Rules with a `*` may give a type to all that a key could be called: then a value has no field.
+        let merges = |rule: &String| {
+            let (key, kind) = rule.rsplit_once('=').expect("a rule");
+            let is_derived = ["_text", "_number", "_field"].iter().any(|end| key.ends_with(end));
+            let is_time = matches!(key, "time" | "t*" | "*") && !["tag", "drop"].contains(&kind);
+            is_time || key.ends_with("_*") || key.ends_with("_t*") || (is_derived && ["float", "string"].contains(&kind))
+        };
+        if !run.options.kinds.iter().any(merges) {
+            equals_the_reference(&run)?;
+        }
     }
 
     /// "The lines of a message take at most 16 times the bytes of the message as it arrived, and 32 KiB."

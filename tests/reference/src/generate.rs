@@ -99,6 +99,126 @@ pub fn multiplied() -> BoxedStrategy<Run> {
     (options, vec(metric, 1..3)).prop_map(|(options, inputs)| Run { options, inputs }).boxed()
 }
 
+/// Messages of several models under the same few keys, with values of all types; metrics with tags and other fields of these keys; and
+/// rules for them and for what they are called where their types differ.
+pub fn few_keys() -> BoxedStrategy<Run> {
+    let rule_keys = select(vec![
+        "a",
+        "a_text",
+        "a_number",
+        "a_text_text",
+        "a_text_number",
+        "a_text_number_number",
+        "a_field",
+        "a_text_field",
+        "a_field_text",
+        "note",
+        "note_text",
+        "note_text_number",
+        "count_number",
+        "count_text",
+        "time",
+        "time_field",
+        "time_field_text",
+        "timestamp",
+        "request_id",
+        "session_id",
+        "algorithm_owner",
+        "a*",
+        "a_*",
+        "a_t*",
+        "a_text_*",
+        "note_*",
+        "t*",
+        "*",
+    ]);
+    let kinds = select(vec!["float", "integer", "boolean", "string", "tag", "drop"]);
+    let rules = vec((rule_keys, kinds).prop_map(|(key, kind)| format!("{key}={kind}")), 0..4);
+    let options = rules.prop_map(|kinds| Options { kinds, ..Options::default() });
+    let input = (few_keys_payload(), few_keys_tags(), few_keys_fields(), metric_time());
+    let input = input.prop_map(|(payload, tags, mut fields, time)| {
+        fields.push(("value".into(), quoted(&payload)));
+        Incoming::Message(line("kafka_consumer", tags, without_repetition(fields), time))
+    });
+    (options, vec(input, 1..8)).prop_map(|(options, inputs)| Run { options, inputs }).boxed()
+}
+
+/// The keys that all of it has.
+const FEW_KEYS: &[&str] = &[
+    "a",
+    "_a",
+    "a_text",
+    "a_text_number",
+    "a_field",
+    "a_text_field",
+    "note",
+    "note_text",
+    "count",
+    "count_number",
+    "_time",
+    "request_id",
+    "session_id",
+    "algorithm_owner",
+];
+
+fn few_keys_payload() -> BoxedStrategy<String> {
+    let value = || {
+        select(vec![
+            "1",
+            "1.5",
+            "-0",
+            "1e400",
+            "true",
+            "false",
+            "null",
+            "NaN",
+            "\"t\"",
+            "\"\"",
+            "\"1\"",
+            "\"0.10\"",
+            "\"9007199254740993\"",
+            "\"1e400\"",
+            "\"nan\"",
+            "\"Yes\"",
+            "\" off \"",
+            "[]",
+        ])
+    };
+    let member = prop_oneof![
+        6 => (select(FEW_KEYS), value()).prop_map(|(key, value)| format!("\"{key}\":{value}")),
+        1 => (select(vec!["time", "timestamp"]), value()).prop_map(|(key, value)| format!("\"{key}\":{value}")),
+        // What flattens to these.
+        1 => value().prop_map(|value| format!("\"a\":{{\"text\":{value}}}")),
+        1 => value().prop_map(|value| format!("\"a\":{{\"text\":{{\"number\":{value}}},\"field\":{value}}}")),
+        1 => value().prop_map(|value| format!("\"_\":{{\"a\":{value}}},\"note\":{{\"text\":{value}}}")),
+        1 => value().prop_map(|value| format!("\"\":{{\"time\":{value}}},\"session\":{{\"id\":{value}}}")),
+    ];
+    (select(vec!["m", "n", " n"]), vec(member, 0..6))
+        .prop_map(|(name, members)| {
+            let members: String = members.iter().map(|member| format!(",{member}")).collect();
+            format!("{{\"algorithm_name\":\"{name}\",\"x\":1{members}}}")
+        })
+        .boxed()
+}
+
+fn few_keys_tags() -> BoxedStrategy<Vec<(String, String)>> {
+    prop::collection::btree_map(
+        select(FEW_KEYS).prop_map(String::from),
+        select(vec!["t", " 1"]).prop_map(String::from),
+        0..3,
+    )
+    .prop_map(|tags| tags.into_iter().collect())
+    .boxed()
+}
+
+/// Fields, with their values as Telegraf writes them.
+fn few_keys_fields() -> BoxedStrategy<Vec<(String, String)>> {
+    let value = select(vec!["5i", "7u", "1i", "1.5", "0", "true", "false", "\"t\"", "\"1\"", "\"yes\"", "\"NaN\""]);
+    // No two that may become one.
+    let keys: Vec<_> = FEW_KEYS.iter().copied().filter(|key| *key != "_a" && !key.ends_with("_field")).collect();
+    vec((select(keys).prop_map(String::from), value.prop_map(String::from)), 0..3).boxed()
+}
+
 pub fn options() -> BoxedStrategy<Options> {
     let with = |kinds: &[&str]| Options { kinds: kinds.iter().map(|k| k.to_string()).collect(), ..Options::default() };
     let kinds =

@@ -256,7 +256,7 @@ impl Reference {
         let mut brought: Vec<(String, Json)> = vec![];
         for (key, value) in &metric.fields {
             if let Some(key) = stored_key(&self.renamed(key)) {
-                brought.push((key, Json::of(value)));
+                put_last(&mut brought, key, Json::of(value));
             }
         }
         let mut fields: Vec<(String, Value)> = vec![];
@@ -365,7 +365,8 @@ impl Reference {
                 return path.len();
             }
         };
-        if kind == Some(Kind::Drop) {
+        // `*` is any key, also one of which nothing is left.
+        if self.kind(stored.as_deref().unwrap_or_default()) == Kind::Drop {
             return path.len();
         }
         let nested =
@@ -411,8 +412,9 @@ impl Reference {
             if wanted == "string" || stem.ends_with("_text") {
                 name += suffix;
             }
+            let is_named = |name: &str| self.options.kinds.iter().any(|rule| rule.starts_with(&format!("{name}=")));
             for _ in 0..4 {
-                if self.type_of(&name) != wanted {
+                if self.type_of(&name) != wanted || name != key && name != "time_field" && is_named(&name) {
                     name += suffix;
                 }
             }
@@ -455,6 +457,14 @@ impl Reference {
     }
 
     fn kind(&self, key: &str) -> Kind {
+        // `time` is no key that a field has.
+        if key == "time" && self.kind("time_field") != Kind::ByValue {
+            return self.kind("time_field");
+        }
+        // No wildcard takes the name away.
+        if key == "algorithm_name" {
+            return Kind::Tag;
+        }
         for rule in self.options.kinds.iter().rev() {
             let (pattern, kind) = rule.rsplit_once('=').expect("KEY=kind");
             let matches = match pattern.strip_suffix('*') {
@@ -475,7 +485,7 @@ impl Reference {
             }
         }
         match key {
-            "algorithm_name" | "algorithm_owner" | "algorithm_version" => Kind::Tag,
+            "algorithm_owner" | "algorithm_version" => Kind::Tag,
             "session_id" | "request_id" => Kind::String,
             _ => Kind::ByValue,
         }
@@ -613,7 +623,9 @@ fn tag_value(key: &str, text: &str) -> String {
 
 /// Of two entries with one key the last stays, in its own place.
 fn put_last<T>(entries: &mut Vec<(String, T)>, key: String, value: T) {
-    entries.retain(|(known, _)| *known != key);
+    // `time` is `time_field` as a field.
+    let stored = |key: &str| String::from(if key == "time" { "time_field" } else { key });
+    entries.retain(|(known, _)| stored(known) != stored(&key));
     entries.push((key, value));
 }
 
@@ -651,7 +663,12 @@ impl Json {
     fn read(text: &str, nesting: usize) -> Result<Json, Reason> {
         let text = prepare(text);
         // Grammar first, of the whole text: reading as RawValue checks it without recursion.
-        let raw: &RawValue = serde_json::from_str(&text).map_err(|_| "invalid_json")?;
+        let raw: &RawValue = serde_json::from_str(&text).map_err(|error| {
+            // What is nested too deep before that is not read any further.
+            let lines = text.split_inclusive('\n').take(error.line() - 1);
+            let before = lines.map(str::len).sum::<usize>() + error.column().saturating_sub(1);
+            if depth(&text.as_bytes()[..before.min(text.len())]) > nesting { "too_large" } else { "invalid_json" }
+        })?;
         Json::tree(raw.get(), nesting)
     }
 
@@ -740,6 +757,24 @@ impl Json {
             Json::Null | Json::Bare | Json::Array(..) | Json::Object(..) | Json::Large(_) => None,
         }
     }
+}
+
+/// How deep a text is nested at most.
+fn depth(text: &[u8]) -> usize {
+    let (mut depth, mut most, mut in_string, mut escaped) = (0usize, 0, false, false);
+    for byte in text {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            _ if in_string => {}
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        most = most.max(depth);
+    }
+    most
 }
 
 /// Marks the string that stands in a bare token's place; no payload of the tests holds it.
@@ -936,7 +971,21 @@ fn is_number(text: &str) -> bool {
 fn is_exact(text: &str) -> bool {
     let Some(number) = Some(text).filter(|text| is_number(text)).and_then(Decimal::read) else { return false };
     let float: f64 = text.parse().unwrap();
-    float.is_finite() && Decimal::read(&float_text(float)).unwrap().normal() == number.normal()
+    float.is_finite() && shortest(float) == number.normal()
+}
+
+/// Of the shortest decimals that read back as the float the nearest; of two that are as near, the even one.
+fn shortest(float: f64) -> (bool, String, i128) {
+    let found = Decimal::read(&float_text(float)).unwrap().normal();
+    let (negative, exact, places) = Decimal::read(&format!("{float:.80}")).unwrap().normal();
+    match exact.strip_suffix('5') {
+        Some(below) if below.len() == found.1.len() => {
+            let below: u128 = below.parse().unwrap();
+            let digits = (below + below % 2).to_string();
+            Decimal { negative, digits, places: places - 1 }.normal()
+        }
+        _ => found,
+    }
 }
 
 /// "NaN and infinities in their usual spellings."
@@ -1208,6 +1257,7 @@ fn time_of_container(json: &Json) -> Option<(i128, u32)> {
         _ => vec![],
     };
     for (key, value) in members {
+        let value = if let Json::Large(whole) = value { whole } else { value };
         match value {
             Json::Object(inner, _) if key.starts_with('.') && !inner.is_empty() => {
                 for (inner, value) in inner {
