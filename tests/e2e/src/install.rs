@@ -222,7 +222,21 @@ const PYTHON: Recipe = Recipe {
     ],
     needs: &[PYTHON3],
     usually: "half a minute",
-    steps: &[Step { command: &["sh", "install.sh", "{out}"], env: &[] }],
+    steps: &[Step { command: &["sh", "install.sh", "{out}", "numpy, scipy.stats"], env: &[] }],
+};
+
+const CLOUDEVENTS: Recipe = Recipe {
+    name: "python-cloudevents",
+    version: "2.2.0",
+    variable: "PYTHON_WITH_CLOUDEVENTS",
+    product: "bin/python3",
+    files: &[
+        ("install.sh", include_str!("../servers/python/install.sh")),
+        ("requirements.txt", include_str!("../servers/cloudevents/requirements.txt")),
+    ],
+    needs: &[PYTHON3],
+    usually: "ten seconds",
+    steps: &[Step { command: &["sh", "install.sh", "{out}", "cloudevents.core"], env: &[] }],
 };
 
 const DEBIAN: Recipe = Recipe {
@@ -293,6 +307,11 @@ pub fn cargo_about_binary() -> Result<PathBuf> {
 /// The path of a Python that has numpy and scipy; makes it if need be.
 pub fn python_binary() -> Result<PathBuf> {
     provide(&PYTHON)
+}
+
+/// The path of a Python that has cloudevents; makes it if need be.
+pub fn cloudevents_binary() -> Result<PathBuf> {
+    provide(&CLOUDEVENTS)
 }
 
 /// A tar file with the root of a Debian that has only what every Debian has; makes it if need be.

@@ -125,6 +125,29 @@ impl Kafka {
             .with_context(|| format!("cannot allow {user} anything"))
     }
 
+    /// Starts Kafka Connect with one connector, whose properties are given, and with its default converters' JSON: a schema and a
+    /// payload. It goes on until it is ended.
+    pub fn connect(&self, dir: &Dir, connector: &str) -> Result<Process> {
+        let connect = |name: &str| dir.path().join(format!("connect-{name}"));
+        let worker = format!(
+            "\
+bootstrap.servers={}
+key.converter=org.apache.kafka.connect.storage.StringConverter
+value.converter=org.apache.kafka.connect.json.JsonConverter
+offset.storage.file.filename={}
+plugin.discovery=only_scan
+listeners=http://127.0.0.1:0
+",
+            self.broker,
+            connect("offsets").display()
+        );
+        fs::write(connect("worker"), worker)?;
+        fs::write(connect("source"), connector)?;
+        let mut command = self.jvm.command("org.apache.kafka.connect.cli.ConnectStandalone", "info");
+        command.arg(connect("worker")).arg(connect("source"));
+        Process::spawn(dir, "connect", command)
+    }
+
     /// Runs one of Kafka's own commands on this broker.
     fn administrate(&self, class: &str, arguments: &[&str]) -> Result<()> {
         let mut command = self.jvm.command(class, "warn");

@@ -1,6 +1,8 @@
 //! docs/recipes.md and docs/drift.md, block by block, as they stand there, on real servers: Kafka, kcat, InfluxDB and its
 //! `influx`, Telegraf.
 
+mod envelopes;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};

@@ -1,4 +1,5 @@
-# Makes a virtual environment in the folder $1, with what requirements.txt names. It stays one when the folder is moved.
+# Makes a virtual environment in the folder $1, with what requirements.txt names, and imports the modules $2 to see that it works. It
+# stays one when the folder is moved.
 set -eu
 out=$1
 python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "This takes Python 3.11 or newer."; exit 1; }
@@ -19,4 +20,4 @@ if ! $pip --version; then
 fi
 python3 -m venv --without-pip "$out"
 $pip --python "$out/bin/python3" install --no-deps --only-binary :all: --require-hashes --requirement requirements.txt
-"$out/bin/python3" -c "import numpy, scipy.stats"
+"$out/bin/python3" -c "import $2"
