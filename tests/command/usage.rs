@@ -217,6 +217,8 @@ fn exit_status_tells_rejections_only_when_strict() {
         (&["--patience-divisor", "101"], "", 2),
         (&["--as", "x=number"], "", 2),
         (&["--as", "algorithm_name=drop"], "", 2),
+        (&["--rename", "model"], "", 2),
+        (&["--rename", "model=*"], "", 2),
         (&["--measurement", "kafka_consumer"], "", 2),
         (&["--measurement", "_x"], "", 2),
         (&["--measurement", "{x"], "", 2),
@@ -234,23 +236,26 @@ fn exit_status_tells_rejections_only_when_strict() {
 
 #[test]
 fn options_reach_the_conversion_from_the_command_line_and_the_environment() {
-    let input = "m text=\"{\\\"algorithm_name\\\":\\\"a\\\",\\\"x\\\":1,\\\"y\\\":1,\\\"time\\\":1613780514867}\" 7\n";
+    let input =
+        "m text=\"{\\\"model\\\":\\\"a\\\",\\\"data\\\":{\\\"x\\\":1},\\\"y\\\":1,\\\"time\\\":1613780514867}\" 7\n";
     let expected = "n,algorithm_name=a x=1i,y=true 1613780514867000000\n";
     let args =
         ["--source", "other,m", "--field", "text", "--measurement", "n", "--as", "x=integer", "--as", "y=boolean"];
-    let output = run(&[&args[..], &["--exact-time", "--input", "influx"]].concat(), input.as_bytes());
+    let renames = ["--rename", "model=algorithm_name", "--rename", "data_*=*"];
+    let output = run(&[&args[..], &renames, &["--exact-time", "--input", "influx"]].concat(), input.as_bytes());
     assert_eq!(text(&output.stdout), expected, "{}", text(&output.stderr));
 
     let variables = [
         ("SOURCE", "other,m"),
         ("FIELD", "text"),
         ("MEASUREMENT", "n"),
+        ("RENAME", "model=algorithm_name,data_*=*"),
         ("AS", "x=integer,y=boolean"),
         ("EXACT_TIME", "true"),
         ("INPUT", "influx"),
         ("STRICT", "true"),
         ("MAX_FIELDS", "3"),
-        ("MAX_NESTING", "1"),
+        ("MAX_NESTING", "2"),
         ("MAX_MESSAGE", "60"),
     ];
     let mut child = spawn(command().envs(variables.map(|(name, value)| (format!("ALGORITHMIA_{name}"), value))));
@@ -278,6 +283,7 @@ fn a_variable_that_is_set_to_nothing_is_not_set() {
         "SOURCE",
         "FIELD",
         "MEASUREMENT",
+        "RENAME",
         "AS",
         "EXACT_TIME",
         "INPUT",
@@ -329,6 +335,7 @@ fn help_groups_the_options_and_names_their_defaults() {
         "[default: 1048576]",
         "[default: 1000]",
         "[default: 64]",
+        "[env: ALGORITHMIA_RENAME=]",
         "[env: ALGORITHMIA_AS=]",
         "Examples:",
     ] {

@@ -7,5 +7,6 @@ mod framing;
 mod large;
 mod parallel;
 mod properties;
+mod renames;
 mod resume;
 mod trace;
