@@ -2,6 +2,7 @@
 
 use crate::json::{Encoding, SyntaxError, Text};
 use crate::observe::trace::LeftOut;
+use crate::settings::Limits;
 
 /// What is said of one.
 pub(super) const TOO_MANY: LeftOut = LeftOut::lost(
@@ -28,12 +29,12 @@ struct Open {
     found: usize,
 }
 
-/// All objects and arrays of the payload at the start of `text` that hold more than `limit` values, in their order. Of arrays within
-/// arrays it is the outermost. `scratch` is for strings.
+/// All objects and arrays of the payload that begins at `start` that hold more values than they may, in their order. Of arrays within
+/// arrays it is the outermost. None where they are nested too deep, which the payload is rejected for. `scratch` is for strings.
 pub(super) fn find<E: Encoding>(
     text: Text<'_, E>,
     start: usize,
-    limit: usize,
+    limits: Limits,
     scratch: &mut Vec<u8>,
 ) -> Result<Vec<Large>, SyntaxError> {
     let mut found: Vec<Large> = Vec::new();
@@ -61,6 +62,9 @@ pub(super) fn find<E: Encoding>(
                 at = text.skip_blank(at);
             }
             if let Some(b'{' | b'[') = text.byte(at) {
+                if around.len() + 2 > limits.nesting {
+                    return Ok(Vec::new());
+                }
                 around.push(std::mem::replace(&mut now, open(at, &found)));
                 (at, is_first) = (at + 1, true);
                 continue;
@@ -75,7 +79,7 @@ pub(super) fn find<E: Encoding>(
         while ended {
             let Some(outer) = around.pop() else { return Ok(found) };
             let inner = std::mem::replace(&mut now, outer);
-            let is_large = inner.own > limit || inner.has_large && !inner.is_object;
+            let is_large = inner.own > limits.items || inner.has_large && !inner.is_object;
             now.values += inner.values;
             if is_large {
                 found.truncate(inner.found);
@@ -94,6 +98,8 @@ mod tests {
     use super::*;
     use crate::json::Plain;
 
+    const LIMITS: Limits = Limits { message: 1024, fields: 10, nesting: 64, items: 3 };
+
     #[test]
     fn the_outermost_array_is_left_out_and_the_innermost_object() {
         for (json, expected) in [
@@ -105,10 +111,12 @@ mod tests {
             (r#"{"a":[{"b":[1,2,3,4]}],"c":{},"d":[]}"#, vec![(11, 4)]),
             (r#"{"a":1,"b":2,"c":3,"d":4}"#, vec![]),
         ] {
-            let found = find(Text::<Plain>::new(json.as_bytes()), 0, 3, &mut Vec::new()).unwrap();
+            let found = find(Text::<Plain>::new(json.as_bytes()), 0, LIMITS, &mut Vec::new()).unwrap();
             let found: Vec<_> = found.iter().map(|large| (large.start, large.values)).collect();
             assert_eq!(found, expected, "{json}");
         }
-        assert!(find(Text::<Plain>::new(br#"{"a":[1"#), 0, 3, &mut Vec::new()).is_err());
+        assert!(find(Text::<Plain>::new(br#"{"a":[1"#), 0, LIMITS, &mut Vec::new()).is_err());
+        let deep = "[".repeat(1_000_000);
+        assert_eq!(find(Text::<Plain>::new(deep.as_bytes()), 0, LIMITS, &mut Vec::new()), Ok(vec![]));
     }
 }
