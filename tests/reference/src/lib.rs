@@ -802,7 +802,7 @@ fn prepare(text: &str) -> String {
         } else if first == '"' {
             in_string = !in_string;
         } else if !in_string
-            && let token = rest.split(|c: char| !c.is_ascii_alphanumeric() && !"+-".contains(c)).next().unwrap_or("")
+            && let token = token(rest)
             && is_not_finite(token)
         {
             out.push_str(r#""\u0000bare token\u0000""#);
@@ -813,6 +813,12 @@ fn prepare(text: &str) -> String {
         rest = &rest[taken..];
     }
     out
+}
+
+/// The word that a text begins with, or the start of a longer one than any token.
+fn token(text: &str) -> &str {
+    let is_word = |byte: &u8| byte.is_ascii_alphanumeric() || b"+-".contains(byte);
+    &text[..text.bytes().take(16).take_while(is_word).count()]
 }
 
 /// The number in `\uXXXX`, if the text begins so.
