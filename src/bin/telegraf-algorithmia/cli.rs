@@ -77,8 +77,9 @@ pub struct Conversion {
     #[arg(help_heading = "Points")]
     renames: Vec<Rename>,
 
-    /// Fix what a key becomes: float, integer, boolean, string, json (an object or array as its text), tag or drop; KEY may end in `*` (repeatable, or
-    /// separated by commas; the last one that matches counts) [default: as the value says]
+    /// Fix what a key becomes: float, integer, boolean, string, json (an object or array as its text), tag or drop; KEY may end in
+    /// `*` (repeatable, or separated by commas; the last one that matches counts) [default: numbers and booleans are floats under
+    /// their own key, and text is a string under KEY_text]
     #[arg(long = "as", value_name = "KEY=KIND", env = "ALGORITHMIA_AS", value_delimiter = ',')]
     #[arg(help_heading = "Points")]
     kinds: Vec<KindRule>,
