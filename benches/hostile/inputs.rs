@@ -234,6 +234,40 @@ fn messages() -> Vec<Hostile> {
         one("an array of empty objects", array("{}", LARGEST - 8)),
         one("an array of short payloads", array(r#"{"algorithm_name":"a","x":1}"#, LARGEST - 64)),
         one("an array in a payload", with(format!(r#""a":[{}1]"#, repeat("1,", 1600)))),
+        one("arrays of 300 values", object(800, |index| format!(r#""k{index}":[{}1]"#, "1,".repeat(299)))),
+        one(
+            "arrays of 200 values, too many together",
+            object(9, |index| format!(r#""k{index}":[{}1]"#, "1,".repeat(199))),
+        ),
+        one(
+            "large arrays within each other",
+            with(format!(r#""a":{}1{}"#, "[1,".repeat(60), repeat(",1", LARGE) + &"]".repeat(60))),
+        ),
+        one("a key that is null, behind 16,000 values", {
+            let members = |index| if index < 16_000 { r#""a":1"# } else { r#""b":null"# }.to_owned();
+            full_object(LARGEST, members)
+        }),
+        one("a tag again and again, behind 8,000 values", {
+            object(16_000, |index| if index < 8000 { r#""a":1"# } else { r#""algorithm_name":"b""# }.to_owned())
+        }),
+        one("a key of number and text in turn", {
+            full_object(LARGE, |index| if index % 2 == 0 { r#""a":1"# } else { r#""a":"t""# }.to_owned())
+        }),
+        one("JSON in a JSON string", {
+            format!(r#""{}""#, String::from_utf8_lossy(&object(500, key)).replace('"', r#"\""#)).into_bytes()
+        }),
+        one("16 bytes in front of a payload", [vec![0xc3; 16], object(2, key)].concat()),
+        one("16 bytes in front of no payload", [vec![b'x'; 16], repeat("{", LARGE).into_bytes()].concat()),
+        one("payloads on lines, the last one broken", {
+            format!("{}{{", repeat("{\"algorithm_name\":\"a\",\"x\":1}\n", LARGE)).into_bytes()
+        }),
+        one("payloads one behind the other", repeat(r#"{"algorithm_name":"a","x":1}"#, LARGE).into_bytes()),
+        one("UTF-16", repeat("{\x00\"\x00a\x00\"\x00:\x001\x00}\x00", LARGE).into_bytes()),
+        one(
+            "a time that is an object of 60 KB",
+            with(format!(r#""time":{{{}"a":1}}"#, repeat(r#""$date":1,"#, LARGE))),
+        ),
+        one("a date of many words", with(format!(r#""time":"Tue, 02 Jan 2024 15:04:05 {}""#, repeat("GMT ", LARGE)))),
         one("empty arrays in a payload", with(format!(r#""a":[{}1]"#, repeat("[],", LARGE)))),
     ]
 }
@@ -278,6 +312,8 @@ fn metrics() -> Vec<Hostile> {
         text("metrics above the limit", format!("m f=\"{}\" 1\n", repeat("x", 4 * LARGEST))),
         source("a message with 1,000 tags", format!(",{}", pairs(1000)), String::new(), payload()),
         source("a message with 1,001 tags", format!(",{}", pairs(1001)), String::new(), payload()),
+        source("a message with 8,000 tags, each twice", format!(",{0},{0}", pairs(4000)), String::new(), payload()),
+        source("a message behind 8,000 fields, each twice", String::new(), format!("{0},{0},", pairs(4000)), payload()),
         source("a message behind 1,000 fields", String::new(), format!("{},", pairs(1000)), payload()),
         source("900 fields in a message behind 1,000", String::new(), format!("{},", pairs(1000)), {
             object(900, |index| format!(r#""k{index}":1"#))

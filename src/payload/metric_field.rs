@@ -51,7 +51,12 @@ impl Point {
                 (self.names.of_type(key, field_type, &settings.kinds, true), field_type)
             }
         };
-        let cut_from = self.other_field(name.ok_or(NO_KEY)?, |out| write_field(field_type, scalar, out))?;
+        let Some(name) = name else {
+            // The last value of a key counts, also one that makes no field.
+            self.remove_of_any_type(Set::Others, key, &settings.kinds);
+            return Err(NO_KEY);
+        };
+        let cut_from = self.other_field(name, |out| write_field(field_type, scalar, out))?;
         Ok((Set::Others, cut_from))
     }
 }

@@ -41,15 +41,19 @@ pub(crate) struct Names {
 #[derive(Debug)]
 struct NameState {
     text: Range<usize>,
-    /// The last payload that had it, counted from 1, and its place among the tags or fields of that.
-    payload: u64,
-    place: usize,
-    /// The last metric that had it, counted likewise: among its tags, among its other fields.
-    metric: u64,
-    is_tag: bool,
-    is_field: bool,
+    /// The last value of each set that it was given, by the set's number.
+    given: [Given; Set::COUNT],
     /// What the same key is called with a value of another type.
     sibling: Option<Name>,
+}
+
+/// A value that a metric or payload gave to a key.
+#[derive(Clone, Copy, Debug, Default)]
+struct Given {
+    /// The metric or payload, counted from 1.
+    by: u64,
+    /// Its place in the set.
+    place: usize,
 }
 
 /// Makes hashes that nobody can foresee, so that no payload is made to collide.
@@ -125,17 +129,21 @@ impl Names {
     /// that `adds`. None where there is no such key.
     pub fn of_type(&mut self, key: &[u8], field_type: FieldType, kinds: &Kinds, adds: bool) -> Option<Name> {
         let key = without_underscores(key);
-        let mut resolve = |field_type, adds| {
+        let mut resolve = |field_type| {
             let start = self.push(&field_key::of_type(key, field_type, kinds)?, Set::Fields);
             self.resolve(start, adds)
         };
-        let name = resolve(field_type, adds)?;
-        let other = if field_type == FieldType::String { FieldType::Float } else { FieldType::String };
-        if let Some(sibling) = resolve(other, false) {
-            self.names[name.index()].sibling = Some(sibling);
-            self.names[sibling.index()].sibling = Some(name);
+        // That of strings is never the first, so that the other is always known when it comes.
+        let float = resolve(FieldType::Float);
+        if field_type == FieldType::Float {
+            return float;
         }
-        Some(name)
+        let string = resolve(FieldType::String);
+        if let (Some(float), Some(string)) = (float, string) {
+            self.names[float.index()].sibling = Some(string);
+            self.names[string.index()].sibling = Some(float);
+        }
+        string
     }
 
     /// The number of a key that is written so.
@@ -170,15 +178,7 @@ impl Names {
         let end = self.text.len();
         self.text.resize(end.next_multiple_of(CHUNK), 0);
         let name = Name(NonZero::<u32>::MIN.saturating_add(self.names.len() as u32));
-        self.names.push(NameState {
-            text: start..end,
-            payload: 0,
-            place: 0,
-            metric: 0,
-            is_tag: false,
-            is_field: false,
-            sibling: None,
-        });
+        self.names.push(NameState { text: start..end, given: [Given::default(); Set::COUNT], sibling: None });
         let (text, names, hasher) = (&self.text, &self.names, self.hasher);
         self.by_key.insert_unique(hash, name, |name| hasher.hash(names[name.index()].key(text)));
         Some(name)
@@ -214,9 +214,10 @@ impl Names {
         out.truncate(len);
     }
 
-    /// The next metric begins.
+    /// The next metric begins: no payload of the one before has any key.
     pub fn start_metric(&mut self) {
         self.metric += 1;
+        self.payload += 1;
     }
 
     /// The next payload begins.
@@ -226,45 +227,50 @@ impl Names {
     }
 
     /// What the key of a field is called with values of another type, if that is known.
-    pub fn sibling(&self, name: Name) -> Option<Name> {
-        self.names[name.index()].sibling
-    }
-
-    /// The payload has the key, at this place among its tags or fields: whether it or its metric had it before, or the payload its
-    /// sibling, and the last place that the payload gave to the key.
     #[inline]
-    pub fn take(&mut self, name: Name, place: usize) -> (bool, Option<usize>) {
-        let known = &mut self.names[name.index()];
-        let was_in_payload = known.payload == self.payload;
-        let earlier = known.place;
-        (known.payload, known.place) = (self.payload, place);
-        let (in_metric, sibling) = (known.metric == self.metric, known.sibling);
-        let has_met = was_in_payload
-            || in_metric
-            || sibling.is_some_and(|sibling| self.names[sibling.index()].payload == self.payload);
-        (has_met, was_in_payload.then_some(earlier))
+    pub fn sibling(&self, name: Name, set: Set) -> Option<Name> {
+        self.names[name.index()].sibling.filter(|_| matches!(set, Set::Others | Set::Fields))
     }
 
-    /// The last place that the payload gave to the key.
+    /// The metric or payload gives a value to the key, at this place in its set: the place of the last one that it gave, and whether
+    /// any set of the metric or payload has the key or its sibling.
     #[inline]
-    pub fn place_in_payload(&self, name: Name) -> Option<usize> {
-        let known = &self.names[name.index()];
-        (known.payload == self.payload).then_some(known.place)
+    pub fn give(&mut self, name: Name, set: Set, place: usize) -> (Option<usize>, bool) {
+        let earlier = self.place(name, set);
+        let has_met = earlier.is_some()
+            || Set::ALL.into_iter().any(|other| other != set && self.has(name, other))
+            || self.sibling(name, set).is_some_and(|sibling| self.has(sibling, set));
+        self.names[name.index()].given[set as usize] = Given { by: self.number(set), place };
+        (earlier, has_met)
     }
 
-    /// Whether the metric has the key in one of its sets.
-    pub fn metric_has(&self, name: Name, set: Set) -> bool {
-        let known = &self.names[name.index()];
-        known.metric == self.metric && if set == Set::Incoming { known.is_tag } else { known.is_field }
+    /// The place in a set of the value that the metric or payload gave to the key last.
+    #[inline]
+    pub fn place(&self, name: Name, set: Set) -> Option<usize> {
+        let given = self.names[name.index()].given[set as usize];
+        (given.by == self.number(set)).then_some(given.place)
     }
 
-    /// The metric has the key in one of its sets, or has it no more.
-    pub fn set_metric_has(&mut self, name: Name, set: Set, has: bool) {
-        let known = &mut self.names[name.index()];
-        if std::mem::replace(&mut known.metric, self.metric) != self.metric {
-            (known.is_tag, known.is_field) = (false, false);
+    /// Whether a set of the metric or payload has the key.
+    #[inline]
+    pub fn has(&self, name: Name, set: Set) -> bool {
+        self.place(name, set).is_some()
+    }
+
+    /// The metric or payload has the key no more: the place that its value had.
+    pub fn take(&mut self, name: Name, set: Set) -> Option<usize> {
+        let place = self.place(name, set)?;
+        self.names[name.index()].given[set as usize] = Given::default();
+        Some(place)
+    }
+
+    /// The number of the metric or payload that gives values to a set.
+    #[inline]
+    fn number(&self, set: Set) -> u64 {
+        match set {
+            Set::Incoming | Set::Others => self.metric,
+            Set::Tags | Set::Fields => self.payload,
         }
-        *(if set == Set::Incoming { &mut known.is_tag } else { &mut known.is_field }) = has;
     }
 }
 

@@ -11,7 +11,7 @@ use crate::line_protocol::escape::{escape_key, write_string};
 use crate::observe::event::Reason;
 use crate::observe::trace::LeftOut;
 use crate::payload::Rejection;
-use crate::payload::kinds::FieldType;
+use crate::payload::kinds::{FieldType, Kinds};
 use crate::payload::names::{ALGORITHM_NAME, Name, Names};
 use crate::payload::order::Order;
 use crate::payload::point::same_keys::Written;
@@ -117,7 +117,7 @@ impl Point {
                 let Some(name) = self.names.of_written(entries.key(&entry)) else { continue };
                 entries.entries[at].name = name;
                 if !entry.is_gone {
-                    self.names.set_metric_has(name, set, true);
+                    self.names.give(name, set, at);
                 }
             }
         }
@@ -166,15 +166,11 @@ impl Point {
         name: Name,
         write: impl FnOnce(&mut Vec<u8>) -> Result<Option<usize>, LeftOut>,
     ) -> Result<Option<usize>, LeftOut> {
-        let (entries, rival) =
-            if set == Set::Incoming { (&mut self.incoming, Set::Others) } else { (&mut self.others, Set::Incoming) };
-        if self.names.metric_has(name, set) {
-            entries.remove(name);
-            self.names.set_metric_has(name, set, false);
-        }
+        self.remove(set, name);
+        let entries = if set == Set::Incoming { &mut self.incoming } else { &mut self.others };
         let cut_from = entries.push(name, self.names.text(name), write)?;
-        self.names.set_metric_has(name, set, true);
-        self.incoming_keys_meet |= self.names.metric_has(name, rival);
+        let (_, has_met) = self.names.give(name, set, entries.entries.len() - 1);
+        self.incoming_keys_meet |= has_met;
         self.keys_meet |= self.incoming_keys_meet;
         Ok(cut_from)
     }
@@ -189,41 +185,49 @@ impl Point {
     pub fn set(&mut self, set: Set, name: Name, field_type: FieldType, value: Value) {
         let members = if set == Set::Tags { &mut self.tags } else { &mut self.fields };
         members.members.push(GivenValue { name, field_type, is_gone: false, value });
-        let (has_met, earlier) = self.names.take(name, members.members.len() - 1);
+        let (earlier, has_met) = self.names.give(name, set, members.members.len() - 1);
         if has_met {
             self.meet(set, name, earlier);
         }
     }
 
-    /// A key is one that the payload or its metric had before, or the payload with a value of another type: the payload at `place`
-    /// among its tags or fields, if it did.
+    /// A key is one that the payload or its metric had before, or the payload with a value of another type: the payload's earlier
+    /// value, if it had one, has this place.
     #[cold]
-    fn meet(&mut self, set: Set, name: Name, place: Option<usize>) {
-        let (own, other) =
-            if set == Set::Tags { (&mut self.tags, &self.fields) } else { (&mut self.fields, &self.tags) };
-        if let Some(place) = place {
-            let last = own.members.len() - 1;
-            own.remove_before(last, name, place);
+    fn meet(&mut self, set: Set, name: Name, earlier: Option<usize>) {
+        if let Some(place) = earlier {
+            if set == Set::Tags { &mut self.tags } else { &mut self.fields }.remove(place);
         }
-        if set == Set::Fields
-            && let Some(sibling) = self.names.sibling(name)
-            && let Some(place) = self.names.place_in_payload(sibling)
-        {
-            own.remove_before(own.members.len(), sibling, place);
+        if let Some(sibling) = self.names.sibling(name, set) {
+            self.remove_one(set, sibling);
         }
-        self.keys_meet |= self.names.metric_has(name, Set::Incoming)
-            || self.names.metric_has(name, Set::Others)
-            || other.iter().any(|(_, member)| member.name == name);
+        self.keys_meet |= Set::ALL.into_iter().any(|other| other != set && self.names.has(name, other));
     }
 
-    /// Takes away what the payload has given to a tag or field.
-    #[inline]
+    /// Takes away what the payload or its metric has given to a key of a set, also with another type.
     pub fn remove(&mut self, set: Set, name: Name) {
-        let sibling = if set == Set::Fields { self.names.sibling(name) } else { None };
-        for name in [Some(name), sibling].into_iter().flatten() {
-            if let Some(place) = self.names.place_in_payload(name) {
-                let members = if set == Set::Tags { &mut self.tags } else { &mut self.fields };
-                members.remove_before(members.members.len(), name, place);
+        self.remove_one(set, name);
+        if let Some(sibling) = self.names.sibling(name, set) {
+            self.remove_one(set, sibling);
+        }
+    }
+
+    fn remove_one(&mut self, set: Set, name: Name) {
+        let Some(place) = self.names.take(name, set) else { return };
+        match set {
+            Set::Incoming => self.incoming.remove(place),
+            Set::Others => self.others.remove(place),
+            Set::Tags => self.tags.remove(place),
+            Set::Fields => self.fields.remove(place),
+        }
+    }
+
+    /// Takes away what the payload or its metric has given to a field that no rule of `--as` names, whatever the type was.
+    #[cold]
+    pub fn remove_of_any_type(&mut self, set: Set, key: &[u8], kinds: &Kinds) {
+        for field_type in [FieldType::Float, FieldType::String] {
+            if let Some(name) = self.names.of_type(key, field_type, kinds, false) {
+                self.remove_one(set, name);
             }
         }
     }
@@ -234,7 +238,7 @@ impl Point {
     }
 
     fn has_tag(&self, name: Name) -> bool {
-        self.names.metric_has(name, Set::Incoming) || self.tags.iter().any(|(_, tag)| tag.name == name)
+        self.names.has(name, Set::Incoming) || self.names.has(name, Set::Tags)
     }
 
     /// Whether a key that is written so is that of a tag.

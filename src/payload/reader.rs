@@ -80,7 +80,14 @@ pub(super) fn read<E: Encoding>(
     // Without what is too large, the rest may be within all limits. What is broken is found again.
     let json = Text::<E>::new(text);
     let start = json.skip_blank(0);
-    payloads.large = Some(large::find(json, start, settings.limits, &mut payloads.decoded).unwrap_or_default());
+    let large = large::find(json, start, settings.limits, &mut payloads.decoded).unwrap_or_default();
+    if let Failure::Limit(rejection) = failure
+        && large.is_empty()
+    {
+        *room = first_room;
+        return Err(*rejection);
+    }
+    payloads.large = Some(large);
     if let Some(tracer) = &mut tracer {
         tracer.start_payload();
     }

@@ -61,6 +61,9 @@ pub(crate) struct GivenValue {
 }
 
 impl Set {
+    pub const ALL: [Set; 4] = [Set::Incoming, Set::Others, Set::Tags, Set::Fields];
+    pub const COUNT: usize = Set::ALL.len();
+
     /// What `time` gets as a key.
     pub fn suffix(self) -> &'static [u8] {
         match self {
@@ -104,11 +107,9 @@ impl Entries {
         self.entries.len() - self.gone
     }
 
-    pub fn remove(&mut self, name: Name) {
-        if let Some(earlier) = self.entries.iter_mut().rev().find(|entry| entry.name == name && !entry.is_gone) {
-            earlier.is_gone = true;
-            self.gone += 1;
-        }
+    pub fn remove(&mut self, place: usize) {
+        self.entries[place].is_gone = true;
+        self.gone += 1;
     }
 
     /// Adds a key, `,key=`, with what `write` appends for it, unless that fails. It says a string's length where that was cut.
@@ -167,17 +168,8 @@ impl GivenValues {
         self.members.iter().enumerate().filter(|(_, member)| !member.is_gone)
     }
 
-    /// Takes away the member of a name, if there is one among the first `len`; it may be at `place`.
-    pub fn remove_before(&mut self, len: usize, name: Name, place: usize) {
-        let is_it = |member: &&mut GivenValue| member.name == name && !member.is_gone;
-        let members = &mut self.members[..len];
-        let found = match members.get_mut(place).filter(is_it) {
-            Some(member) => Some(member),
-            None => members.iter_mut().rev().find(is_it),
-        };
-        if let Some(member) = found {
-            member.is_gone = true;
-            self.gone += 1;
-        }
+    pub fn remove(&mut self, place: usize) {
+        self.members[place].is_gone = true;
+        self.gone += 1;
     }
 }

@@ -975,6 +975,17 @@ fn the_last_of_a_repeated_key_wins() {
     message("NaN too", r#"{"x":1,"algorithm_name":"a","y":2,"x":NaN}"#).gives("algorithmia,algorithm_name=a y=2 7");
     message("another type", r#"{"x":1,"algorithm_name":"a","x":"t"}"#)
         .gives("algorithmia,algorithm_name=a x_text=\"t\" 7");
+    message("a type for which a rule leaves no key", r#"{"algorithm_name":"a","x":1,"b":1,"b":"t"}"#)
+        .with(|o| o.kinds = vec!["b_*=integer".into()])
+        .gives("algorithmia,algorithm_name=a x=1 7");
+    message("null where a rule leaves no key to numbers", r#"{"algorithm_name":"a","x":1,"b_text":"t","b_text":null}"#)
+        .with(|o| o.kinds = vec!["b_text_n*=string".into()])
+        .gives("algorithmia,algorithm_name=a x=1 7");
+    input("a metric's own too", r#"kafka_consumer a=1i,_a="t",b=1i,_b="t",value="{\"algorithm_name\":\"a\"}" 7"#)
+        .with(|o| o.kinds = vec!["b_*=integer".into()])
+        .gives(r#"algorithmia,algorithm_name=a a_text="t" 7"#);
+    input("a metric's own, beside a tag", r#"kafka_consumer,b=t b_field=1i,b=2i,value="{\"algorithm_name\":\"a\"}" 7"#)
+        .gives("algorithmia,algorithm_name=a,b=t b_field=2 7");
     message("a tag", r#"{"algorithm_name":"a","x":1,"algorithm_name":"b"}"#)
         .gives("algorithmia,algorithm_name=b x=1 7");
     message("a time", r#"{"algorithm_name":"a","x":1,"time":1,"time":1613780514867231000}"#)

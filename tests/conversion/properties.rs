@@ -12,8 +12,9 @@ use proptest::test_runner::TestRunner;
 
 use reference::generate::{self, Incoming, Run};
 use reference::lines::{self, decode};
+use reference::numbers::float_text;
 use reference::product::{assert_same, check_output, chunks, convert, convert_chunks, convert_with_pauses, survives};
-use reference::{Line, Metric, NOW, Options, Reference, float_text};
+use reference::{Line, Metric, NOW, Options, Reference};
 
 proptest! {
     #![proptest_config(generate::config())]

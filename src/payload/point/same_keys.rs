@@ -101,11 +101,13 @@ impl Point {
                 left_out.push((entry, field.name));
                 continue;
             };
-            match places.get(&key) {
-                // The payload's wins.
-                Some(_) if entry.0 == Set::Others => continue,
-                Some(earlier) => parts[*earlier] = None,
-                None => {}
+            if let Some(earlier) = places.get(&key).map(|earlier: &usize| &mut parts[*earlier]) {
+                let is_payloads = earlier.as_ref().is_some_and(|earlier| earlier.entry.0 == Set::Fields);
+                // The payload's wins, and of one set's the last.
+                if entry.0 == Set::Others && is_payloads {
+                    continue;
+                }
+                *earlier = None;
             }
             places.insert(key.clone(), parts.len());
             parts.push(Some(Named { entry, at, key }));

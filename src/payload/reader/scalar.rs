@@ -101,10 +101,14 @@ impl<E: Encoding> PayloadReader<'_, '_, E> {
                 point.set(Set::Fields, name, field_type, value);
                 Ok(Set::Fields)
             }
-            None if value.is_null() => Err(LeftOut::nothing("null makes no field")),
             None => {
-                let path = if node == NONE { path } else { tree.path(node) };
-                let is_empty = without_underscores(&self.settings.renames.key(path)).is_empty();
+                let key = self.settings.renames.key(if node == NONE { path } else { tree.path(node) });
+                // The last value of a key counts, also one that makes no field.
+                point.remove_of_any_type(Set::Fields, &key, &self.settings.kinds);
+                if value.is_null() {
+                    return Err(LeftOut::nothing("null makes no field"));
+                }
+                let is_empty = without_underscores(&key).is_empty();
                 self.left_out(None, if is_empty { LeftOut::lost("an empty key makes no field") } else { NO_KEY })
             }
         }

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{Line, Metric, Value, float_text};
+use crate::numbers::float_text;
+use crate::{Line, Metric, Value};
 
 // ------------------------------------------------------------------------------------------------------------- reading
 
