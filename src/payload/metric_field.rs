@@ -48,7 +48,7 @@ impl Point {
             Role::Json => (self.names.of(key, Set::Others), FieldType::String),
             Role::ByValue => {
                 let field_type = type_of(scalar);
-                (self.names.of_type(key, field_type, &settings.kinds, true), field_type)
+                (self.names.of_type(key, field_type, &settings.kinds), field_type)
             }
         };
         let Some(name) = name else {

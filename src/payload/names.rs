@@ -125,14 +125,10 @@ impl Names {
         self.resolve(start, false)
     }
 
-    /// The number of a field's key with values of a type, which no rule fixes: floats or strings. One that is not known is added if
-    /// that `adds`. None where there is no such key.
-    pub fn of_type(&mut self, key: &[u8], field_type: FieldType, kinds: &Kinds, adds: bool) -> Option<Name> {
+    /// The number of a field's key with values of a type, which no rule fixes: floats or strings. None where there is no such key.
+    pub fn of_type(&mut self, key: &[u8], field_type: FieldType, kinds: &Kinds) -> Option<Name> {
         let key = without_underscores(key);
-        let mut resolve = |field_type| {
-            let start = self.push(&field_key::of_type(key, field_type, kinds)?, Set::Fields);
-            self.resolve(start, adds)
-        };
+        let mut resolve = |field_type| self.of(&field_key::of_type(key, field_type, kinds)?, Set::Fields);
         // That of strings is never the first, so that the other is always known when it comes.
         let float = resolve(FieldType::Float);
         if field_type == FieldType::Float {
@@ -144,6 +140,15 @@ impl Names {
             self.names[string.index()].sibling = Some(float);
         }
         string
+    }
+
+    /// The number of a field's key with values of any type, which no rule fixes, if it is known: what the others are called is then its
+    /// sibling.
+    pub fn find_of_any_type(&mut self, key: &[u8], kinds: &Kinds) -> Option<Name> {
+        let key = without_underscores(key);
+        let key =
+            [FieldType::Float, FieldType::String].into_iter().find_map(|any| field_key::of_type(key, any, kinds))?;
+        self.find(&key, Set::Fields)
     }
 
     /// The number of a key that is written so.

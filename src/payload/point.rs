@@ -225,10 +225,8 @@ impl Point {
     /// Takes away what the payload or its metric has given to a field that no rule of `--as` names, whatever the type was.
     #[cold]
     pub fn remove_of_any_type(&mut self, set: Set, key: &[u8], kinds: &Kinds) {
-        for field_type in [FieldType::Float, FieldType::String] {
-            if let Some(name) = self.names.of_type(key, field_type, kinds, false) {
-                self.remove_one(set, name);
-            }
+        if let Some(name) = self.names.find_of_any_type(key, kinds) {
+            self.remove(set, name);
         }
     }
 

@@ -383,7 +383,7 @@ impl<'w, 'a, E: Encoding> PayloadReader<'w, 'a, E> {
             return Ok(NONE);
         }
         member.name = match member.role {
-            Role::ByValue => point.names.of_type(&key, FieldType::Float, &self.settings.kinds, true),
+            Role::ByValue => point.names.of_type(&key, FieldType::Float, &self.settings.kinds),
             role => role.set().and_then(|set| point.names.of(&key, set)),
         };
         Ok(tree.add(now.node, last, raw, path, member))

@@ -161,18 +161,17 @@ impl<E: Encoding> PayloadReader<'_, '_, E> {
         let names = &mut point.names;
         let path = &*renames.key(if node == NONE { path } else { tree.path(node) });
         if node == NONE && value.is_null() {
-            let known = names.of_type(path, FieldType::Float, kinds, false);
-            return known.or_else(|| names.of_type(path, FieldType::String, kinds, false));
+            return names.find_of_any_type(path, kinds);
         }
         if node == NONE {
-            return names.of_type(path, field_type, kinds, true);
+            return names.of_type(path, field_type, kinds);
         }
         let member = *tree.member(node);
         if field_type != FieldType::String {
             return member.name;
         }
         if member.text_name.is_none() {
-            tree.member_mut(node).text_name = names.of_type(path, field_type, kinds, true);
+            tree.member_mut(node).text_name = names.of_type(path, field_type, kinds);
         }
         tree.member(node).text_name
     }
