@@ -138,7 +138,7 @@ impl Converter {
             Format::Influx(_) => Place::Lines,
             Format::JsonLines(_) => Place::Messages,
             Format::Json(splitter) if splitter.in_array() => Place::Array { line_start: splitter.at_line_start() },
-            Format::Json(_) => Place::Values,
+            Format::Json(splitter) => Place::Values { line_start: splitter.at_line_start() },
             Format::Rest(place) => *place,
         }
     }
@@ -163,7 +163,7 @@ impl Converter {
             Place::Start => Format::Undecided,
             Place::Lines => Format::Influx(self.engine.settings.framer(FramerState::LineStart)),
             Place::Messages => Format::JsonLines(Lines::default()),
-            Place::Values => Format::Json(Splitter::of_stream(limits)),
+            Place::Values { line_start } => Format::Json(Splitter::of_rest(limits, line_start)),
             Place::Array { line_start } => Format::Json(Splitter::of_array(limits, line_start)),
         };
     }

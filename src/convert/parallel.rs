@@ -255,7 +255,7 @@ fn cut(text: &[u8], place: Place) -> usize {
     let likely = match place {
         Place::Start | Place::Messages => None,
         Place::Lines => last_name(text),
-        Place::Values | Place::Array { .. } => last_value(text),
+        Place::Values { .. } | Place::Array { .. } => last_value(text),
     };
     likely.or_else(|| memrchr(b'\n', text).map(|at| at + 1)).unwrap_or(text.len())
 }

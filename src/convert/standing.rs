@@ -18,8 +18,8 @@ pub(crate) enum Place {
     Lines,
     /// In JSON lines.
     Messages,
-    /// In a stream of JSON.
-    Values,
+    /// In a stream of JSON; whether at the start of a line.
+    Values { line_start: bool },
     /// In a stream of JSON, in an array of values; whether at the start of a line.
     Array { line_start: bool },
 }
@@ -39,7 +39,7 @@ pub(crate) enum Stands {
 }
 
 /// All there are, and the words for them.
-const WORDS: [(&str, Stands); 13] = [
+const WORDS: [(&str, Stands); 14] = [
     ("start", Stands::Between(Place::Start)),
     ("influx", Stands::Between(Place::Lines)),
     ("influx-name", Stands::Within(FramerState::NameAndTags)),
@@ -49,8 +49,9 @@ const WORDS: [(&str, Stands); 13] = [
     ("influx-comment", Stands::Within(FramerState::Comment)),
     ("json-lines", Stands::Between(Place::Messages)),
     ("json-lines-within", Stands::Before(Place::Messages)),
-    ("json", Stands::Between(Place::Values)),
-    ("json-within", Stands::Before(Place::Values)),
+    ("json", Stands::Between(Place::Values { line_start: false })),
+    ("json-line-start", Stands::Between(Place::Values { line_start: true })),
+    ("json-within", Stands::Before(Place::Values { line_start: false })),
     ("json-array", Stands::Between(Place::Array { line_start: false })),
     ("json-array-line", Stands::Between(Place::Array { line_start: true })),
 ];
@@ -94,7 +95,7 @@ impl Converter {
     /// Where it stands in the input before the bytes that are [pending](Converter::pending).
     pub fn standing_before(&self) -> Standing {
         Standing(match &self.format {
-            Format::Json(splitter) if splitter.in_empty_array() => Stands::Between(Place::Values),
+            Format::Json(splitter) if splitter.in_empty_array() => Stands::Between(Place::Values { line_start: false }),
             _ => Stands::Between(self.place()),
         })
     }
@@ -110,7 +111,7 @@ impl Converter {
             }
             Format::JsonLines(lines) if lines.at_line_start() => (Stands::Between(Place::Messages), lines.at()),
             Format::Json(splitter) if splitter.is_between() => (Stands::Between(self.place()), splitter.at()),
-            Format::Json(_) => (Stands::Before(Place::Values), self.pending.len()),
+            Format::Json(_) => (Stands::Before(Place::Values { line_start: false }), self.pending.len()),
             Format::JsonLines(_) => (Stands::Before(Place::Messages), self.pending.len()),
             Format::Rest(place) => (Stands::Before(*place), self.pending.len()),
         };

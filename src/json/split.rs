@@ -99,9 +99,14 @@ impl Splitter {
         }
     }
 
-    /// For what is left of a stream within an array of values, of which one has come; whether at the start of a line.
+    /// For what is left of a stream of values; whether at the start of a line.
+    pub fn of_rest(limits: Limits, line_start: bool) -> Self {
+        Splitter { line_start, ..Splitter::of_stream(limits) }
+    }
+
+    /// Likewise, within an array of values, of which one has come.
     pub fn of_array(limits: Limits, line_start: bool) -> Self {
-        Splitter { array: true, line_start, ..Splitter::of_stream(limits) }
+        Splitter { array: true, ..Splitter::of_rest(limits, line_start) }
     }
 
     /// For the text of one message, which is an array.

@@ -112,7 +112,7 @@ fn input() -> BoxedStrategy<String> {
         1 => broken.prop_map(str::to_owned),
         1 => generate::message(),
     ];
-    let between = prop::sample::select(vec!["\n", "\n", "\n", "", ",", ",\n", " \r\n\t", "\n\n"]);
+    let between = prop::sample::select(vec!["\n", "\n", "\n", "", ",", ",\n", " \r\n\t", "\n\n", "\0\n", " \0"]);
     let start = prop::sample::select(vec!["", "", "", "[", " [\n", "\u{feff}", "\n\n"]);
     (start, vec((item, between), 1..20), any::<bool>())
         .prop_map(|(start, items, uniform)| {
@@ -149,6 +149,15 @@ proptest! {
     }
 }
 
+/// Zero bytes are white space behind a value, and a message of their own on a line of their own, wherever a chunk ends.
+#[test]
+fn zero_bytes_are_the_same_in_every_chunk() {
+    let input = b"{\"a\":1} \0\n\0\n{\"b\":2}\0\0\n[{\"c\":3}\0,{}\0\n]\0";
+    for chunk in 1..=input.len() {
+        assert_same_outcome(input, &Options::default(), 2, chunk);
+    }
+}
+
 const POINT: &str = r#"{"algorithm_name":"a","x":1,"boxes":[{"w":1},{"w":2}],"time":"2021-02-20T00:21:54.867231"}"#;
 
 #[test]
@@ -180,8 +189,9 @@ fn threads_convert_nearly_all_messages_in_every_arrangement() {
         ("metrics of messages over several lines", messages(|message| metric(pretty(message))).concat()),
         ("other metrics", messages(|message| format!("cpu,name=a usage={} 7\n", message.len())).concat()),
     ] {
-        let done = assert_same_outcome(text.as_bytes(), &Options::default(), 2, text.len() / 40);
-        assert!(done as usize >= ALL * 8 / 10, "{what}: threads converted {done} of {ALL}");
+        // The first few chunks are begun before the caller knows where they do, and how many depends on who is faster.
+        let done = assert_same_outcome(text.as_bytes(), &Options::default(), 2, text.len() / 200);
+        assert!(done as usize >= ALL * 95 / 100, "{what}: threads converted {done} of {ALL}");
     }
     for text in [lines.concat(), flat.chunks(2).map(|pair| format!("[{}]\r\n", pair.join(","))).collect()] {
         let options = Options { input: Format::JsonLines, ..Options::default() };
