@@ -91,7 +91,7 @@ fn measure(dir: &Dir, options: &Options) -> Result<()> {
     ensure!(options.points > 0 && options.rounds > 0, "nothing to measure");
     println!("{}", machine());
 
-    let influxdb = Influxdb::start_empty(dir)?;
+    let influxdb = Influxdb::start(dir)?;
     influxdb.apply(&repository("telegraf/influxdb-template.yml"), &[])?;
     let mut traffic = Traffic::new(options.points);
     fill(dir, &influxdb, &mut traffic)?;

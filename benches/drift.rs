@@ -65,7 +65,7 @@ fn main() -> Result<()> {
 fn measure(dir: &Dir, options: &Options) -> Result<()> {
     ensure!(options.rounds > 0, "nothing to measure");
     println!("{}", machine());
-    let influxdb = Influxdb::start_empty(dir)?;
+    let influxdb = Influxdb::start(dir)?;
     for template in ["influxdb-template.yml", "influxdb-drift.yml"] {
         influxdb.apply(&repository("telegraf").join(template), &[])?;
     }

@@ -91,7 +91,7 @@ impl Servers {
 
         proceed()?;
         let began = Instant::now();
-        let influxdb = Influxdb::start_empty(dir)?;
+        let influxdb = Influxdb::start(dir)?;
         say(format!("InfluxDB runs on {}, after {:.1} s", influxdb.url(), began.elapsed().as_secs_f64()));
 
         proceed()?;

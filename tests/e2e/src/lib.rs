@@ -33,12 +33,12 @@ does it; a [`Receiver`] takes what InfluxDB sends to Slack and the like:
 use std::path::Path;
 
 stack::test("template", |dir| {
-    let influxdb = stack::Influxdb::start_empty(dir)?;
+    let influxdb = stack::Influxdb::start(dir)?;
     let slack = stack::Receiver::start()?;
     influxdb.apply(Path::new("template.yml"), &["--secret=slack=token"])?;
 
     let mut v = stack::Variables::new("-1h", "now()")?;
-    v.set("algorithm", "credit_card_approval");
+    v.set("algorithmia_algorithm", "credit_card_approval");
     influxdb.resolve_variables(&mut v)?;
     for cell in &influxdb.dashboards()?[0].cells {
         for query in &cell.queries {

@@ -8,6 +8,7 @@ mod expected;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write;
+use std::ops::Range;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -33,7 +34,7 @@ fn now() -> i64 {
 
 /// An InfluxDB with the template applied.
 fn influxdb_with_template(dir: &Dir) -> Result<Influxdb> {
-    let influxdb = Influxdb::start_empty(dir)?;
+    let influxdb = Influxdb::start(dir)?;
     influxdb.apply(&repository("telegraf/influxdb-template.yml"), &[])?;
     Ok(influxdb)
 }
@@ -54,8 +55,8 @@ fn choice(start: i64, stop: i64, [owner, algorithm, version, metric]: [&str; 4])
 fn variables(choice: &Choice) -> Result<Variables> {
     let mut v = Variables::new(choice.start, choice.stop)?;
     v.set_window_period(choice.window_ms);
-    v.set("owner", &choice.owner).set("algorithm", &choice.algorithm);
-    v.set("version", &choice.version).set("metric", &choice.metric);
+    v.set("algorithmia_owner", &choice.owner).set("algorithmia_algorithm", &choice.algorithm);
+    v.set("algorithmia_version", &choice.version).set("algorithmia_metric", &choice.metric);
     Ok(v)
 }
 
@@ -120,33 +121,33 @@ fn offered(influxdb: &Influxdb, name: &str, v: &Variables) -> Result<Vec<String>
     rows.iter().map(value).collect()
 }
 
-/// The variables offer what was called in the last 30 days, each narrowed by those before it.
-fn variables_offer(influxdb: &Influxdb, calls: &[Call], now: i64) -> Result<()> {
-    let calls = calls.iter().filter(|call| (now - 30 * DAY..now).contains(&call.time)).collect::<Vec<_>>();
+/// The variables offer what was called in the dashboard's range, each narrowed by those before it.
+fn variables_offer(influxdb: &Influxdb, calls: &[Call], range: Range<i64>) -> Result<()> {
+    let calls = calls.iter().filter(|call| range.contains(&call.time)).collect::<Vec<_>>();
     let with_all = |values: BTreeSet<String>| [ALL.to_owned()].into_iter().chain(values).collect::<Vec<_>>();
     let some = |value: &String| !value.is_empty();
 
-    let mut v = Variables::new("-1h", "now()")?;
+    let mut v = Variables::new(range.start, range.end)?;
     let owners = with_all(calls.iter().map(|call| call.owner.clone()).filter(some).collect());
-    assert_eq!(offered(influxdb, "owner", &v)?, owners);
+    assert_eq!(offered(influxdb, "algorithmia_owner", &v)?, owners);
     for owner in &owners {
-        v.set("owner", owner);
+        v.set("algorithmia_owner", owner);
         let of_owner = calls.iter().filter(|call| owner == ALL || call.owner == *owner).collect::<Vec<_>>();
         let names = of_owner.iter().map(|call| call.name.clone()).collect::<BTreeSet<_>>();
-        assert_eq!(offered(influxdb, "algorithm", &v)?, Vec::from_iter(names.clone()), "of {owner}");
+        assert_eq!(offered(influxdb, "algorithmia_algorithm", &v)?, Vec::from_iter(names.clone()), "of {owner}");
         for name in &names {
-            v.set("algorithm", name);
+            v.set("algorithmia_algorithm", name);
             let of_name = of_owner.iter().filter(|call| call.name == *name).collect::<Vec<_>>();
             let versions = with_all(of_name.iter().map(|call| call.version.clone()).filter(some).collect());
-            assert_eq!(offered(influxdb, "version", &v)?, versions, "of {owner}, {name}");
+            assert_eq!(offered(influxdb, "algorithmia_version", &v)?, versions, "of {owner}, {name}");
             for version in &versions {
-                v.set("version", version);
+                v.set("algorithmia_version", version);
                 // What was a number in any call: text is another field.
                 let of_version = of_name.iter().filter(|call| version == ALL || call.version == *version);
                 let fields = of_version.flat_map(|call| call.metrics.iter().map(move |(field, _)| (call, field)));
                 let numbers = fields.filter(|(call, field)| call.number(field).is_some());
                 let numbers = numbers.map(|(_, field)| field.clone()).collect::<BTreeSet<_>>();
-                let found = offered(influxdb, "metric", &v)?;
+                let found = offered(influxdb, "algorithmia_metric", &v)?;
                 assert_eq!(found, Vec::from_iter(numbers), "of {owner}, {name}, {version}");
             }
         }
@@ -329,7 +330,7 @@ fn fleet() -> Result<Fleet> {
     producer.exact(["dora", "once", "1"], start + 5 * MINUTE, &label(Metric::Number(0.1)));
     // Too long ago to be silent; and to be offered.
     producer.exact(["zoe", "resting", "1"], start - 10 * DAY, &label(Metric::Number(0.5))[..1]);
-    producer.exact(["zoe", "retired", "1"], start - 45 * DAY, &label(Metric::Text("cat".to_owned())));
+    producer.exact(["abe", "a_retired", "1"], start - 45 * DAY, &label(Metric::Text("cat".to_owned())));
 
     let tick = (start / MINUTE + 30) * MINUTE;
     let ticks = [tick, tick + 5 * MINUTE];
@@ -435,22 +436,25 @@ fn cells_show_what_was_produced() {
                 shorter_than_a_window,
             ],
         )?;
-        variables_offer(influxdb, &world.calls, end)?;
+        variables_offer(influxdb, &world.calls, start..stop)?;
         // Of a field that another program stored as text three weeks ago, InfluxDB reads but one type.
         influxdb.write(format!(
             "algorithmia,algorithm_name=classifier,algorithm_owner=dora,algorithm_version=0.9 label=\"cat\" {}\n",
             start - 21 * DAY
         ))?;
         let mut v = Variables::new("-30d", "now()")?;
-        v.set("owner", "dora").set("algorithm", "classifier").set("version", "(all)").set("metric", "label");
+        v.set("algorithmia_owner", "dora").set("algorithmia_algorithm", "classifier");
+        v.set("algorithmia_version", "(all)").set("algorithmia_metric", "label");
         ensure!(all_run(influxdb, &v)? > 0, "nothing is shown with {v:?}");
         // What the UI chooses at first.
         let mut v = Variables::new("-1h", "now()")?;
         influxdb.resolve_variables(&mut v)?;
-        assert_eq!((v.get("owner"), v.get("version")), (Some(ALL), Some(ALL)));
-        let first = world.calls.iter().map(|call| call.name.as_str()).filter(|name| *name != "retired").min();
-        assert_eq!(v.get("algorithm"), first);
-        assert!(v.get("metric").is_some_and(|metric| !metric.is_empty()));
+        assert_eq!((v.get("algorithmia_owner"), v.get("algorithmia_version")), (Some(ALL), Some(ALL)));
+        // A model that was not called in the range is none to begin with, whatever its name.
+        let recent = world.calls.iter().filter(|call| call.time >= end - 55 * MINUTE);
+        let first = recent.map(|call| call.name.as_str()).min();
+        assert_eq!(v.get("algorithmia_algorithm"), first);
+        assert!(v.get("algorithmia_metric").is_some_and(|metric| !metric.is_empty()));
         ensure!(all_run(influxdb, &v)? > 0, "nothing is shown with {v:?}");
         Ok(())
     });
@@ -489,8 +493,11 @@ fn where_there_is_nothing_nothing_is_shown() {
         }
         let mut v = Variables::new("-1h", "now()")?;
         let offered = influxdb.resolve_variables(&mut v)?;
-        assert_eq!((&offered["owner"][..], &offered["version"][..]), (&[ALL.to_owned()][..], &[ALL.to_owned()][..]));
-        assert!(offered["algorithm"].is_empty() && offered["metric"].is_empty(), "{offered:?}");
+        assert_eq!(
+            (&offered["algorithmia_owner"][..], &offered["algorithmia_version"][..]),
+            (&[ALL.to_owned()][..], &[ALL.to_owned()][..])
+        );
+        assert!(offered["algorithmia_algorithm"].is_empty() && offered["algorithmia_metric"].is_empty(), "{offered:?}");
         assert_eq!(all_run(&influxdb, &v)?, 0);
 
         // Algorithms without owners and versions, and a single call.
@@ -510,7 +517,7 @@ fn where_there_is_nothing_nothing_is_shown() {
         ];
         let choices = chosen.into_iter().map(|chosen| choice(start, end, chosen)).collect::<Result<Vec<_>>>()?;
         cells_show(&influxdb, &world, &choices)?;
-        variables_offer(&influxdb, &world.calls, end)
+        variables_offer(&influxdb, &world.calls, start..end)
     });
 }
 
@@ -535,6 +542,11 @@ fn cells_bear_further_tags_other_types_and_many_models() {
                 let count = 2 + index * 3 + version.len();
                 producer.model(["bob", &format!("algorithm_{index}"), version], count, times.clone(), &["n_features"]);
             }
+        }
+        // Calls that do not say how long they took are calls too.
+        for index in 0..40 {
+            let risk = [("risk_score", Metric::Number(share(index as u64)))];
+            producer.exact(["asli", "untimed", "1"], start + index * MINUTE + 1, &risk);
         }
         for (index, call) in producer.calls.iter_mut().enumerate() {
             call.tags.push((TOPIC_TAG, ["eu", "us"][usize::from(index % 3 == 0)].to_owned()));
@@ -585,6 +597,7 @@ fn cells_bear_further_tags_other_types_and_many_models() {
             ["asli", "busy", "2", "duration_milliseconds"],
             ["asli", "busy", "1", "risk_score"],
             ["(all)", "named", "(all)", "order"],
+            ["(all)", "untimed", "(all)", "risk_score"],
             ["bob", "algorithm_49", "(all)", "n_features"],
             ["bob", "algorithm_0", "3.0", "duration_milliseconds"],
         ];

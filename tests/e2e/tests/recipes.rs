@@ -601,7 +601,7 @@ fn the_direct_road_loses_what_telegrafs_buffer_cannot_hold() {
 fn drift_comes_looks_back_and_goes() {
     let _turn = turn();
     stack::test("drift-recipes", |dir| {
-        let influxdb = Influxdb::start_empty(dir)?;
+        let influxdb = Influxdb::start(dir)?;
         influxdb.apply(&repository("telegraf/influxdb-template.yml"), &[])?;
         let before = names(&influxdb)?;
         let shell = || -> Result<Shell<'_>> {

@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Map, Value as Json, json};
 
-pub const SECOND: i64 = 1_000_000_000;
+pub const MILLISECOND: i64 = 1_000_000;
+pub const SECOND: i64 = 1_000 * MILLISECOND;
 pub const MINUTE: i64 = 60 * SECOND;
 pub const HOUR: i64 = 60 * MINUTE;
 pub const DAY: i64 = 24 * HOUR;

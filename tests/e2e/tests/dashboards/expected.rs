@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use stack::{Point, Row, Value};
 
-use crate::dashboards::calls::{Bad, Call, DAY, MINUTE};
+use crate::dashboards::calls::{Bad, Call, DAY, MILLISECOND, MINUTE};
 
 /// All that there is to show.
 #[derive(Default)]
@@ -81,18 +81,19 @@ pub const CELLS: &[(&str, &str, Expectation)] = &[
     (MODELS, "Models", models),
     (MODELS, "Latest Status of Each Check", latest_statuses),
     (MODELS, "Calls per Minute, the Ten Busiest Models", ten_busiest),
-    (MODELS, "Risk Score", |world, choice| means_of_newest(world, choice, "risk_score", 1.0)),
-    (MODELS, "Approvals", |world, choice| means_of_newest(world, choice, "approved", 100.0)),
-    (MODELS, "Algorithm Duration", |world, choice| means_of_newest(world, choice, DURATION, 1.0)),
+    (MODELS, "Risk Score", |world, choice| number_and_lines(world, choice, "risk_score", 1.0, true)),
+    (MODELS, "Approvals", |world, choice| number_and_lines(world, choice, "approved", 100.0, false)),
+    (MODELS, "Algorithm Duration", |world, choice| number_and_lines(world, choice, DURATION, 1.0, true)),
     (MODELS, "Risk Score of the Latest Call", |world, choice| latest(world, choice, "risk_score")),
     (MODELS, "Approved", approved),
     (MODELS, "Duration of the Latest Call", |world, choice| latest(world, choice, DURATION)),
     (MODELS, "Calls per Minute", calls_per_minute),
     (MODELS, "Duration: Half, 95 % and 99 % of the Calls Took Less", percentiles),
-    (MODELS, "Mean of the Metric, by Version", metric_by_version),
+    (MODELS, "The Metric, by Version: Mean, Highest, Lowest", metric_by_version),
     (MODELS, "Distribution of the Metric, Latest 10,000 Calls", distribution),
     (MODELS, "Distribution over Time, Latest 10,000 Calls", distribution),
     (MODELS, "Versions Side by Side", versions),
+    (MODELS, "Worst Calls: the 10 Highest and the 10 Lowest of the Metric", worst_calls),
     (MODELS, "Latest 50 Calls", latest_50),
     (PIPELINE, "Messages In", |world, choice| increase(world, choice, &["converted", "rejected"])),
     (PIPELINE, "Converted", |world, choice| increase(world, choice, &["converted"])),
@@ -108,7 +109,7 @@ pub const CELLS: &[(&str, &str, Expectation)] = &[
 /// The choice that is none.
 pub const ALL: &str = "(all)";
 
-/// A call counts as one by this field, which every call should have.
+/// How long a call took, which every call should say.
 const DURATION: &str = "duration_milliseconds";
 
 /// A line or a row is always of one of these.
@@ -174,7 +175,16 @@ impl World {
         models
     }
 
-    /// The same, of the chosen algorithm in all its versions.
+    /// The times of all calls in the range and of the owner, by model.
+    fn all_by_model(&self, choice: &Choice) -> BTreeMap<Model<'_>, Vec<i64>> {
+        let mut models: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for call in self.calls.iter().filter(|call| choice.has(call.time) && choice.has_owner(&call.owner)) {
+            models.entry([call.owner.as_str(), &call.name, &call.version]).or_default().push(call.time);
+        }
+        models
+    }
+
+    /// The values of a field, of the chosen algorithm in all its versions.
     fn of_algorithm(&self, choice: &Choice, field: &str) -> BTreeMap<Model<'_>, Vec<(i64, f64)>> {
         let mut models = self.by_model(choice, field);
         models.retain(|[_, name, _], _| *name == choice.algorithm);
@@ -219,6 +229,10 @@ fn max(values: &[f64]) -> f64 {
     values.iter().copied().fold(f64::NEG_INFINITY, f64::max)
 }
 
+fn min(values: &[f64]) -> f64 {
+    values.iter().copied().fold(f64::INFINITY, f64::min)
+}
+
 /// As Algorithmia writes it.
 pub fn owner_and_name(owner: &str, name: &str) -> String {
     if owner.is_empty() { name.to_owned() } else { format!("{owner}/{name}") }
@@ -261,29 +275,33 @@ fn each_window(choice: &Choice, points: &[(i64, f64)], value: impl Fn(&[f64]) ->
 }
 
 fn calls(world: &World, choice: &Choice) -> Expected {
-    let count: usize = world.by_model(choice, DURATION).values().map(Vec::len).sum();
+    let count: usize = world.all_by_model(choice).values().map(Vec::len).sum();
     Expected::Number((count > 0).then_some(count as f64))
 }
 
 fn without_error(world: &World, choice: &Choice) -> Expected {
     let choice = &Choice { owner: ALL.to_owned(), ..choice.clone() };
-    let good: usize = world.by_model(choice, DURATION).values().map(Vec::len).sum();
+    let good: usize = world.all_by_model(choice).values().map(Vec::len).sum();
     let bad = world.rejections.iter().filter(|rejection| choice.has(rejection.time)).count();
     Expected::Number((good + bad > 0).then(|| 100.0 * good as f64 / (good + bad) as f64))
 }
 
 fn models(world: &World, choice: &Choice) -> Expected {
-    let rows = world.by_model(choice, DURATION).into_iter().map(|([owner, name, version], calls)| {
-        let values = calls.iter().map(|(_, value)| *value).collect::<Vec<_>>();
-        let last = calls.last().map_or(0, |(time, _)| *time);
-        let row = row([
-            ("algorithm", text(owner_and_name(owner, name))),
-            ("version", text(version)),
-            ("calls", float(values.len() as f64)),
-            ("p95", float(quantile(&values, 0.95))),
+    let durations = world.by_model(choice, DURATION);
+    let rows = world.all_by_model(choice).into_iter().map(|(model, calls)| {
+        let [owner, name, version] = model;
+        let last = calls.iter().max().copied().unwrap_or_default();
+        let mut row = row([
+            ("algorithm", text(plain(&owner_and_name(owner, name)))),
+            ("version", text(plain(version))),
+            ("calls", float(calls.len() as f64)),
             // A float holds no more than microseconds.
             ("last", time(last / 1000 * 1000)),
         ]);
+        if let Some(durations) = durations.get(&model) {
+            let values = durations.iter().map(|(_, value)| *value).collect::<Vec<_>>();
+            row.insert("p95".to_owned(), float(quantile(&values, 0.95)));
+        }
         (-(calls.len() as i64), row)
     });
     Expected::Table(rows.collect())
@@ -299,7 +317,8 @@ fn latest_statuses(world: &World, choice: &Choice) -> Expected {
         let Some(Value::Time(time)) = status.get("_time") else { panic!("a status has no time: {status:?}") };
         let owner = tag(status, "algorithm_owner");
         let ours = tag(status, "_source_measurement").starts_with("algorithmia");
-        if ours && choice.has(*time) && (owner.is_empty() || choice.has_owner(&owner)) {
+        let is_recent = (world.now - 7 * DAY..).contains(time);
+        if ours && is_recent && (owner.is_empty() || choice.has_owner(&owner)) {
             let of = ["_check_name", "algorithm_owner", "algorithm_name", "algorithm_version", "host", "instance"];
             let newest = latest.entry(of.map(|name| tag(status, name))).or_insert((*time, status));
             if *time > newest.0 {
@@ -312,9 +331,9 @@ fn latest_statuses(world: &World, choice: &Choice) -> Expected {
         let rank = ["crit", "warn", "info", "ok"].iter().position(|other| *other == level);
         let row = row([
             ("level", text(level)),
-            ("check", text(check)),
-            ("algorithm", text(owner_and_name(&owner, &name))),
-            ("version", text(version)),
+            ("check", text(plain(&check))),
+            ("algorithm", text(plain(&owner_and_name(&owner, &name)))),
+            ("version", text(plain(&version))),
             ("time", time(at)),
         ]);
         (rank.expect("a level") as i64, row)
@@ -336,14 +355,28 @@ fn ten_busiest(world: &World, choice: &Choice) -> Expected {
     lines(models.into_iter().collect(), labels, |calls| choice.per_minute(calls))
 }
 
-fn means_of_newest(world: &World, choice: &Choice, field: &str, factor: f64) -> Expected {
+/// Lines of the means of each version and of its highest values. The UI shows the number of the line that ends last: the mean of the
+/// version called last.
+fn number_and_lines(world: &World, choice: &Choice, field: &str, factor: f64, with_highest: bool) -> Expected {
     let models = world.of_version(choice, field);
-    let newest = models.into_iter().max_by_key(|(_, values)| values.last().map(|(time, _)| *time));
-    lines(
-        newest.into_iter().collect(),
-        |_| Labels::new(),
-        |values| each_window(choice, values, |values| factor * mean(values)),
-    )
+    let newest = models.iter().max_by_key(|(_, values)| values.last().map(|(time, _)| *time)).map(|(model, _)| *model);
+    let mut all = Vec::new();
+    for (model, values) in &models {
+        let after = if Some(*model) == newest { MILLISECOND } else { 0 };
+        let mut line = |name: &str, after: i64, value: fn(&[f64]) -> f64| {
+            let mut labels = version_labels(*model);
+            if with_highest {
+                labels.insert("_field", name.to_owned());
+            }
+            let points = each_window(choice, values, |values| factor * value(values));
+            all.push(Line { labels, points: points.into_iter().map(|(time, value)| (time + after, value)).collect() });
+        };
+        line("mean", after, mean);
+        if with_highest {
+            line("highest", 0, max);
+        }
+    }
+    Expected::Lines(all)
 }
 
 fn latest(world: &World, choice: &Choice, field: &str) -> Expected {
@@ -376,7 +409,15 @@ fn percentiles(world: &World, choice: &Choice) -> Expected {
 }
 
 fn metric_by_version(world: &World, choice: &Choice) -> Expected {
-    lines(world.of_algorithm(choice, &choice.metric), version_labels, |values| each_window(choice, values, mean))
+    let mut all = Vec::new();
+    for (name, value) in [("mean", mean as fn(&[f64]) -> f64), ("highest", max), ("lowest", min)] {
+        for (model, values) in world.of_algorithm(choice, &choice.metric) {
+            let mut labels = version_labels(model);
+            labels.insert("_field", name.to_owned());
+            all.push(Line { labels, points: each_window(choice, &values, value) });
+        }
+    }
+    Expected::Lines(all)
 }
 
 fn distribution(world: &World, choice: &Choice) -> Expected {
@@ -397,11 +438,11 @@ fn versions(world: &World, choice: &Choice) -> Expected {
         let mean = mean(&values);
         let squares = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>();
         let mut row = row([
-            ("version", text(*version)),
-            ("owner", text(*owner)),
+            ("version", text(plain(version))),
+            ("owner", text(plain(owner))),
             ("calls", text(format!("{} calls", values.len()))),
             ("mean", float(mean)),
-            ("min", float(values.iter().copied().fold(f64::INFINITY, f64::min))),
+            ("min", float(min(&values))),
             ("p50", float(quantile(&values, 0.5))),
             ("p95", float(quantile(&values, 0.95))),
             ("max", float(max(&values))),
@@ -419,6 +460,37 @@ fn plain(text: &str) -> String {
     text.replace(',', "‚").replace('"', "'").replace('\n', " ")
 }
 
+/// Of equal values the latest call comes first.
+fn worst_calls(world: &World, choice: &Choice) -> Expected {
+    let of_choice =
+        |call: &&Call| choice.has(call.time) && choice.has_owner(&call.owner) && call.name == choice.algorithm;
+    let calls =
+        world.calls.iter().filter(of_choice).filter(|call| choice.version == ALL || call.version == choice.version);
+    let mut calls: Vec<_> = calls.filter_map(|call| Some((call.number(&choice.metric)?, call))).collect();
+    let mut rows = Vec::new();
+    for (first, which, sign) in [(0, "highest", -1.0), (10, "lowest", 1.0)] {
+        calls.sort_by(|(a, call), (b, other)| (sign * a).total_cmp(&(sign * b)).then(other.time.cmp(&call.time)));
+        for (place, (value, call)) in calls.iter().take(10).enumerate() {
+            let row = row([
+                ("which", text(which)),
+                ("value", float(*value)),
+                ("request", text(&call.request)),
+                ("version", text(plain(&call.version))),
+                ("owner", text(plain(&call.owner))),
+                ("_time", time(call.time)),
+            ]);
+            rows.push((first + place as i64, row));
+        }
+    }
+    Expected::Table(rows)
+}
+
+/// A key as the name of a column: the answer to a query has some of its own.
+fn column(key: &str) -> String {
+    let key = plain(key);
+    if key == "result" || key == "table" { key + "\u{200b}" } else { key }
+}
+
 fn latest_50(world: &World, choice: &Choice) -> Expected {
     let mut calls: Vec<_> = world
         .calls
@@ -428,22 +500,29 @@ fn latest_50(world: &World, choice: &Choice) -> Expected {
         .collect();
     calls.sort_by_key(|call| std::cmp::Reverse(call.time));
     let rows = calls.into_iter().take(50).map(|call| {
-        let mut row = row([("_time", time(call.time)), ("algorithm_version", text(&call.version))]);
-        row.extend(call.texts(world.booleans).into_iter().map(|(key, value)| (key, text(plain(&value)))));
+        let mut row = row([("_time", time(call.time)), ("algorithm_version", text(plain(&call.version)))]);
+        row.extend(call.texts(world.booleans).into_iter().map(|(key, value)| (column(&key), text(plain(&value)))));
         (-call.time, row)
     });
     Expected::Table(rows.collect())
 }
 
-/// How much counters have risen over the range, all processes taken together. One that is less than before has begun again at 0.
+/// How much counters have risen over the range, all processes taken together. One that is less than before has begun again at 0, and
+/// so has one that has not reported before.
 fn increase(world: &World, choice: &Choice, fields: &[&str]) -> Expected {
-    let counters = fields.iter().flat_map(|field| world.reported(choice, field).into_values()).collect::<Vec<_>>();
-    let rises = counters.iter().flat_map(|values| values.windows(2)).map(|pair| {
-        let (before, after) = (pair[0].1, pair[1].1);
-        if after < before { after } else { after - before }
-    });
-    let sum = rises.sum();
-    Expected::Number((!counters.is_empty()).then_some(sum))
+    let so_far = &Choice { start: choice.start - 30 * DAY, ..choice.clone() };
+    let counters = fields.iter().flat_map(|field| world.reported(so_far, field).into_values()).collect::<Vec<_>>();
+    let mut sum = None;
+    for values in counters {
+        let mut before = 0.0;
+        for (time, value) in values {
+            if choice.has(time) {
+                *sum.get_or_insert(0.0) += if value < before { value } else { value - before };
+            }
+            before = value;
+        }
+    }
+    Expected::Number(sum)
 }
 
 fn messages_per_minute(world: &World, choice: &Choice) -> Expected {
@@ -526,7 +605,7 @@ fn silent(world: &World, _: &Choice) -> Expected {
     }
     let rows = last.into_iter().map(|((owner, name), last)| {
         let row = row([
-            ("algorithm", text(owner_and_name(owner, name))),
+            ("algorithm", text(plain(&owner_and_name(owner, name)))),
             ("last", time(last)),
             ("minutes", Shown::Since(last)),
         ]);
