@@ -40,12 +40,12 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+mod buffers;
 mod convert;
 mod json;
 mod line_protocol;
 mod observe;
 mod payload;
-mod room;
 mod settings;
 
 pub use convert::Converter;
@@ -54,12 +54,12 @@ pub use convert::standing::{Standing, StandingError};
 pub use convert::wrapping::compression;
 pub use line_protocol::decoder::Metric;
 pub use line_protocol::escape::escape_key;
+pub use line_protocol::field_type::FieldType;
 pub use line_protocol::framer::{length_of_lines, lines_of};
 pub use observe::event::{Counts, Event, Observer, Reason};
 pub use observe::spread::{Histogram, Spread};
 pub use observe::summary::{Algorithm, Summary};
-pub use observe::trace::{Fate, Key, LeftOut, Origin, Outcome, PointTime, Position, TimeSource, Trace};
-pub use payload::field_key::Suffix;
-pub use payload::kinds::{FieldType, Kind, KindError, KindRule, Kinds};
-pub use payload::renames::{Rename, RenameError, Renames};
+pub use observe::trace::{Fate, Key, LeftOut, Origin, Outcome, PointTime, Position, Suffix, TimeSource, Trace};
+pub use settings::kinds::{Kind, KindError, KindRule, Kinds};
+pub use settings::renames::{Rename, RenameError, Renames};
 pub use settings::{Input, Limits, Settings, SettingsError};

@@ -248,6 +248,28 @@ fn every_file_is_on_the_map() -> Result<()> {
     Ok(())
 }
 
+/// CONTRIBUTING.md lists the library's folders in the order in which they use each other: none uses one that is before it.
+#[test]
+fn no_folder_of_the_library_uses_one_that_uses_it() -> Result<()> {
+    const ORDER: [&str; 7] = ["convert", "payload", "observe", "json", "settings", "line_protocol", "buffers"];
+    for (place, folder) in ORDER.iter().enumerate() {
+        let mut files = files(&format!("src/{folder}"), "rs").unwrap_or_default();
+        files.push(repository(&format!("src/{folder}.rs")));
+        for file in files.iter().filter(|file| file.exists()) {
+            let text = fs::read_to_string(file)?;
+            for used in text.split("crate::").skip(1) {
+                let used = used.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default();
+                let wrong = ORDER[..place].contains(&used);
+                ensure!(!wrong, "{} uses {used}, which uses {folder}", file.display());
+            }
+        }
+    }
+    let map = fs::read_to_string(repository("CONTRIBUTING.md"))?;
+    let places = ORDER.map(|folder| map.find(&format!("| `src/{folder}")).unwrap_or(usize::MAX));
+    ensure!(places.is_sorted(), "CONTRIBUTING.md does not list them in this order: {ORDER:?}");
+    Ok(())
+}
+
 /// All files in a folder and those in it, but for what is built there.
 fn files(folder: &str, extension: &str) -> Result<Vec<PathBuf>> {
     let (mut found, mut folders) = (Vec::new(), vec![repository(folder)]);

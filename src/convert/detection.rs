@@ -2,8 +2,8 @@
 
 use memchr::memrchr;
 
-use crate::convert::wrapping::BYTE_ORDER_MARK;
 use crate::convert::{Format, MAX_BLANK};
+use crate::json::lines::BYTE_ORDER_MARK;
 use crate::json::lines::Lines;
 use crate::json::split::Splitter;
 use crate::line_protocol::framer::{Framer, FramerState};

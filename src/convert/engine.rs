@@ -5,6 +5,7 @@ use std::ops::Range;
 use memchr::memchr;
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::buffers::KEPT;
 use crate::convert::rejections::RejectionTimes;
 use crate::convert::utf8::Utf8;
 use crate::json::{Encoding, InString, Plain};
@@ -12,10 +13,11 @@ use crate::line_protocol::decoder::{Metric, MetricReader, Pair};
 use crate::line_protocol::encoder::write_time;
 use crate::line_protocol::escape::{cut, plain_key, unescape_string};
 use crate::observe::event::{Event, Observer, Reason};
-use crate::observe::trace::{self, LeftOut, Outcome, PointTime, Position, TimeOf, TimeSource, Tracer};
+use crate::observe::trace::{self, LeftOut, Outcome, PointTime, Position, TimeSource};
+use crate::payload::room::Room;
 use crate::payload::timestamp::{self, Timestamp};
+use crate::payload::tracer::{TimeOf, Tracer};
 use crate::payload::{Payloads, Rejection};
-use crate::room::{KEPT, Room};
 use crate::settings::Settings;
 
 /// A rejected payload is kept whole up to this many bytes.

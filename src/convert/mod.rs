@@ -12,6 +12,7 @@ pub(crate) mod wrapping;
 
 use memchr::{memchr, memrchr};
 
+use crate::buffers::KEPT;
 use crate::convert::detection::{Ends, Last};
 use crate::convert::engine::{Engine, FromMetric, MAX_AS_IT_STANDS, Sink, trim};
 use crate::convert::oversize::Oversize;
@@ -24,7 +25,7 @@ use crate::line_protocol::decoder::MetricReader;
 use crate::line_protocol::framer::{Framer, FramerState};
 use crate::observe::event::Observer;
 use crate::payload::Payloads;
-use crate::room::{KEPT, Room};
+use crate::payload::room::Room;
 use crate::settings::{Input, Settings, SettingsError};
 
 /// A converter that helps another leaves to it what takes more lines than this, so that many of them take little memory.

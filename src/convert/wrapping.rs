@@ -4,13 +4,11 @@
 use std::fmt::Write;
 
 use crate::convert::engine::trim;
+use crate::json::lines::BYTE_ORDER_MARK;
 use crate::json::split::container_len;
 use crate::json::{Plain, Scalar, Source, Text};
 use crate::observe::event::Reason;
 use crate::payload::Rejection;
-
-/// What some programs write at the start of each text.
-pub(crate) const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// So many bytes may stand in front of an object.
 const MOST_IN_FRONT: usize = 16;

@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use memchr::memchr;
 
-use crate::convert::wrapping::BYTE_ORDER_MARK;
+/// What some programs write at the start of each text.
+pub(crate) const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// Finds the lines in a buffer that grows. Those that are blank are none.
 #[derive(Debug, Default)]

@@ -11,8 +11,8 @@
 
 use std::ops::Range;
 
-use crate::convert::wrapping::BYTE_ORDER_MARK;
 use crate::json::container::{Brackets, Container, End, string_end};
+use crate::json::lines::BYTE_ORDER_MARK;
 use crate::settings::Limits;
 
 /// An array with nothing but white space in it is reported whole up to this many bytes.

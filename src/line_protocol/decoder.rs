@@ -8,8 +8,8 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use crate::buffers::KEPT;
 use crate::line_protocol::escape::{plain_key, special};
-use crate::room::KEPT;
 
 /// White space within a line.
 pub(super) const fn is_blank(byte: u8) -> bool {

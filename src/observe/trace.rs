@@ -1,21 +1,10 @@
-//! What became of each key of a message, for people who want to know: told to an [`Observer`] by a converter that
+//! What became of each key of a message, for people who want to know: told to an [`Observer`](crate::Observer) by a converter that
 //! [traces](crate::Converter::trace).
-//!
-//! Nothing is converted here. While a payload is read each key is noted, and the entry of the [`Point`] that was made of it.
-//! When the point is finished, it says itself which tags and fields it has of which entry; what is noted and has none was
-//! replaced.
 
-use std::collections::HashMap;
 use std::ops::Range;
 
-use memchr::memchr_iter;
-
-use crate::json::Source;
-use crate::line_protocol::escape::{plain_key, unescape_string};
-use crate::observe::event::{Observer, Reason};
-use crate::payload::field_key::{self, Suffix};
-use crate::payload::kinds::FieldType;
-use crate::payload::point::{Entry, Part, Point, Set};
+use crate::line_protocol::field_type::FieldType;
+use crate::observe::event::Reason;
 
 /// One message, or one payload of an array that was the message, or one metric of another kind.
 #[derive(Clone, Copy, Debug)]
@@ -100,9 +89,6 @@ pub struct Key {
     pub value: Range<usize>,
     /// What became of it.
     pub fate: Fate,
-    /// How long the key is as it is stored, without what is added to it.
-    own_len: usize,
-    made: Made,
 }
 
 /// Where a key is from.
@@ -145,6 +131,15 @@ pub enum Fate {
     LeftOut(LeftOut),
 }
 
+/// What is added to a field's key, so that each key has one type and is not also that of a tag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Suffix {
+    /// What is added.
+    pub text: &'static str,
+    /// Why, in words for people.
+    pub why: &'static str,
+}
+
 /// Why a value is not stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LeftOut {
@@ -161,263 +156,5 @@ impl LeftOut {
 
     pub(crate) const fn nothing(why: &'static str) -> Self {
         LeftOut { why, lost: false }
-    }
-}
-
-/// What a key was made into while it was read.
-#[derive(Clone, Copy, Debug)]
-enum Made {
-    Nothing,
-    Entry(Entry),
-    /// One of the two keys that give a time.
-    Time(TimeSource),
-}
-
-impl Made {
-    /// The last entry of a set.
-    fn last(set: Set, point: &Point) -> Self {
-        point.last(set).map_or(Made::Nothing, Made::Entry)
-    }
-}
-
-/// What there is to say of a payload's time.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum TimeOf {
-    /// The payload was rejected before its time was read.
-    Unread,
-    Point(PointTime),
-}
-
-/// Gathers what there is to tell of one message after the other.
-#[derive(Debug, Default)]
-pub(crate) struct Tracer {
-    /// Where the buffer begins in the input, and how many lines have been counted of it up to `counted`.
-    byte: u64,
-    lines: u64,
-    counted: usize,
-    position: Position,
-    /// The way to the value that is read.
-    path: Vec<Segment>,
-    keys: Vec<Key>,
-    /// How many of them came with the metric.
-    of_metric: usize,
-    /// The payload has been read to its end, so that its keys are all there.
-    is_read: bool,
-}
-
-#[derive(Debug)]
-enum Segment {
-    Key(String),
-    Item(usize),
-}
-
-impl Tracer {
-    /// What comes next begins at `start` in the buffer.
-    pub fn begin(&mut self, buffer: &[u8], start: usize) {
-        self.count_lines(buffer, start);
-        self.position = Position { byte: self.byte + start as u64, line: self.lines + 1 };
-    }
-
-    /// Where the present one began.
-    pub fn position(&self) -> Position {
-        self.position
-    }
-
-    /// What comes next began there.
-    pub fn begin_at(&mut self, position: Position) {
-        self.position = position;
-    }
-
-    fn count_lines(&mut self, buffer: &[u8], end: usize) {
-        if end > self.counted {
-            self.lines += memchr_iter(b'\n', &buffer[self.counted..end]).count() as u64;
-            self.counted = end;
-        }
-    }
-
-    /// The buffer's first `len` bytes are gone.
-    pub fn drained(&mut self, buffer: &[u8], len: usize) {
-        self.count_lines(buffer, len);
-        self.byte += len as u64;
-        // A message is told of before what is behind it is counted.
-        self.counted -= len;
-    }
-
-    /// Another input begins.
-    pub fn start_input(&mut self) {
-        *self = Tracer::default();
-    }
-
-    pub fn start_metric(&mut self) {
-        self.keys.clear();
-        self.of_metric = 0;
-        self.is_read = false;
-    }
-
-    pub fn start_payload(&mut self) {
-        self.keys.truncate(self.of_metric);
-        self.path.clear();
-        self.is_read = false;
-    }
-
-    /// A tag or field of the metric was given to the point, `called` so.
-    pub fn metric_key(
-        &mut self,
-        origin: Origin,
-        name: &[u8],
-        called: &[u8],
-        given: Result<Set, LeftOut>,
-        point: &Point,
-    ) {
-        let (why, made) = match given {
-            Ok(set) => (origin.replaced(), Made::last(set, point)),
-            Err(why) => (why, Made::Nothing),
-        };
-        let own_len = field_key::own_len(called);
-        let name = String::from_utf8_lossy(name).into_owned();
-        self.keys.push(Key { origin, name, value: 0..0, fate: Fate::LeftOut(why), own_len, made });
-        self.of_metric = self.keys.len();
-    }
-
-    /// The value to come is that of a key, within `depth` objects and arrays.
-    pub fn enter_key(&mut self, depth: usize, key: &str) {
-        self.path.truncate(depth - 1);
-        self.path.push(Segment::Key(key.to_owned()));
-    }
-
-    /// The value to come is that of an array's item.
-    pub fn enter_item(&mut self, depth: usize, index: usize) {
-        self.path.truncate(depth - 1);
-        self.path.push(Segment::Item(index));
-    }
-
-    /// The value at `value` was made into the last entry of a set of the point's, `called` so.
-    pub fn made(&mut self, value: Range<usize>, called: &[u8], set: Set, point: &Point) {
-        let own_len = field_key::own_len(called);
-        self.add(value, own_len, Fate::LeftOut(Origin::Payload.replaced()), Made::last(set, point));
-    }
-
-    pub fn left_out(&mut self, value: Range<usize>, why: LeftOut) {
-        self.add(value, 0, Fate::LeftOut(why), Made::Nothing);
-    }
-
-    /// The value stands where a time should.
-    pub fn time(&mut self, value: Range<usize>, source: TimeSource, is_null: bool) {
-        let fate = if is_null { Fate::LeftOut(LeftOut::nothing("null gives no time")) } else { Fate::Time };
-        self.add(value, 0, fate, Made::Time(source));
-    }
-
-    fn add(&mut self, value: Range<usize>, own_len: usize, fate: Fate, made: Made) {
-        let mut name = String::new();
-        for segment in &self.path {
-            match segment {
-                Segment::Key(key) if name.is_empty() => name.push_str(key),
-                Segment::Key(key) => name.extend([".", key]),
-                Segment::Item(index) => name.push_str(&format!("[{index}]")),
-            }
-        }
-        self.keys.push(Key { origin: Origin::Payload, name, value, fate, own_len, made });
-    }
-
-    /// The payload has been read to its end.
-    pub fn payload_read(&mut self) {
-        self.is_read = true;
-    }
-
-    /// Says of all keys what has become of them.
-    pub fn settle(&mut self, point: &mut Point, source: Source<'_>, time: TimeOf) {
-        let mut fates: HashMap<Entry, Fate> =
-            point.left_out().map(|(entry, why)| (entry, Fate::LeftOut(why))).collect();
-        fates.extend(point.parts(source).into_iter().map(|part| (part.entry, Fate::of(&part))));
-        // The last key of a name is the one that counts.
-        let mut seen = [false; 2];
-        for key in self.keys.iter_mut().rev() {
-            match key.made {
-                Made::Nothing => {}
-                Made::Entry(entry) => {
-                    // The metric's may have been stored with the payload before.
-                    key.fate = fates.remove(&entry).unwrap_or(Fate::LeftOut(key.origin.replaced()));
-                    if let Fate::Field { key: stored, suffixes, .. } = &mut key.fate {
-                        *suffixes = field_key::suffixes(key.own_len, stored.as_bytes());
-                    }
-                }
-                Made::Time(source) => {
-                    let is_last = !std::mem::replace(&mut seen[usize::from(source == TimeSource::Time)], true);
-                    match (time, &key.fate) {
-                        _ if !is_last => key.fate = Fate::LeftOut(key.origin.replaced()),
-                        (TimeOf::Point(time), Fate::Time) if time.source != source => {
-                            key.fate = Fate::LeftOut(match time.source {
-                                TimeSource::Time => LeftOut::nothing("`time` is there, and counts"),
-                                _ => LeftOut::lost("it cannot be read as a time that InfluxDB stores"),
-                            });
-                        }
-                        _ => {}
-                    }
-                }
-            }
-        }
-    }
-
-    /// Tells of a point. Its keys have to be [settled](Self::settle).
-    pub fn tell_point(&self, time: PointTime, item: Option<usize>, text: &[u8], observer: &mut dyn Observer) {
-        let outcome = Outcome::Point(time);
-        observer.trace(&Trace { position: self.position, item, text, keys: &self.keys, outcome });
-    }
-
-    /// Tells of a rejection. The keys have to be [settled](Self::settle) if the payload was read.
-    pub fn tell_rejected(
-        &mut self,
-        (reason, error, at): (Reason, &str, Option<usize>),
-        item: Option<usize>,
-        text: &[u8],
-        observer: &mut dyn Observer,
-    ) {
-        let mut keys = &self.keys[..0];
-        if std::mem::take(&mut self.is_read) {
-            keys = &self.keys[self.of_metric..];
-        }
-        let outcome = Outcome::Rejected { reason, error, at };
-        observer.trace(&Trace { position: self.position, item, text, keys, outcome });
-    }
-
-    /// Tells of a metric that passed through.
-    pub fn tell_passed(&self, outcome: Outcome<'_>, text: &[u8], observer: &mut dyn Observer) {
-        observer.trace(&Trace { position: self.position, item: None, text, keys: &[], outcome });
-    }
-}
-
-impl Origin {
-    /// What is to say of a value that is not in the point, unless it is found there.
-    fn replaced(self) -> LeftOut {
-        LeftOut::lost(match self {
-            Origin::Payload => "a later value of this name counts",
-            Origin::MetricTag | Origin::MetricField => "another value of this name counts",
-        })
-    }
-}
-
-impl Fate {
-    /// Of what is written as a tag or field.
-    fn of(part: &Part<'_>) -> Self {
-        let text = |text: &[u8]| String::from_utf8_lossy(text).into_owned();
-        let key = text(&plain_key(&part.key));
-        if let Set::Incoming | Set::Tags = part.entry.0 {
-            return Fate::Tag { key, value: text(&plain_key(&part.value)) };
-        }
-        let kind = match *part.value {
-            [b'"', ..] => FieldType::String,
-            [b't' | b'T' | b'f' | b'F', ..] => FieldType::Boolean,
-            [.., b'i' | b'u'] => FieldType::Integer,
-            _ => FieldType::Float,
-        };
-        let value = if kind == FieldType::String {
-            let mut plain = Vec::new();
-            let _ = unescape_string(&part.value[1..], &mut plain);
-            text(&plain)
-        } else {
-            text(&part.value)
-        };
-        // What was added to the key is known to the one who knows the key.
-        Fate::Field { key, kind, value, cut_from: part.cut_from, suffixes: Vec::new() }
     }
 }

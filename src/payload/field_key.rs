@@ -4,51 +4,23 @@
 //! one was of. So a key has one type, whatever any payload says, and what has another type gets another key.
 
 use crate::line_protocol::escape::{escape_key, plain_key};
-use crate::observe::trace::LeftOut;
-use crate::payload::kinds::{FieldType, Kind, Kinds};
+use crate::line_protocol::field_type::FieldType;
+use crate::observe::trace::{LeftOut, Suffix};
 use crate::payload::names::without_underscores;
-use crate::payload::sets::FIELD_SUFFIX;
+use crate::settings::kinds::{Kind, Kinds};
 
-/// What the key of a text gets, and what makes every key that ends so one of texts.
-const TEXT_SUFFIX: &[u8] = b"_text";
+/// What is added to the key of a text.
+const TEXT: Suffix = Suffix { text: "_text", why: "the value is text" };
 
-/// What the key of a number gets that would be one of texts otherwise.
-const NUMBER_SUFFIX: &[u8] = b"_number";
+/// To that of a number which would be one of texts otherwise.
+const NUMBER: Suffix =
+    Suffix { text: "_number", why: "the value is a number, and keys that end in _text are for text" };
 
-/// What is added to a field's key, so that each key has one type and is not also that of a tag.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Suffix {
-    /// `_text`: it is the key of a text.
-    Text,
-    /// `_number`: the key would be one of texts otherwise.
-    Number,
-    /// `_field`: the point has a tag of that key.
-    Tag,
-    /// `_field`: InfluxDB keeps `time` to itself.
-    Time,
-}
+/// To a key that a tag of the point has.
+const TAG: Suffix = Suffix { text: "_field", why: "a tag has this key" };
 
-impl Suffix {
-    /// What is added.
-    pub fn text(self) -> &'static str {
-        let text = match self {
-            Suffix::Text => TEXT_SUFFIX,
-            Suffix::Number => NUMBER_SUFFIX,
-            Suffix::Tag | Suffix::Time => FIELD_SUFFIX,
-        };
-        std::str::from_utf8(text).unwrap_or_default()
-    }
-
-    /// Why, in words for people.
-    pub fn why(self) -> &'static str {
-        match self {
-            Suffix::Text => "the value is text",
-            Suffix::Number => "the value is a number, and keys that end in _text are for text",
-            Suffix::Tag => "a tag has this key",
-            Suffix::Time => "InfluxDB reserves the key time",
-        }
-    }
-}
+/// To the key that InfluxDB keeps to itself.
+const TIME: Suffix = Suffix { text: "_field", why: "InfluxDB reserves the key time" };
 
 /// Rules with a `*` may give each longer key another type too: then there is none.
 const MOST_SUFFIXES: usize = 4;
@@ -61,17 +33,17 @@ pub(crate) fn of_type(key: &[u8], field_type: FieldType, kinds: &Kinds) -> Optio
         b"time" => b"time_field",
         key => key,
     };
-    let suffix = if field_type == FieldType::String { TEXT_SUFFIX } else { NUMBER_SUFFIX };
+    let suffix = if field_type == FieldType::String { TEXT } else { NUMBER };
     let mut stored = key.to_vec();
     if field_type == FieldType::String || is_about_text(key) {
-        stored.extend_from_slice(suffix);
+        stored.extend_from_slice(suffix.text.as_bytes());
     }
     for _ in 0..MOST_SUFFIXES {
         // What a rule names is another key, whatever its type.
         if type_of(&stored, kinds) == field_type && (stored == key || !kinds.name(&stored)) {
             return Some(stored);
         }
-        stored.extend_from_slice(suffix);
+        stored.extend_from_slice(suffix.text.as_bytes());
     }
     None
 }
@@ -89,7 +61,7 @@ pub(crate) fn beside_tags(key: &[u8], kinds: &Kinds, is_tag: impl Fn(&[u8]) -> b
         if others > MOST_SUFFIXES {
             return None;
         }
-        stored.extend_from_slice(FIELD_SUFFIX);
+        stored.extend_from_slice(TAG.text.as_bytes());
     }
 }
 
@@ -105,13 +77,10 @@ pub(crate) fn suffixes(own_len: usize, stored: &[u8]) -> Vec<Suffix> {
     let (own, mut rest) = stored.split_at(own_len.min(stored.len()));
     let mut suffixes = Vec::new();
     loop {
-        let mut all =
-            [(TEXT_SUFFIX, Suffix::Text), (NUMBER_SUFFIX, Suffix::Number), (FIELD_SUFFIX, Suffix::Tag)].into_iter();
-        let Some((behind, suffix)) = all.find_map(|(text, suffix)| Some((rest.strip_prefix(text)?, suffix))) else {
-            return suffixes;
-        };
-        let is_reserved = own == b"time" && behind.len() + FIELD_SUFFIX.len() == stored.len() - own_len;
-        let suffix = if suffix == Suffix::Tag && is_reserved { Suffix::Time } else { suffix };
+        let is_first_of_time = own == b"time" && rest.len() == stored.len() - own.len();
+        let all = [TEXT, NUMBER, if is_first_of_time { TIME } else { TAG }];
+        let found = all.into_iter().find_map(|suffix| Some((rest.strip_prefix(suffix.text.as_bytes())?, suffix)));
+        let Some((behind, suffix)) = found else { return suffixes };
         if !suffixes.contains(&suffix) {
             suffixes.push(suffix);
         }
@@ -131,11 +100,11 @@ pub(crate) const NO_KEY: LeftOut = LeftOut::lost("--as gives another type to all
 fn type_of(mut key: &[u8], kinds: &Kinds) -> FieldType {
     // A loop, since a key may have a great many of these suffixes.
     loop {
-        match (kinds.of(key), key.strip_suffix(FIELD_SUFFIX)) {
+        match (kinds.of(key), key.strip_suffix(TAG.text.as_bytes())) {
             (Some(Kind::Field(field_type)), _) => return field_type,
             (Some(Kind::Json), _) => return FieldType::String,
             (_, Some(rest)) if !rest.is_empty() => key = rest,
-            _ if key.ends_with(TEXT_SUFFIX) => return FieldType::String,
+            _ if key.ends_with(TEXT.text.as_bytes()) => return FieldType::String,
             _ => return FieldType::Float,
         }
     }
@@ -143,10 +112,10 @@ fn type_of(mut key: &[u8], kinds: &Kinds) -> FieldType {
 
 /// Whether a key is one of texts, or what numbers under one are called: so that no two keys of numbers are called the same.
 fn is_about_text(mut key: &[u8]) -> bool {
-    while let Some(rest) = key.strip_suffix(NUMBER_SUFFIX).or_else(|| key.strip_suffix(FIELD_SUFFIX)) {
+    while let Some(rest) = key.strip_suffix(NUMBER.text.as_bytes()).or_else(|| key.strip_suffix(TAG.text.as_bytes())) {
         key = rest;
     }
-    key.ends_with(TEXT_SUFFIX)
+    key.ends_with(TEXT.text.as_bytes())
 }
 
 #[cfg(test)]
@@ -185,21 +154,20 @@ mod tests {
 
     #[test]
     fn what_was_added_to_a_key_is_told() {
-        use Suffix::{Number, Tag, Text, Time};
         for (key, stored, expected) in [
             ("score", "score", &[][..]),
             ("_score", "score", &[]),
-            ("note", "note_text", &[Text]),
-            ("__no\\=te\\", "no=te_text", &[Text]),
-            ("no\nte", "no\\nte_text", &[Text]),
-            ("note", "note_text_text", &[Text]),
-            ("note", "note_text_field", &[Text, Tag]),
-            ("note_text", "note_text_number", &[Number]),
-            ("note_text", "note_text_number_field_field", &[Number, Tag]),
-            ("host", "host_field", &[Tag]),
-            ("_time", "time_field", &[Time]),
-            ("_time", "time_field_text_field", &[Time, Text, Tag]),
-            ("_time", "time_text_field", &[Text, Tag]),
+            ("note", "note_text", &[TEXT]),
+            ("__no\\=te\\", "no=te_text", &[TEXT]),
+            ("no\nte", "no\\nte_text", &[TEXT]),
+            ("note", "note_text_text", &[TEXT]),
+            ("note", "note_text_field", &[TEXT, TAG]),
+            ("note_text", "note_text_number", &[NUMBER]),
+            ("note_text", "note_text_number_field_field", &[NUMBER, TAG]),
+            ("host", "host_field", &[TAG]),
+            ("_time", "time_field", &[TIME]),
+            ("_time", "time_field_text_field", &[TIME, TEXT, TAG]),
+            ("_time", "time_text_field", &[TEXT, TAG]),
             ("a long key", "other", &[]),
         ] {
             assert_eq!(suffixes(own_len(key.as_bytes()), stored.as_bytes()), expected, "{key}");

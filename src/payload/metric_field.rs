@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 
 use crate::json::{Number, Scalar, Str, trim};
+use crate::line_protocol::field_type::FieldType;
 use crate::observe::trace::LeftOut;
 use crate::payload::field_key::NO_KEY;
-use crate::payload::kinds::FieldType;
 use crate::payload::names::is_identity;
 use crate::payload::point::{Point, Set};
 use crate::payload::tree::{Member, Role};
@@ -56,7 +56,7 @@ impl Point {
             self.remove_of_any_type(Set::Others, key, &settings.kinds);
             return Err(NO_KEY);
         };
-        let cut_from = self.other_field(name, |out| write_field(field_type, scalar, out))?;
+        let cut_from = self.other_field(name, field_type, |out| write_field(field_type, scalar, out))?;
         Ok((Set::Others, cut_from))
     }
 }

@@ -2,16 +2,16 @@
 
 mod container;
 pub(crate) mod field_key;
-pub(crate) mod kinds;
 mod large;
 mod metric_field;
 mod names;
 mod order;
 pub(crate) mod point;
 mod reader;
-pub(crate) mod renames;
+pub(crate) mod room;
 mod sets;
 pub(crate) mod timestamp;
+pub(crate) mod tracer;
 mod tree;
 pub(crate) mod value;
 
@@ -19,15 +19,17 @@ use std::borrow::Cow;
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::buffers::KEPT;
 use crate::json::{Encoding, Scalar, Source, SyntaxError, Value};
 use crate::line_protocol::escape::plain_key;
 use crate::observe::event::{Event, Observer, Reason};
-use crate::observe::trace::{TimeOf, TimeSource, Tracer};
+use crate::observe::trace::TimeSource;
 use crate::payload::large::Large;
 use crate::payload::point::{Note, Point, What};
+use crate::payload::room::Room;
 use crate::payload::timestamp::Timestamp;
+use crate::payload::tracer::{TimeOf, Tracer};
 use crate::payload::tree::Tree;
-use crate::room::{KEPT, Room};
 use crate::settings::Settings;
 
 /// The longest start of a line that is remembered.

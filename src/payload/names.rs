@@ -8,11 +8,12 @@ use std::ops::Range;
 use hashbrown::HashTable;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use crate::buffers::KEPT;
 use crate::line_protocol::escape::escape_key;
+use crate::line_protocol::field_type::FieldType;
 use crate::payload::field_key;
-use crate::payload::kinds::{FieldType, Kinds};
 use crate::payload::point::Set;
-use crate::room::KEPT;
+use crate::settings::kinds::Kinds;
 
 /// Keys are copied in chunks of so many bytes, unless they are long: most are so short that a call of memcpy takes longer.
 const CHUNK: usize = 16;

@@ -2,9 +2,9 @@
 
 use std::cmp::Ordering;
 
+use crate::buffers::KEPT;
 use crate::payload::names::{Name, Names};
 use crate::payload::sets::{Entries, Entry, GivenValues, Set};
-use crate::room::KEPT;
 
 /// The tags of a point in the order in which they are written.
 #[derive(Debug, Default)]

@@ -5,21 +5,23 @@ mod same_keys;
 
 use std::borrow::Cow;
 
+use crate::buffers::KEPT;
 use crate::json::{Source, Value};
 use crate::line_protocol::encoder::write_time;
 use crate::line_protocol::escape::{escape_key, write_string};
+use crate::line_protocol::field_type::FieldType;
 use crate::observe::event::Reason;
 use crate::observe::trace::LeftOut;
 use crate::payload::Rejection;
-use crate::payload::kinds::{FieldType, Kinds};
 use crate::payload::names::{ALGORITHM_NAME, Name, Names};
 use crate::payload::order::Order;
 use crate::payload::point::same_keys::Written;
+use crate::payload::room::Room;
 use crate::payload::sets::{Entries, GivenValue, GivenValues};
 pub(crate) use crate::payload::sets::{Entry, Set};
 use crate::payload::value::{tag_text, write_field};
-use crate::room::{KEPT, Room};
 use crate::settings::Settings;
+use crate::settings::kinds::Kinds;
 
 /// InfluxDB refuses a point of which measurement, tags and one field's key take more bytes than this together with the
 /// four that its storage puts between them (models.MaxKeyLength and seriesKeySize).
@@ -53,6 +55,8 @@ pub(crate) struct Part<'a> {
     pub entry: Entry,
     pub key: Cow<'a, [u8]>,
     pub value: Cow<'a, [u8]>,
+    /// That of a field.
+    pub field_type: FieldType,
     /// The string's length, where it was cut.
     pub cut_from: Option<usize>,
 }
@@ -143,7 +147,7 @@ impl Point {
         if value.iter().all(|byte| *byte == b'\\') {
             return Err(LeftOut::nothing("there is nothing left of the value"));
         }
-        self.insert(Set::Incoming, name, |text| {
+        self.insert(Set::Incoming, name, FieldType::String, |text| {
             escape_key(value, text);
             Ok(None)
         })
@@ -154,9 +158,10 @@ impl Point {
     pub fn other_field(
         &mut self,
         name: Name,
+        field_type: FieldType,
         write: impl FnOnce(&mut Vec<u8>) -> Result<Option<usize>, LeftOut>,
     ) -> Result<Option<usize>, LeftOut> {
-        self.insert(Set::Others, name, write)
+        self.insert(Set::Others, name, field_type, write)
     }
 
     /// Adds a key of the metric with what `write` appends for it, instead of any earlier value.
@@ -164,11 +169,12 @@ impl Point {
         &mut self,
         set: Set,
         name: Name,
+        field_type: FieldType,
         write: impl FnOnce(&mut Vec<u8>) -> Result<Option<usize>, LeftOut>,
     ) -> Result<Option<usize>, LeftOut> {
         self.remove(set, name);
         let entries = if set == Set::Incoming { &mut self.incoming } else { &mut self.others };
-        let cut_from = entries.push(name, self.names.text(name), write)?;
+        let cut_from = entries.push(name, self.names.text(name), field_type, write)?;
         let (_, has_met) = self.names.give(name, set, entries.entries.len() - 1);
         self.incoming_keys_meet |= has_met;
         self.keys_meet |= self.incoming_keys_meet;
@@ -347,7 +353,7 @@ impl Point {
                 write_tag(tag, source, &mut value);
                 (self.names.key(tag.name), value.into())
             };
-            Part { entry: (*set, *place), key: key.into(), value, cut_from: None }
+            Part { entry: (*set, *place), key: key.into(), value, field_type: FieldType::String, cut_from: None }
         });
         tags.chain(self.field_parts()).collect()
     }

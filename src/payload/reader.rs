@@ -5,16 +5,17 @@ mod scalar;
 use std::ops::Range;
 
 use crate::json::{Encoding, Source, SyntaxError, Text};
+use crate::line_protocol::field_type::FieldType;
 use crate::observe::event::Reason;
-use crate::observe::trace::{LeftOut, Tracer};
+use crate::observe::trace::LeftOut;
 use crate::payload::container::{Content, OpenContainer};
-use crate::payload::kinds::FieldType;
 use crate::payload::point::Set;
+use crate::payload::room::Room;
 use crate::payload::timestamp::container as container_time;
+use crate::payload::tracer::Tracer;
 use crate::payload::tree::{Member, NONE, Node, Role, TimeKey};
 use crate::payload::value::is_plain_tag;
 use crate::payload::{Payloads, Rejection, TIME_SOURCES, Time, large};
-use crate::room::Room;
 use crate::settings::Settings;
 
 /// What stands between a key and those that are nested in it.

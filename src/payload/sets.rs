@@ -1,9 +1,9 @@
 //! Sets of tags or fields: those that are written already, and those that are places in a payload's text.
 
+use crate::buffers::KEPT;
 use crate::json::Value;
-use crate::payload::kinds::FieldType;
+use crate::line_protocol::field_type::FieldType;
 use crate::payload::names::Name;
-use crate::room::KEPT;
 
 /// What a field's key gets that cannot be the key alone.
 pub(crate) const FIELD_SUFFIX: &[u8] = b"_field";
@@ -35,6 +35,8 @@ pub(crate) struct Entries {
 #[derive(Clone, Debug)]
 pub(crate) struct WrittenEntry {
     pub name: Name,
+    /// That of a field.
+    pub field_type: FieldType,
     /// There is another value for the key, or none any more.
     pub is_gone: bool,
     pub start: usize,
@@ -117,6 +119,7 @@ impl Entries {
         &mut self,
         name: Name,
         key: &[u8],
+        field_type: FieldType,
         write: impl FnOnce(&mut Vec<u8>) -> Result<Option<usize>, E>,
     ) -> Result<Option<usize>, E> {
         let start = self.text.len();
@@ -125,7 +128,15 @@ impl Entries {
         let written = write(&mut self.text);
         match written {
             Ok(cut_from) => {
-                self.entries.push(WrittenEntry { name, is_gone: false, start, value, end: self.text.len(), cut_from });
+                self.entries.push(WrittenEntry {
+                    name,
+                    field_type,
+                    is_gone: false,
+                    start,
+                    value,
+                    end: self.text.len(),
+                    cut_from,
+                });
             }
             Err(_) => self.text.truncate(start),
         }

@@ -5,11 +5,12 @@ use std::ops::Range;
 
 use hashbrown::HashTable;
 
-use crate::payload::kinds::{FieldType, Kind};
+use crate::buffers::KEPT;
+use crate::line_protocol::field_type::FieldType;
 use crate::payload::names::{Hasher, Name, is_identity, without_underscores};
 use crate::payload::point::Set;
-use crate::room::KEPT;
 use crate::settings::Settings;
+use crate::settings::kinds::Kind;
 
 /// The place of a key or item within all others. [`NONE`] for the last one that is not remembered.
 pub(crate) type Node = u32;

@@ -7,8 +7,8 @@ use crate::json::number::not_finite_prefix;
 use crate::json::{Number, Scalar, Str};
 use crate::line_protocol::encoder::{write_float, write_integer};
 use crate::line_protocol::escape::{cut, write_string};
+use crate::line_protocol::field_type::FieldType;
 use crate::observe::trace::LeftOut;
-use crate::payload::kinds::FieldType;
 
 /// The most bytes of a string field that InfluxDB is documented to store.
 pub(crate) const MAX_STRING: usize = 64 * 1024;
@@ -39,7 +39,7 @@ fn keeps_digits(number: Number<'_>) -> bool {
     let mut written = Vec::new();
     let decimal = Decimal::of(number);
     decimal.significant_digits() <= MOST_DIGITS
-        && write_float(number, &mut written)
+        && write_float(number.text, &mut written)
         && Number::of(&written).is_some_and(|written| decimal.equals(&Decimal::of(written)))
 }
 
@@ -114,7 +114,11 @@ fn is_not_finite(text: &[u8]) -> bool {
 }
 
 fn write_number(number: Number<'_>, out: &mut Vec<u8>) -> Result<Option<usize>, LeftOut> {
-    let written = write_float(number, out);
+    if number.shortest {
+        out.extend_from_slice(number.text);
+        return Ok(None);
+    }
+    let written = write_float(number.text, out);
     written.then_some(None).ok_or(LeftOut::lost("the number is beyond a 64-bit float"))
 }
 

@@ -3,15 +3,15 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
+use crate::buffers::KEPT;
 use crate::json::Source;
 use crate::line_protocol::escape::{escape_key, plain_key};
 use crate::observe::trace::LeftOut;
 use crate::payload::field_key::{self, NO_KEY};
-use crate::payload::kinds::Kinds;
 use crate::payload::point::{Note, Part, Point, What};
 use crate::payload::sets::{Entries, Entry, Set};
 use crate::payload::value::write_field;
-use crate::room::KEPT;
+use crate::settings::kinds::Kinds;
 
 /// The payload's fields, and why some are none: with their places in [`Point::fields`].
 #[derive(Debug, Default)]
@@ -45,7 +45,7 @@ impl Point {
         let Written { fields, places, left_out, .. } = &mut self.written;
         for (place, field) in self.fields.members.iter().enumerate() {
             let write = |out: &mut Vec<u8>| write_field(field.field_type, field.value.of(source), out);
-            let written = fields.push(field.name, self.names.text(field.name), write);
+            let written = fields.push(field.name, self.names.text(field.name), field.field_type, write);
             self.notes.extend(Note::of(place, field.name, &written));
             match written {
                 Ok(_) => {
@@ -132,7 +132,13 @@ impl Point {
             let entries = if entry.0 == Set::Others { &self.others } else { &self.written.fields };
             let field = &entries.entries[*at];
             let key = key.as_deref().unwrap_or_else(|| entries.key(field)).into();
-            Part { entry: *entry, key, value: entries.value(field).into(), cut_from: field.cut_from }
+            Part {
+                entry: *entry,
+                key,
+                value: entries.value(field).into(),
+                field_type: field.field_type,
+                cut_from: field.cut_from,
+            }
         })
     }
 }

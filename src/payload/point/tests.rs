@@ -44,7 +44,7 @@ impl Made {
             out.extend_from_slice(value.as_bytes());
             Ok(None)
         };
-        self.point.other_field(name, write).unwrap();
+        self.point.other_field(name, FieldType::Float, write).unwrap();
         self
     }
 

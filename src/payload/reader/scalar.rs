@@ -3,10 +3,10 @@
 use std::ops::Range;
 
 use crate::json::{Encoding, Source, Value};
+use crate::line_protocol::field_type::FieldType;
 use crate::observe::trace::LeftOut;
 use crate::payload::container::OpenContainer;
 use crate::payload::field_key::NO_KEY;
-use crate::payload::kinds::FieldType;
 use crate::payload::large::TOO_MANY;
 use crate::payload::names::{Name, without_underscores};
 use crate::payload::point::{Note, Set, What};

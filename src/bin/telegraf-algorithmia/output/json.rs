@@ -160,7 +160,7 @@ fn stored(keys: &[Key]) -> (Stored<'_>, Vec<LeftOut<'_>>) {
             }
             Fate::Field { key, kind, value, cut_from, suffixes } => {
                 let (kind, value) = (Some((*kind).into()), Value::of(*kind, value));
-                let suffixes = suffixes.iter().map(|its| AddedSuffix { suffix: its.text(), why: its.why() }).collect();
+                let suffixes = suffixes.iter().map(|its| AddedSuffix { suffix: its.text, why: its.why }).collect();
                 stored.fields.push((key, Entry { value, kind, from, of, cut_from: *cut_from, suffixes }));
             }
             Fate::Time => {}

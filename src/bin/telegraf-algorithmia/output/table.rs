@@ -195,7 +195,7 @@ fn legend(keys: &[Key]) -> String {
             }
         }
     }
-    told.iter().map(|suffix| format!("  {ASIDE}{} in the key: {}{ASIDE:#}\n", suffix.text(), suffix.why())).collect()
+    told.iter().map(|suffix| format!("  {ASIDE}{} in the key: {}{ASIDE:#}\n", suffix.text, suffix.why)).collect()
 }
 
 /// How wide the columns are. One of width 0 is not there.

@@ -1,9 +1,12 @@
 //! What a [`Converter`](crate::Converter) is told once, and then keeps to.
 
+pub(crate) mod kinds;
+pub(crate) mod renames;
+
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::payload::kinds::Kinds;
-use crate::payload::renames::Renames;
+use crate::settings::kinds::Kinds;
+use crate::settings::renames::Renames;
 
 /// How messages become points. The default is what README.md calls the contract.
 #[derive(Clone, Debug)]

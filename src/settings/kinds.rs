@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use strum::{Display, EnumString, IntoStaticStr};
+use crate::line_protocol::field_type::FieldType;
 
 /// What a key becomes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,20 +15,6 @@ pub enum Kind {
     Tag,
     /// Nothing.
     Drop,
-}
-
-/// The types of fields. Their names are those of `--as`, such as `float`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Display, EnumString, IntoStaticStr)]
-#[strum(serialize_all = "snake_case")]
-pub enum FieldType {
-    /// A 64-bit float.
-    Float,
-    /// A 64-bit integer.
-    Integer,
-    /// True or false.
-    Boolean,
-    /// Text.
-    String,
 }
 
 /// Why a `KEY=KIND` is refused. The text tells the user what to write instead.
