@@ -356,7 +356,9 @@ fn the_table_comes_with_its_message_and_its_memory_is_bounded() {
         }
         first = if first == 0 { peak() } else { first };
     }
-    assert!(peak() - first < 2048, "it grew from {first} kB to {} kB", peak());
+    // The kernel's counts are some pages off, in either direction.
+    let last = peak();
+    assert!(last < first + 2048, "it grew from {first} kB to {last} kB");
     drop(stdin);
     for _ in lines.iter() {}
     reader.join().unwrap();
