@@ -2,6 +2,8 @@
 
 use std::str::FromStr;
 
+use strum::VariantNames;
+
 use crate::line_protocol::field_type::FieldType;
 
 /// What a key becomes.
@@ -24,7 +26,7 @@ pub enum KindError {
     #[error("`{0}` is not of the form KEY=KIND, for example approved=boolean or score_*=float")]
     Form(String),
     /// What is behind the `=` is no kind.
-    #[error("`{0}` is no kind of field: use float, integer, boolean, string, json, tag or drop")]
+    #[error("`{0}` is no kind of field: use {kinds}", kinds = Kind::names())]
     Kind(String),
     /// There is a `*` before the end of the key.
     #[error("`{0}` has a `*` that is not at its end: only `KEY*` for every key that starts with KEY is understood")]
@@ -32,6 +34,13 @@ pub enum KindError {
     /// The rule would take algorithm_name away.
     #[error("`{0}` would leave points without algorithm_name, which every point has as a tag: name other keys")]
     AlgorithmName(String),
+}
+
+impl Kind {
+    /// All that a key can be made, for people: `float, integer, ... or drop`.
+    pub fn names() -> String {
+        format!("{}, json, tag or drop", FieldType::VARIANTS.join(", "))
+    }
 }
 
 impl FromStr for Kind {

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use clap::builder::{BoolishValueParser, RangedU64ValueParser, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
-use telegraf_algorithmia::{Input, KindRule, Limits, Rename, Settings};
+use telegraf_algorithmia::{Input, Kind, KindRule, Limits, Rename, Settings};
 
 use crate::convert::Convert;
 use crate::execd::{Execd, Patience};
@@ -77,9 +77,7 @@ pub struct Conversion {
     #[arg(help_heading = "Points")]
     renames: Vec<Rename>,
 
-    /// Fix what a key becomes: float, integer, boolean, string, json (an object or array as its text), tag or drop; KEY may end in
-    /// `*` (repeatable, or separated by commas; the last one that matches counts) [default: numbers and booleans are floats under
-    /// their own key, and text is a string under KEY_text]
+    #[arg(help = as_help())]
     #[arg(long = "as", value_name = "KEY=KIND", env = "ALGORITHMIA_AS", value_delimiter = ',')]
     #[arg(help_heading = "Points")]
     kinds: Vec<KindRule>,
@@ -279,4 +277,13 @@ pub fn may_be_telegrafs() -> bool {
     let first = first().unwrap_or_default();
     let name = first.to_string_lossy();
     !["inspect", "generate", "replay"].contains(&name.trim_start_matches('-'))
+}
+
+fn as_help() -> String {
+    format!(
+        "Fix what a key becomes: {}. json is an object or array as its text. KEY may end in `*` (repeatable, or separated by commas; \
+         the last one that matches counts) [default: numbers and booleans are floats under their own key, and text is a string under \
+         KEY_text]",
+        Kind::names()
+    )
 }

@@ -117,7 +117,7 @@ fn origin(time: &PointTime, item: Option<usize>) -> String {
 struct Row<'a> {
     key: &'a Key,
     name: String,
-    became: &'static str,
+    became: String,
     style: Style,
     /// Empty where it is the key itself.
     stored_as: String,
@@ -135,24 +135,19 @@ impl<'a> Row<'a> {
             if same { String::new() } else { format!(", from {}", shorten(&given, 24)) }
         };
         let (became, style, stored_as, value, note) = match &key.fate {
-            Fate::Tag { key, value } => ("tag", GOOD, Some(key), shown(value), from(value, true)),
+            Fate::Tag { key, value } => ("tag".to_owned(), GOOD, Some(key), shown(value), from(value, true)),
             Fate::Field { key, kind, value, cut_from, .. } => {
-                let (became, quoted) = match kind {
-                    FieldType::String => ("string field", true),
-                    FieldType::Integer => ("integer field", false),
-                    FieldType::Boolean => ("boolean field", false),
-                    FieldType::Float => ("float field", false),
-                };
+                let quoted = *kind == FieldType::String;
                 let note = match cut_from {
                     Some(bytes) => format!(", cut from {bytes} bytes to {}", value.len()),
                     None => from(value, quoted),
                 };
                 let value = if quoted { format!("\"{}\"", escaped(value)) } else { shown(value) };
-                (became, GOOD, Some(key), value, note)
+                (format!("{kind} field"), GOOD, Some(key), value, note)
             }
-            Fate::Time => ("time", GOOD, None, given.clone(), String::new()),
+            Fate::Time => ("time".to_owned(), GOOD, None, given.clone(), String::new()),
             Fate::LeftOut(why) => {
-                ("left out", if why.lost { LOST } else { ASIDE }, None, why.why.to_owned(), String::new())
+                ("left out".to_owned(), if why.lost { LOST } else { ASIDE }, None, why.why.to_owned(), String::new())
             }
         };
         let stored_as =
@@ -174,7 +169,7 @@ fn table(trace: &Trace<'_>, width: usize) -> String {
             text += &format!("  {ASIDE}{heading}{ASIDE:#}\n");
         }
         origin = new;
-        text += &columns.line([&row.name, row.became, &row.stored_as, &row.value], &row.note, Style::new(), row.style);
+        text += &columns.line([&row.name, &row.became, &row.stored_as, &row.value], &row.note, Style::new(), row.style);
         if let Fate::LeftOut(LeftOut { lost: true, .. }) = row.key.fate
             && new == Origin::Payload
         {
