@@ -547,6 +547,161 @@ fn names_may_be_anything_and_texts_may_become_numbers() {
     });
 }
 
+// ===================================================================================================== Hostile, but legal
+
+/// Each of these models reports something that sums, squares, types or tags do not bear, beside one that is as usual. All
+/// figures are numpy's, and a model's are the same whatever the others report.
+#[test]
+fn no_model_can_silence_another_or_make_its_figures_wrong() {
+    /// On Monday, InfluxDB begins another shard: in it, a field may have another type.
+    const MONDAY: i64 = 4 * 24;
+
+    let _turn = turn();
+    stack::test("drift-hostile", |dir| {
+        let influxdb = Influxdb::start_empty(dir)?;
+        let tasks = Tasks::apply(dir, &influxdb, &[("groupKey = \"\"", "groupKey = \"gender\"", 1)])?;
+        keep_old_statuses(&influxdb)?;
+        let mut world = World::new(Settings::default());
+        for rule in ["big=integer", "count=integer", "flag=boolean", "le=tag", "metric=tag", "group=tag", "total=tag"] {
+            world.settings.kinds.add(rule)?;
+        }
+        // Until Monday another program, or another rule, stored these.
+        let before = world.settings.clone();
+        for rule in ["mixed=integer", "worded=string", "answered=boolean"] {
+            world.settings.kinds.add(rule)?;
+        }
+        world.booleans = &["flag", "answered"];
+        let hours = [MONDAY - 3, MONDAY - 2, MONDAY + 22];
+        for number in hours {
+            let later = number > MONDAY;
+            if later {
+                world.send(&influxdb)?;
+                world.settings = before.clone();
+                world.booleans = &["flag"];
+            }
+            let mut call = |name: &str, calls: usize, report: &mut dyn FnMut(usize, &mut Dice) -> Value| {
+                let mut index = 0;
+                world.call(&version("asli", name, "1"), hour(number), calls, |dice| {
+                    index += 1;
+                    report(index, dice)
+                })
+            };
+            let score = |value: f64| json!({"score": value});
+            call("usual", 600, &mut |_, dice| score(normal(dice)))?;
+            call("one in 50", 600, &mut |index, dice| score(if index % 50 == 0 { 1e200 } else { normal(dice) }))?;
+            call("once", 600, &mut |index, dice| score(if index == 1 && !later { -1e155 } else { normal(dice) }))?;
+            call("both ends", 600, &mut |index, _| score(if index % 2 == 0 { 1e308 } else { -1e308 }))?;
+            call("the largest", 600, &mut |_, _| score(f64::MAX))?;
+            call("large, but not extreme", 600, &mut |_, dice| score(1e99 * normal(dice)))?;
+            call("suddenly", 600, &mut |_, dice| score(if later { 1e300 } else { normal(dice) }))?;
+            call("most", 1500, &mut |index, dice| score(if index % 5 < 3 { -1e250 } else { normal(dice) }))?;
+            call("too few are left", 600, &mut |index, dice| score(if index % 3 == 0 { 1e101 } else { normal(dice) }))?;
+            call("tiny", 600, &mut |index, _| score(if index % 2 == 0 { 5e-324 } else { 1e-310 }))?;
+            call("all alike", 600, &mut |_, _| score(0.3))?;
+            call("zeros", 600, &mut |index, _| score(if index % 2 == 0 { 0.0 } else { -0.0 }))?;
+            // Sums of these leave the range of an integer.
+            call(
+                "integers",
+                600,
+                &mut |_, dice| json!({"big": dice.random_range(-1_i64 << 53..1 << 53) * 1000, "count": dice.random_range(0..9), "mixed": 5}),
+            )?;
+            call(
+                "times",
+                600,
+                &mut |_, dice| json!({"big": 1_700_000_000_000_000_000 + dice.random_range(0..1_i64 << 58)}),
+            )?;
+            call("flags", 600, &mut |_, dice| json!({"flag": dice.random_bool(0.5), "score": normal(dice)}))?;
+            call("texts", 700, &mut |index, dice| match index % 10 {
+                0 => json!({"score": "n/a"}),
+                1 => json!({"score": Value::Null, "note": "é"}),
+                _ => json!({"score": normal(dice)}),
+            })?;
+            call("other types", 600, &mut |_, dice| {
+                let number: i64 = dice.random_range(0..100);
+                let (worded, answered) = if later { (json!(number), json!(0.5)) } else { (json!("good"), json!(true)) };
+                json!({"mixed": number, "worded": worded, "answered": answered})
+            })?;
+            call("once only", 1, &mut |_, _| score(1e308))?;
+            let tagged = ["approved", "groups", "texts of groups"];
+            call(tagged[0], 1200, &mut |index, dice| {
+                let approved = if index % 7 == 0 { json!(1e308) } else { json!(dice.random_bool(0.5)) };
+                json!({"approved": approved, GROUP_KEY: if index % 2 == 0 { "f" } else { "m" }})
+            })?;
+            // These tags are not those that the tasks write.
+            call(tagged[1], 1200, &mut |index, dice| {
+                let gender = if index % 2 == 0 { "f" } else { "m" };
+                json!({"approved": dice.random_bool(0.5), GROUP_KEY: gender, "le": "1", "metric": "x", "group": "y", "total": "z"})
+            })?;
+            call(tagged[2], 1200, &mut |index, dice| {
+                let group = if index % 2 == 0 { r"ends with \\".to_owned() } else { "long ".repeat(8000) };
+                json!({"approved": if index % 3 == 0 { json!("yes") } else { json!(dice.random_bool(0.5)) }, GROUP_KEY: group})
+            })?;
+            for (owner, model_version) in [("", ""), ("", "1"), ("asli", "")] {
+                world.call(
+                    &version(owner, "unnamed", model_version),
+                    hour(number),
+                    600,
+                    |dice| json!({"score": if model_version.is_empty() { 1e160 } else { normal(dice) }}),
+                )?;
+            }
+            for index in 0..300 {
+                let name = format!(r#"{index} "q"\w ${{r._value}}, é=1"#);
+                world.call(&version("", &name, ""), hour(number), 3, |dice| score(normal(dice)))?;
+            }
+        }
+        let hours_later = hour(hours[2] + 30);
+        world.call(&version("asli", "usual", "1"), hours_later, 600, |_| json!({"score": 1e200}))?;
+        world.send(&influxdb)?;
+        let (counted, compared) = (ends(hours), ends([hours[2]]));
+        tasks.count(&counted)?;
+        tasks.compare(&compared)?;
+        tasks.check(&CHECKS, &compared)?;
+        let verdict = judge(dir, &influxdb, &world, &Options::default(), &counted, &compared)?;
+        let points = ensure_all_stored(&influxdb, &verdict)?;
+        ensure_statuses_follow(&tasks, &CHECKS, &verdict.points)?;
+        eprintln!("{points} points are right");
+
+        let fields = |name, metric| drift_of(&verdict.points, &version("asli", name, "1"), metric);
+        for (name, extreme, reference) in
+            [("one in 50", 12, 24), ("once", 0, 2), ("both ends", 600, 1200), ("suddenly", 600, 0), ("most", 900, 1800)]
+        {
+            let counted = ["extreme", "extreme_reference"].map(|field| fields(name, "score")[field].clone());
+            assert_eq!(counted, [extreme, reference].map(stack::Value::Integer), "{name}");
+        }
+        for (name, metric, shifts) in [
+            ("usual", "score", true),
+            ("one in 50", "score", true),
+            ("once", "score", true),
+            ("large, but not extreme", "score", true),
+            ("texts", "score", true),
+            ("integers", "big", true),
+            ("times", "big", true),
+            ("other types", "mixed", true),
+            ("both ends", "score", false),
+            ("the largest", "score", false),
+            ("suddenly", "score", false),
+            ("most", "score", false),
+            ("too few are left", "score", false),
+            ("tiny", "score", false),
+            ("all alike", "score", false),
+        ] {
+            let fields = fields(name, metric);
+            let has = ["psi", "ks", "mean_shift", "median_shift"].map(|field| fields.contains_key(field));
+            assert_eq!(has, [true, true, shifts, shifts], "{metric} of {name}: {fields:?}");
+        }
+
+        // Points of an earlier version of the tasks lack what was infinite.
+        let drift = stored(&influxdb, "algorithmia_drift")?;
+        influxdb.write(format!(
+            "algorithmia_summary,algorithm_name=earlier,metric=score values=600i,mean=1e197 {}000000000\n",
+            hour(hours[0]).0
+        ))?;
+        tasks.compare(&compared)?;
+        ensure!(stored(&influxdb, "algorithmia_drift")? == drift, "a point without a deviation changes others");
+        Ok(())
+    });
+}
+
 // ============================================================================================================= Options
 
 #[test]

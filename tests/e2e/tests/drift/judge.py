@@ -13,6 +13,8 @@ from scipy import special, stats
 
 HOUR = 3600
 DAY = 24 * HOUR
+# Values beyond this are in no mean and no standard deviation.
+EXTREME = 1e100
 
 
 class Version:
@@ -44,9 +46,14 @@ class Version:
         if approved not in self.metrics or not self.groups.size:
             return {}
         groups, outcomes = self.groups[self.rows(window)], self.metrics[approved][self.rows(window)]
-        known = np.array([group is not None for group in groups], dtype=bool) & ~np.isnan(outcomes)
-        names, places = np.unique(groups[known].astype(str), return_inverse=True)
-        return dict(zip(names, zip(np.bincount(places), np.bincount(places, weights=outcomes[known]))))
+        # What is no share of an approval is none.
+        known = np.array([group is not None for group in groups], dtype=bool) & (outcomes >= 0) & (outcomes <= 1)
+        # As a tag holds it.
+        texts = [str(group)[:200].rstrip("\\") for group in groups[known]]
+        names, places = np.unique(texts, return_inverse=True)
+        shares = dict(zip(names, zip(np.bincount(places), np.bincount(places, weights=outcomes[known]))))
+        shares.pop("", None)
+        return shares
 
 
 class Edges:
@@ -104,7 +111,12 @@ def median(values, edges):
         return edges[upper]
     lower = upper - 1
     part = (all / 2 - counts[lower]) / (counts[upper] - counts[lower])
-    return edges[lower] + (edges[upper] - edges[lower]) * part
+    with np.errstate(over="ignore"):
+        return edges[lower] + (edges[upper] - edges[lower]) * part
+
+
+def bounded(values):
+    return values[np.abs(values) <= EXTREME]
 
 
 def not_above(edges, values):
@@ -158,7 +170,12 @@ class Judge:
                 for metric in version.metrics:
                     values = version.values(metric, window)
                     if values.size:
-                        fields = {"values": values.size, "mean": np.mean(values), "stddev": np.std(values)}
+                        fields = {"values": values.size}
+                        usual = bounded(values)
+                        if usual.size:
+                            fields |= {"mean": np.mean(usual), "stddev": np.std(usual)}
+                        if usual.size < values.size:
+                            fields["extreme"] = values.size - usual.size
                         points.append(point("algorithmia_summary", version, time, {"metric": metric}, **fields))
                 for group, (calls, approvals) in version.approvals(self.case["approved"], window).items():
                     fields = {"calls": calls, "approvals": approvals}
@@ -195,6 +212,10 @@ class Judge:
         start, stop = (second * 10**9 for second in before)
         fields |= {"reference_version": reference.key[2], "reference_start": start, "reference_stop": stop}
         fields["current_start"] = now[0] * 10**9
+        usual, past_usual = bounded(current), bounded(past)
+        extremes = {"extreme": current.size - usual.size, "extreme_reference": past.size - past_usual.size}
+        if any(extremes.values()):
+            fields |= extremes
         if min(current.size, past.size) < self.enough:
             return fields
         edges, binned, past_binned = self.binned(version, metric, now, reference, before)
@@ -204,11 +225,14 @@ class Judge:
         fields |= {"reference": past.size, "current": current.size}
         fields["psi"] = population_stability_index(past_binned, binned, edges)
         fields["ks"] = kolmogorov_smirnov(past_binned, binned, edges, thorough, self.losses)
-        deviation = np.std(past)
+        if min(usual.size, past_usual.size) < self.enough:
+            return fields
+        deviation = np.std(past_usual)
+        medians = [median(values, edges) for values in (binned, past_binned)]
         # Where all values are one, there may be some in the last digits.
-        if deviation > 1e-10 * abs(np.mean(past)):
-            fields["mean_shift"] = (np.mean(current) - np.mean(past)) / deviation
-            fields["median_shift"] = (median(binned, edges) - median(past_binned, edges)) / deviation
+        if deviation > 1e-10 * abs(np.mean(past_usual)) and np.max(np.abs(medians)) <= EXTREME:
+            fields["mean_shift"] = (np.mean(usual) - np.mean(past_usual)) / deviation
+            fields["median_shift"] = (medians[0] - medians[1]) / deviation
         return fields
 
     def binned(self, version, metric, now, reference, before):

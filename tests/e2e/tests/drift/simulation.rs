@@ -44,6 +44,8 @@ pub struct World {
     pub versions: BTreeMap<Version, Calls>,
     /// How what is written next becomes points.
     pub settings: Settings,
+    /// The keys that are stored as booleans, which are no metrics.
+    pub booleans: &'static [&'static str],
     dice: Dice,
     /// The messages that are not written yet.
     unsent: Vec<u8>,
@@ -52,7 +54,8 @@ pub struct World {
 impl World {
     /// A world whose messages become points with these settings.
     pub fn new(settings: Settings) -> World {
-        World { versions: BTreeMap::new(), dice: Dice::seed_from_u64(1), settings, unsent: Vec::new() }
+        let dice = Dice::seed_from_u64(1);
+        World { versions: BTreeMap::new(), dice, settings, booleans: &[], unsent: Vec::new() }
     }
 
     /// Calls a version at random moments between two times. `report` gives what a call's payload has beside the names
@@ -68,7 +71,7 @@ impl World {
         for _ in 0..count {
             let microsecond = self.dice.random_range(start * 1_000_000..stop * 1_000_000);
             let Value::Object(mut payload) = report(&mut self.dice) else { unreachable!("a payload is an object") };
-            calls.add(microsecond * 1000, &payload)?;
+            calls.add(microsecond * 1000, &payload, self.booleans)?;
             for (key, name) in [
                 ("algorithm_owner", &version.owner),
                 ("algorithm_name", &version.name),
@@ -107,12 +110,13 @@ impl World {
 }
 
 impl Calls {
-    fn add(&mut self, time: i64, payload: &Map<String, Value>) -> Result<()> {
+    fn add(&mut self, time: i64, payload: &Map<String, Value>, booleans: &[&str]) -> Result<()> {
         let before = self.times.len();
         self.times.push(time);
         for (key, value) in payload {
             // As docs/contract.md says: what is a number or a boolean is one, and nothing else here is.
             let value = match value {
+                _ if booleans.contains(&key.as_str()) => continue,
                 Value::Number(number) => number.as_f64().context("no float")?,
                 Value::Bool(is) => f64::from(u8::from(*is)),
                 _ => continue,
