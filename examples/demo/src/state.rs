@@ -92,7 +92,11 @@ impl Delivery {
     }
 
     pub fn is_of(&self, check: &str) -> bool {
-        self.attachment("text").is_some_and(|text| text.contains(&format!(" triggered by check: {check}: ")))
+        self.text().is_some_and(|text| text.contains(&format!(" triggered by check: {check}: ")))
+    }
+
+    pub fn text(&self) -> Option<String> {
+        self.attachment("text")
     }
 
     fn attachment(&self, key: &str) -> Option<String> {

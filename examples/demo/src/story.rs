@@ -13,6 +13,8 @@ const TIME_TO_DRIFT: SignedDuration = SignedDuration::from_secs(20);
 const MINUTE: SignedDuration = SignedDuration::from_mins(1);
 /// So long after the end of a minute a check looks at it.
 const CHECK_OFFSET: SignedDuration = SignedDuration::from_secs(15);
+/// And so long after it, what the check has found is sent.
+const SENDER_OFFSET: SignedDuration = SignedDuration::from_secs(30);
 
 /// When what happened, so far.
 pub struct Story {
@@ -71,8 +73,8 @@ impl Story {
         self.scores.over.is_some() && self.drift.over.is_some()
     }
 
-    /// The story up to `now`, in a sentence or two. A check sees a minute 15 s after its end, and what it finds is sent at
-    /// the end of the next.
+    /// The story up to `now`, in a sentence or two. A check sees a minute 15 s after its end, and what it finds is sent 15 s
+    /// later.
     pub fn text(&self, now: Timestamp) -> String {
         let scores = match (self.repaired.filter(|repaired| *repaired <= now), self.scores.told, self.scores.over) {
             (_, _, Some(over)) => format!("well again, and Slack was told so at {}.", clock(over)),
@@ -80,14 +82,14 @@ impl Story {
                 "Slack was told at {}, and the data is right again since {}. Slack hears of that at {}.",
                 clock(told),
                 clock(repaired),
-                clock(end_of_minute(repaired - SignedDuration::from_nanos(1)) + 2 * MINUTE)
+                clock(end_of_minute(repaired - SignedDuration::from_nanos(1)) + MINUTE + SENDER_OFFSET)
             ),
             (None, Some(told), None) => format!("Slack was told at {}.", clock(told)),
             (Some(repaired), None, None) => format!(
                 "scores above 0.7 from {} to {}. Slack hears of it at {}.",
                 clock(self.breaks_out),
                 clock(repaired),
-                clock(end_of_minute(self.breaks_out) + MINUTE)
+                clock(end_of_minute(self.breaks_out) + SENDER_OFFSET)
             ),
             (None, None, None) if self.breaks_out <= now => {
                 let seen = end_of_minute(self.breaks_out);
@@ -95,7 +97,7 @@ impl Story {
                     "scores above 0.7 since {}. The check sees it at {}, and Slack hears of it at {}.",
                     clock(self.breaks_out),
                     clock(seen + CHECK_OFFSET),
-                    clock(seen + MINUTE)
+                    clock(seen + SENDER_OFFSET)
                 )
             }
             (None, None, None) => {

@@ -1,7 +1,7 @@
 //! `generate`: the files that the program carries, such as Telegraf's configuration and templates for InfluxDB.
 //!
-//! Some have an example in them that only their user can replace: InfluxDB takes the URL of an endpoint from nowhere but the
-//! template itself. Such a URL is a secret (whoever knows it can post), so no error repeats a value.
+//! Some have an example in them that only their user can replace: the URL that a task of InfluxDB sends to. Such a URL is a
+//! secret (whoever knows it can post), so no error repeats a value.
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -30,7 +30,7 @@ const PAGERDUTY: &str = include_str!("../../../telegraf/influxdb-pagerduty.yml")
 const HTTP: &str = include_str!("../../../telegraf/influxdb-http.yml");
 const EMAIL: &str = include_str!("../../../telegraf/influxdb-email.yml");
 
-/// What is replaced in them, each the whole of a YAML value or of a string in Flux, which is within YAML's `|`.
+/// What is replaced in them, each the whole of a string in Flux, which is within YAML's `|`.
 const SLACK_URL: &str = "https://hooks.slack.com/services/REPLACE/WITH/YOURS";
 const HTTP_URL: &str = "https://example.com/algorithmia-alerts";
 const EMAIL_URL: &str = "https://api.sendgrid.com/v3/mail/send";
@@ -164,8 +164,8 @@ impl What {
             What::InfluxdbTemplate => INFLUXDB.into(),
             What::DriftTemplate => DRIFT.into(),
             What::PagerdutyTemplate => PAGERDUTY.into(),
-            What::SlackTemplate { slack_url } => fill(SLACK, &[(SLACK_URL.to_owned(), yaml(slack_url))]).into(),
-            What::HttpTemplate { http_url } => fill(HTTP, &[(HTTP_URL.to_owned(), yaml(http_url))]).into(),
+            What::SlackTemplate { slack_url } => fill(SLACK, &[(flux(SLACK_URL), flux(slack_url))]).into(),
+            What::HttpTemplate { http_url } => fill(HTTP, &[(flux(HTTP_URL), flux(http_url))]).into(),
             What::EmailTemplate { email_from, email_to, email_url } => {
                 let to = email_to.iter().map(|to| flux(to)).collect::<Vec<_>>().join(", ");
                 let (url, from) = (flux(email_url), flux(email_from));
@@ -180,7 +180,7 @@ fn check_url(text: &str) -> Result<(), Refusal> {
     if !text.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\')) {
         return Err(Refusal::Character);
     }
-    // InfluxDB writes the URL into the Flux that sends alerts, and does not escape this.
+    // To people who edit the Flux that the URL is in, this is the start of an expression.
     if text.contains("${") {
         return Err(Refusal::Expression);
     }
@@ -217,11 +217,6 @@ fn check_address(text: &str) -> Result<(), Refusal> {
     }
 }
 
-/// A text without control characters as a string in YAML.
-fn yaml(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
-}
-
 /// A text without control characters as a string in Flux, which takes `$` together with whatever follows it, even an escape.
 fn flux(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', r"\\").replace('"', r#"\""#).replace('$', r"\x24"))
@@ -250,8 +245,8 @@ mod tests {
     #[test]
     fn each_example_stands_in_one_place_and_is_the_whole_value_there() {
         for (file, example, context) in [
-            (SLACK, SLACK_URL, format!("\n  url: {SLACK_URL}\n")),
-            (HTTP, HTTP_URL, format!("\n  url: {HTTP_URL}\n")),
+            (SLACK, SLACK_URL, format!("\n    url = {}\n", flux(SLACK_URL))),
+            (HTTP, HTTP_URL, format!("\n    url = {}\n", flux(HTTP_URL))),
             (EMAIL, EMAIL_URL, flux(EMAIL_URL)),
             (EMAIL, EMAIL_FROM, flux(EMAIL_FROM)),
             (EMAIL, EMAIL_TO, format!("[{}]", flux(EMAIL_TO))),

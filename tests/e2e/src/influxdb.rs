@@ -127,7 +127,12 @@ impl Influxdb {
 
     /// Writes line protocol with times in nanoseconds to [`BUCKET`].
     pub fn write(&self, line_protocol: impl AsRef<[u8]>) -> Result<()> {
-        let path = format!("/api/v2/write?org={ORG}&bucket={BUCKET}&precision=ns");
+        self.write_to(BUCKET, line_protocol)
+    }
+
+    /// The same to another bucket, such as `_monitoring`.
+    pub fn write_to(&self, bucket: &str, line_protocol: impl AsRef<[u8]>) -> Result<()> {
+        let path = format!("/api/v2/write?org={ORG}&bucket={bucket}&precision=ns");
         self.post(&path, "text/plain; charset=utf-8", line_protocol.as_ref()).map(drop)
     }
 

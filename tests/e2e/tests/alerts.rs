@@ -94,6 +94,10 @@ fn text(row: &Row, column: &str) -> String {
     }
 }
 
+/// Fields of statuses, and what they are called to people.
+const FIELDS: [(&str, &str); 4] =
+    [("risk_score", "Value"), ("duration_milliseconds", "Value"), ("rejected", "Value"), ("lag_mean_ms", "Value")];
+
 /// A status that a check wrote.
 #[derive(Clone, Debug)]
 struct Status {
@@ -101,8 +105,12 @@ struct Status {
     owner: String,
     name: String,
     version: String,
+    /// That of a Telegraf, where the status is about one.
+    host: String,
     level: String,
     message: String,
+    /// The other fields that people are told of, each with what its line is called.
+    details: Vec<(&'static str, String)>,
     tick: i64,
 }
 
@@ -114,8 +122,14 @@ impl Status {
             owner: text(row, "algorithm_owner"),
             name: text(row, "algorithm_name"),
             version: text(row, "algorithm_version"),
+            host: text(row, "host"),
             level: text(row, "_level"),
-            message: text(row, "_value"),
+            message: text(row, "_message"),
+            details: FIELDS
+                .iter()
+                .map(|(field, name)| (*name, text(row, field)))
+                .filter(|(_, value)| !value.is_empty())
+                .collect(),
             tick: time / 1_000_000,
         })
     }
@@ -176,35 +190,19 @@ fn by_series(statuses: &[Status]) -> Vec<Vec<&Status>> {
     all.into_values().collect()
 }
 
-/// What a notification rule should send: each critical status, and each one that is ok a minute after a critical one.
-fn announced(statuses: &[Status]) -> Vec<Status> {
-    let mut announced = Vec::new();
-    for series in by_series(statuses) {
-        for (index, status) in series.iter().enumerate() {
-            let before = index.checked_sub(1).map(|before| series[before]);
-            let was_critical =
-                before.is_some_and(|before| before.level == "crit" && before.tick == status.tick - MINUTE);
-            if status.level == "crit" || status.level == "ok" && was_critical {
-                announced.push((*status).clone());
-            }
-        }
-    }
-    announced
-}
-
-/// What should be mailed: each change to critical, and each return.
-fn mailed(statuses: &[Status]) -> Vec<Status> {
-    let mut mailed = Vec::new();
+/// What should be told: each change to critical, and each return.
+fn told(statuses: &[Status]) -> Vec<Status> {
+    let mut told = Vec::new();
     for series in by_series(statuses) {
         let mut critical = false;
         for status in series {
             if status.level == "crit" && !critical || status.level == "ok" && critical {
                 critical = !critical;
-                mailed.push(status.clone());
+                told.push(status.clone());
             }
         }
     }
-    mailed
+    told
 }
 
 /// In an order of their own, for comparison.
@@ -255,6 +253,11 @@ impl Road {
         Ok(Road { kafka, influxdb, telegraf, slack, http, email, pagerduty, calls: Vec::new() })
     }
 
+    /// What Slack, HTTP, mail and PagerDuty have got.
+    fn requests(&self) -> [Vec<Request>; 4] {
+        [self.slack.requests(), self.http.requests(), self.email.requests(), self.pagerduty.requests()]
+    }
+
     /// Calls models, each at the time given with it.
     fn call(&mut self, calls: impl IntoIterator<Item = Call>) -> Result<()> {
         let first = self.calls.len();
@@ -296,7 +299,9 @@ impl Road {
         let rows = self.influxdb.query(
             r#"from(bucket: "_monitoring")
                 |> range(start: -1h)
-                |> filter(fn: (r) => r._measurement == "statuses" and r._field == "_message")"#,
+                |> filter(fn: (r) => r._measurement == "statuses")
+                |> toString()
+                |> pivot(rowKey: ["_time"], columnKey: ["_field"], valueColumn: "_value")"#,
         )?;
         let mut statuses = rows.iter().map(Status::of).collect::<Result<Vec<_>>>()?;
         statuses.sort_by_key(|status| status.tick);
@@ -325,7 +330,8 @@ impl Road {
         let rows = self.influxdb.query(
             r#"from(bucket: "_monitoring")
                 |> range(start: -1h)
-                |> filter(fn: (r) => r._measurement == "notifications" and r._field == "_message")"#,
+                |> filter(fn: (r) => r._measurement == "notifications" and r._field == "_message")
+                |> rename(columns: {_value: "_message"})"#,
         )?;
         rows.iter()
             .map(|row| {
@@ -356,16 +362,16 @@ fn generate(dir: &Dir, kind: &str, options: &[&str]) -> Result<PathBuf> {
     dir.write(&format!("{kind}.yml"), output.stdout)
 }
 
-/// Makes the HTTP endpoint one that wants a token, as the comments of its template tell.
+/// Has alerts sent to the HTTP server with a token, as the comments of its template tell.
 fn use_bearer(template: &Path) -> Result<()> {
     let mut text = fs::read_to_string(template)?;
     let mut change = |from: &str, to: &str| {
         assert_eq!(text.matches(from).count(), 1, "{from:?} in the template:\n{text}");
         text = text.replace(from, to);
     };
-    change("  type: none\n", "");
-    let lines = ["type: bearer\n", "token:\n", "  secretRef:\n", "    key: alerts-http-token\n"];
-    change(&lines.map(|line| format!("  # {line}")).concat(), &lines.map(|line| format!("  {line}")).concat());
+    change("    headers = [\"Content-Type\": \"application/json\"]\n", "");
+    change("    // token = ", "    token = ");
+    change("    // headers = ", "    headers = ");
     Ok(fs::write(template, text)?)
 }
 
@@ -378,48 +384,55 @@ fn keep_secret(influxdb: &Influxdb, key: &str, value: &str) -> Result<()> {
     Ok(())
 }
 
-/// Mails as they were sent: subject and text.
-fn mails(requests: &[Request]) -> Result<Vec<(String, String)>> {
-    let mail = |request: &Request| -> Result<(String, String)> {
-        assert_eq!((request.method.as_str(), request.path.as_str()), ("POST", "/v3/mail/send"));
-        assert_eq!(request.header("authorization"), Some(format!("Bearer {EMAIL_TOKEN}").as_str()));
-        assert_eq!(request.header("content-type"), Some("application/json"));
-        let body = request.json()?;
-        let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
-        let (subject, content) = (text(&body["subject"]), text(&body["content"][0]["value"]));
-        let expected = json!({
-            "personalizations": [{"to": [{"email": "you@example.org"}, {"email": "all@example.org"}]}],
-            "from": {"email": "from@example.org"},
-            "subject": subject,
-            "content": [{"type": "text/plain", "value": content}],
-        });
-        assert_eq!(body, expected);
-        Ok((subject, content))
-    };
-    requests.iter().map(mail).collect()
+/// A mail as it was sent: subject and text.
+fn mail(request: &Request) -> Result<(String, String)> {
+    assert_eq!((request.method.as_str(), request.path.as_str()), ("POST", "/v3/mail/send"));
+    assert_eq!(request.header("authorization"), Some(format!("Bearer {EMAIL_TOKEN}").as_str()));
+    assert_eq!(request.header("content-type"), Some("application/json"));
+    let body = request.json()?;
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    let (subject, content) = (text(&body["subject"]), text(&body["content"][0]["value"]));
+    let expected = json!({
+        "personalizations": [{"to": [{"email": "you@example.org"}, {"email": "all@example.org"}]}],
+        "from": {"email": "from@example.org"},
+        "subject": subject,
+        "content": [{"type": "text/plain", "value": content}],
+    });
+    assert_eq!(body, expected);
+    Ok((subject, content.trim_end().to_owned()))
 }
 
-/// The mail about a status, to the letter.
-fn mail(status: &Status) -> (String, String) {
-    let Status { check, level, message, version, tick, .. } = status;
-    let algorithm = series(&status.owner, &status.name, "");
-    let about = if algorithm.is_empty() { String::new() } else { format!(": {}", status.series()) };
-    let mut text = format!("{message}\n\nCheck: {check}");
-    for (key, value) in [("Algorithm", &algorithm), ("Version", version)] {
+/// What a sender says of a status, to the letter.
+fn said(sender: &str, status: &Status) -> String {
+    let Status { check, message, owner, name, version, tick, .. } = status;
+    let mut text = format!("Notification Rule: {sender} triggered by check: {check}: {message}");
+    let time = timestamp(*tick);
+    let about = [("Owner", owner), ("Algorithm", name), ("Version", version)];
+    let details = status.details.iter().map(|(name, value)| (*name, value));
+    for (name, value) in about.into_iter().chain(details).chain([("Time", &time)]) {
         if !value.is_empty() {
-            text += &format!("\n{key}: {value}");
+            text += &format!("\n{name}: {value}");
         }
     }
-    text += &format!("\nTime: {}\n", timestamp(*tick).replace('Z', ".000000000Z"));
-    (format!("{check}{about} is {level}"), text)
+    text
 }
 
-/// What Slack gets of a status, to the letter.
-fn slack_message(status: &Status) -> serde_json::Value {
-    let Status { check, level, message, .. } = status;
-    let color = if level == "crit" { "danger" } else { "good" };
-    let text = format!("Notification Rule: Slack Alert triggered by check: {check}: {message}");
-    json!({"attachments": [{"color": color, "mrkdwn_in": ["text"], "text": text}], "channel": ""})
+/// What a sender says of it in short.
+fn title(status: &Status) -> String {
+    let about = format!("{} {}", status.series(), status.host);
+    let about = if about.trim().is_empty() { String::new() } else { format!(": {}", about.trim()) };
+    format!("{}{about} is {}", status.check, status.level)
+}
+
+/// That a sender told what was to be told, each once, by the text of one of its statuses. (If it is told late, there is a
+/// newer one.)
+fn ensure_told(sender: &str, texts: &[String], statuses: &[Status], told: &[Status]) -> Result<()> {
+    let status = |text: &String| statuses.iter().find(|status| said(sender, status) == *text);
+    let found = texts.iter().map(|text| status(text).with_context(|| format!("{sender} says of no status: {text:?}")));
+    let key = |status: &Status| (status.check.clone(), status.series(), status.level.clone());
+    let found = found.map(|status| status.map(key)).collect::<Result<Vec<_>>>()?;
+    assert_eq!(sorted(found), sorted(told.iter().map(key)), "{sender}");
+    Ok(())
 }
 
 /// Models whose calls are all right.
@@ -457,8 +470,8 @@ fn healthy_but_for(changes: &[Model]) -> Vec<Model> {
 }
 
 /// Lets everything go wrong before the second of these ticks, and all be well before the others. Nobody takes the alerts of
-/// the first. Gives how many mails were tried in vain.
-fn play(road: &mut Road, ticks: [i64; 4]) -> Result<usize> {
+/// the first. Gives how many of Slack, HTTP, mail and PagerDuty were tried in vain.
+fn play(road: &mut Road, ticks: [i64; 4]) -> Result<[usize; 4]> {
     for receiver in [&road.slack, &road.http, &road.email] {
         receiver.answer_with(500)?;
     }
@@ -491,12 +504,12 @@ fn play(road: &mut Road, ticks: [i64; 4]) -> Result<usize> {
     }
     road.email.answer_with(202)?;
     road.pagerduty.answer_with(202)?;
-    let mails_in_vain = road.email.requests().len();
+    let in_vain = road.requests().map(|requests| requests.len());
 
     road.kafka.produce(TOPIC, (0..61).map(|index| format!("{{\"no\": \"JSON, {index}\"")))?;
     road.call([Call::made(&BACKLOG, now()), Call::made(&RARE, now())])?;
     road.call_until(ticks[3], &healthy())?;
-    Ok(mails_in_vain)
+    Ok(in_vain)
 }
 
 #[test]
@@ -505,7 +518,7 @@ fn what_goes_wrong_is_told_to_everybody_and_so_is_its_end() {
         let mut road = Road::start(dir)?;
         let first = first_tick_after(now() + 20 * SECOND);
         let ticks: [i64; 4] = std::array::from_fn(|index| first + index as i64 * MINUTE);
-        let mails_in_vain = play(&mut road, ticks)?;
+        let in_vain = play(&mut road, ticks)?;
 
         for tick in ticks {
             road.ensure_statuses_follow_from_calls(tick)?;
@@ -513,39 +526,37 @@ fn what_goes_wrong_is_told_to_everybody_and_so_is_its_end() {
         ensure_critical_is_what_should_be(&road, ticks)?;
         ensure_checks_say_what_is_wrong(&road, ticks)?;
 
-        // The rules have told of the third tick by the fourth, and the mails of the fourth go out half a minute after it.
+        // What the checks find goes out half a minute after the tick.
         let statuses = road.statuses()?;
-        let until = |tick: i64| statuses.iter().filter(move |status| status.tick <= tick).cloned().collect::<Vec<_>>();
-        let (told, to_mail) = (announced(&until(ticks[2])), mailed(&until(ticks[3])));
+        let until: Vec<_> = statuses.iter().filter(|status| status.tick <= ticks[3]).cloned().collect();
+        let told = told(&until);
         // If they do not come, the comparisons say which.
         let _ = wait_for("all alerts", LONG, || {
-            let [slack, http] = [&road.slack, &road.http].map(|receiver| receiver.requests().len());
-            let counts = [slack, http, road.pagerduty.requests().len()];
-            let mails = road.email.requests().len() - mails_in_vain;
-            Ok((counts.iter().all(|count| *count >= told.len()) && mails >= to_mail.len()).then_some(()))
+            let counts = road.requests().map(|requests| requests.len());
+            Ok(counts.iter().zip(in_vain).all(|(count, in_vain)| *count >= in_vain + told.len()).then_some(()))
         });
-        ensure_slack_was_told(&road, &told)?;
-        ensure_http_was_told(&road, &told)?;
-        ensure_pagerduty_was_told(&road, &told)?;
-
-        // A mail that was not taken is sent again, and one that was taken is not.
-        let requests = road.email.requests();
-        let (in_vain, taken) = requests.split_at(mails_in_vain);
-        assert_eq!(sorted(mails(taken)?), sorted(to_mail.iter().map(mail)));
-        let of_the_first = sorted(to_mail.iter().filter(|status| status.tick == ticks[0]).map(mail));
+        // What was not taken is sent again, and what was taken is not.
+        let statuses = road.statuses()?;
+        let of_the_first: Vec<_> = told.iter().filter(|status| status.tick == ticks[0]).cloned().collect();
         assert_eq!(of_the_first.len(), 2);
-        assert_eq!(sorted(mails(in_vain)?), of_the_first);
-
-        // What the others did not take is noted, and not sent again.
-        let mut not_sent = 0;
-        for (rule, series, level, sent) in road.sent()? {
-            let of_the_first = level == "crit" && ["asli/unlucky 1.0.0", "asli/rare 1.0.0"].contains(&series.as_str());
-            if rule != "Email Alert" {
-                assert_eq!(sent, !of_the_first, "{rule}: {series} is {level}");
-                not_sent += usize::from(!sent);
-            }
+        let [slack, http, email, pagerduty] = road.requests();
+        for (requests, in_vain, of) in [
+            (slack, in_vain[0], ensure_slack_was_told as fn(&[Request], &[Status], &[Status]) -> Result<()>),
+            (http, in_vain[1], ensure_http_was_told),
+            (email, in_vain[2], ensure_mail_was_sent),
+            (pagerduty, in_vain[3], ensure_pagerduty_was_told),
+        ] {
+            let (in_vain, taken) = requests.split_at(in_vain);
+            of(in_vain, &statuses, &of_the_first)?;
+            of(taken, &statuses, &told)?;
         }
-        assert_eq!(not_sent, 3 * 2);
+        assert_eq!(road.pagerduty.refused(), Vec::<String>::new());
+
+        let noted = road.sent()?;
+        for sender in ["Slack Alert", "HTTP Alert", "PagerDuty Alert", "Email Alert"] {
+            let of = |sent: bool| noted.iter().filter(move |note| note.0 == sender && note.3 == sent).count();
+            assert_eq!((of(true), of(false)), (told.len(), of_the_first.len()), "{sender}: {noted:?}");
+        }
         road.ensure_logs_keep_secrets()
     });
 }
@@ -624,59 +635,77 @@ fn ensure_checks_say_what_is_wrong(road: &Road, ticks: [i64; 4]) -> Result<()> {
     Ok(())
 }
 
-fn ensure_slack_was_told(road: &Road, told: &[Status]) -> Result<()> {
-    let requests = road.slack.requests();
-    for request in &requests {
+fn ensure_slack_was_told(requests: &[Request], statuses: &[Status], told: &[Status]) -> Result<()> {
+    let mut texts = Vec::new();
+    for request in requests {
         assert_eq!((request.method.as_str(), request.path.as_str()), ("POST", SLACK_PATH));
+        let body = request.json()?;
+        let text = body["attachments"][0]["text"].as_str().context("no text")?.to_owned();
+        let color = if text.contains(" is: crit") || text.contains(" is crit") { "danger" } else { "good" };
+        assert_eq!(body, json!({"attachments": [{"color": color, "mrkdwn_in": ["text"], "text": text}]}));
+        texts.push(text);
     }
-    let bodies = requests.iter().map(Request::json).collect::<Result<Vec<_>>>()?;
-    // The tutorial's text. Of rare's return nothing is told: it was not called in the minute after.
-    let text = "Notification Rule: Slack Alert triggered by check: Risk Score Alert: Check: Risk Score Alert is: crit";
-    let with_text = |text: &str| bodies.iter().filter(|body| body["attachments"][0]["text"] == text).count();
-    assert_eq!((with_text(text), with_text(&text.replace("crit", "ok"))), (7, 6));
-    assert_eq!(sorted(bodies), sorted(told.iter().map(slack_message)));
-    Ok(())
+    // The tutorial's text comes first.
+    let sentence =
+        "Notification Rule: Slack Alert triggered by check: Risk Score Alert: Check: Risk Score Alert is: crit";
+    let count = told.iter().filter(|status| status.check == "Risk Score Alert" && status.level == "crit").count();
+    assert_eq!(texts.iter().filter(|text| text.starts_with(sentence)).count(), count);
+    ensure_told("Slack Alert", &texts, statuses, told)
 }
 
-fn ensure_http_was_told(road: &Road, told: &[Status]) -> Result<()> {
-    let received = road.http.requests().into_iter().map(|request| {
+fn ensure_http_was_told(requests: &[Request], statuses: &[Status], told: &[Status]) -> Result<()> {
+    let mut texts = Vec::new();
+    for request in requests {
         assert_eq!((request.method.as_str(), request.path.as_str()), ("POST", "/"));
         assert_eq!(request.header("authorization"), Some(format!("Bearer {HTTP_TOKEN}").as_str()));
         let body = request.json()?;
         let text = |key: &str| body[key].as_str().unwrap_or_default().to_owned();
-        let [owner, name, version] = ["algorithm_owner", "algorithm_name", "algorithm_version"].map(text);
-        Ok((text("_check_name"), series(&owner, &name, &version), text("_level"), text("_message")))
-    });
-    let received = received.collect::<Result<Vec<_>>>()?;
-    let expected = told.iter().map(|status| {
-        let Status { check, level, message, .. } = status.clone();
-        (check, status.series(), level, message)
-    });
-    assert_eq!(sorted(received), sorted(expected));
+        let message = text("message");
+        let status = statuses.iter().find(|status| said("HTTP Alert", status) == message);
+        let status = status.with_context(|| format!("of no status: {body}"))?;
+        let keys = ["check", "level", "owner", "algorithm", "version", "time"].map(text);
+        let Status { check, level, owner, name, version, tick, .. } = status.clone();
+        assert_eq!(keys, [check, level, owner, name, version, timestamp(tick)]);
+        let value = status.details.iter().find(|(name, _)| *name == "Value");
+        let value = value.map(|(_, value)| value.parse::<f64>()).transpose()?;
+        assert_eq!(body["value"].as_f64(), value, "{body}");
+        texts.push(message);
+    }
+    ensure_told("HTTP Alert", &texts, statuses, told)
+}
+
+fn ensure_mail_was_sent(requests: &[Request], statuses: &[Status], told: &[Status]) -> Result<()> {
+    let mails = requests.iter().map(mail).collect::<Result<Vec<_>>>()?;
+    let texts: Vec<_> = mails.iter().map(|(_, text)| text.clone()).collect();
+    ensure_told("Email Alert", &texts, statuses, told)?;
+    let subjects = mails.into_iter().map(|(subject, _)| subject);
+    assert_eq!(sorted(subjects), sorted(told.iter().map(title)));
     Ok(())
 }
 
-fn ensure_pagerduty_was_told(road: &Road, told: &[Status]) -> Result<()> {
+fn ensure_pagerduty_was_told(requests: &[Request], statuses: &[Status], told: &[Status]) -> Result<()> {
     // By incident: what is sent with the same key is about the same.
     let mut incidents: BTreeMap<String, Vec<[String; 4]>> = BTreeMap::new();
-    for request in road.pagerduty.requests() {
+    let mut texts = Vec::new();
+    for request in requests {
         let body = request.json()?;
         let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
         assert_eq!((request.method.as_str(), request.path.as_str()), ("POST", "/v2/enqueue"));
         assert_eq!(body["routing_key"], PAGERDUTY_KEY);
         let payload = &body["payload"];
+        texts.push(text(&payload["custom_details"]["message"]));
         let event = [&body["event_action"], &payload["severity"], &payload["class"], &payload["summary"]].map(text);
         incidents.entry(text(&body["dedup_key"])).or_default().push(event);
     }
+    ensure_told("PagerDuty Alert", &texts, statuses, told)?;
     let expected = by_series(told).into_iter().map(|series| {
         let event = |status: &Status| {
             let (action, severity) = if status.level == "crit" { ("trigger", "critical") } else { ("resolve", "info") };
-            [action, severity, &status.check, &status.message].map(str::to_owned)
+            [action, severity, &status.check, &title(status)].map(str::to_owned)
         };
         series.into_iter().map(event).collect::<Vec<_>>()
     });
     assert_eq!(sorted(incidents.into_values()), sorted(expected));
-    assert_eq!(road.pagerduty.refused(), Vec::<String>::new());
     Ok(())
 }
 
@@ -775,12 +804,11 @@ fn secrets_last_unless_a_template_brings_some() {
         // Applied again as the templates tell, it is still there once.
         let stack = format!("--stack-id={}", result["stackID"].as_str().context("no stack")?);
         influxdb.apply(&template, &[&stack])?;
-        assert_eq!(influxdb.list("notificationRules")?.len(), 1);
-        assert_eq!(influxdb.list("notificationEndpoints")?.len(), 1);
+        assert_eq!(influxdb.list("tasks")?.len(), 1);
 
         // Why they warn of the other ways. Should InfluxDB mend that, they need not any more.
         influxdb.apply(&template, &[])?;
-        assert_eq!(influxdb.list("notificationRules")?.len(), 2);
+        assert_eq!(influxdb.list("tasks")?.len(), 2);
         influxdb.apply(&template, &[&stack, &format!("--secret=pagerduty-routing-key={PAGERDUTY_KEY}")])?;
         assert_eq!(secrets()?, ["pagerduty-routing-key".to_owned()].into());
         Ok(())

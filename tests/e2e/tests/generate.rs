@@ -67,13 +67,14 @@ fn influx_applies_what_is_piped_into_it() {
             assert!(!expected.is_empty() && expected.is_subset(&there), "{kind}: {expected:?} of {there:?}");
         }
 
-        // However a URL looks, InfluxDB has it as it was given, and takes the rule that sends alerts there.
+        // However a URL looks, InfluxDB takes the task that sends alerts there.
         let influxdb = Influxdb::start_empty(dir)?;
         for (kind, option) in [("slack-template", "--slack-url"), ("http-template", "--http-url")] {
             for url in good_urls() {
                 apply(&influxdb, kind, &[option, &url])?;
-                let there = influxdb.list("notificationEndpoints")?;
-                assert!(there.iter().any(|endpoint| endpoint["url"] == url), "{url} is not among {there:?}");
+                for task in influxdb.list("tasks")? {
+                    influxdb.delete(&format!("/api/v2/tasks/{}", task["id"].as_str().context("no id")?))?;
+                }
             }
         }
         Ok(())
@@ -86,6 +87,20 @@ fn flux_reads_values_as_they_were_given() {
         let influxdb = Influxdb::start_empty(dir)?;
         let addresses =
             ["a$${b}{c}@example.com", r#""q$\"{}"@example.com"#, "it's+#%&~@sub.example.com", "plain@example.com"];
+        for (kind, option, example) in
+            [("slack-template", "--slack-url", SLACK_EXAMPLE), ("http-template", "--http-url", HTTP_EXAMPLE)]
+        {
+            let original = generated(kind, &[option, example]);
+            let (head, tail) = original.split_once(&format!("\"{example}\"")).context("the URL")?;
+            for url in good_urls() {
+                let written = generated(kind, &[option, &url]);
+                let literal =
+                    written.strip_prefix(head).and_then(|rest| rest.strip_suffix(tail)).context("the rest")?;
+                let rows = format!("import \"array\" array.from(rows: [{{_value: {literal}}}])");
+                let read = influxdb.query(&rows)?.first().and_then(|row| row.get("_value").cloned());
+                assert_eq!(read, Some(Value::String(url)), "{literal}");
+            }
+        }
         let original = file("influxdb-email.yml");
         let (head, rest) = original.split_once("\"https://api.sendgrid.com/v3/mail/send\"").context("the URL")?;
         let (middle, rest) = rest.split_once("\"alerts@example.com\"").context("the sender")?;

@@ -15,6 +15,7 @@ mod recipes;
 mod record_time;
 mod reliability;
 mod secured;
+mod senders;
 mod shell;
 mod stack_itself;
 mod support;

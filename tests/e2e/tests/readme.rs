@@ -80,10 +80,10 @@ fn a_stranger_can_follow_it() {
         ensure!(dir.path().join("bin/telegraf-algorithmia").exists(), "it is installed somewhere else");
 
         let telegraf = shell.start(&next("# 1. ")?)?;
-        // The template brings the bucket, and the alert's rule comes last before Telegraf.
+        // The template brings the bucket, and the task that sends alerts comes last before Telegraf.
         wait_for("what the templates bring", LONG, || {
             telegraf.ensure_running()?;
-            Ok((influxdb.list("notificationRules")?.len() == 1).then_some(()))
+            Ok(influxdb.task("Slack Alert").is_ok().then_some(()))
         })?;
         shell.succeed(&next("kcat -P")?)?;
 
