@@ -100,7 +100,7 @@ fn two_hundred_hours_without_drift_give_no_alarm() {
 
     let _turn = turn();
     stack::test("drift-quiet", |dir| {
-        let influxdb = Influxdb::start_empty(dir)?;
+        let influxdb = Influxdb::start(dir)?;
         let tasks = Tasks::apply(dir, &influxdb, &[])?;
         keep_old_statuses(&influxdb)?;
         let begin = Instant::now();
@@ -140,7 +140,7 @@ fn two_hundred_hours_without_drift_give_no_alarm() {
 fn figures_are_numpys_and_scipys_and_what_shifts_is_found() {
     let _turn = turn();
     stack::test("drift-figures", |dir| {
-        let influxdb = Influxdb::start_empty(dir)?;
+        let influxdb = Influxdb::start(dir)?;
         let tasks = Tasks::apply(dir, &influxdb, &[])?;
         keep_old_statuses(&influxdb)?;
         let model = version("asli", "credit_card_approval", "1.0.6");
@@ -289,7 +289,7 @@ fn ensure_edges_serve(points: &BTreeMap<Key, Fields>, counted: &[i64]) -> Result
 fn late_calls_are_counted_a_day_later_and_a_task_that_runs_again_changes_nothing() {
     let _turn = turn();
     stack::test("drift-late", |dir| {
-        let influxdb = Influxdb::start_empty(dir)?;
+        let influxdb = Influxdb::start(dir)?;
         let tasks = Tasks::apply(dir, &influxdb, &[])?;
         let judge = |world: &World, counted: &[i64], compared: &[i64]| {
             judge(dir, &influxdb, world, &Options::default(), counted, compared)
@@ -375,7 +375,7 @@ fn drift_of<'a>(points: &'a BTreeMap<Key, Fields>, model: &Version, metric: &str
 fn of_too_few_calls_and_of_none_nothing_is_said() {
     let _turn = turn();
     stack::test("drift-few", |dir| {
-        let influxdb = Influxdb::start_empty(dir)?;
+        let influxdb = Influxdb::start(dir)?;
         let tasks = Tasks::apply(dir, &influxdb, &[])?;
         keep_old_statuses(&influxdb)?;
         let run = |numbers: &[i64]| -> Result<()> {
@@ -479,7 +479,7 @@ fn of_too_few_calls_and_of_none_nothing_is_said() {
 fn names_may_be_anything_and_texts_may_become_numbers() {
     let _turn = turn();
     stack::test("drift-names", |dir| {
-        let influxdb = Influxdb::start_empty(dir)?;
+        let influxdb = Influxdb::start(dir)?;
         let tasks = Tasks::apply(dir, &influxdb, &[])?;
         let mut world = World::new(Settings::default());
         let odd = r#"a, b=c "d" 'e' (.*) [f]/g|h\i ${j} é✓^$"#;
@@ -558,7 +558,7 @@ fn no_model_can_silence_another_or_make_its_figures_wrong() {
 
     let _turn = turn();
     stack::test("drift-hostile", |dir| {
-        let influxdb = Influxdb::start_empty(dir)?;
+        let influxdb = Influxdb::start(dir)?;
         let tasks = Tasks::apply(dir, &influxdb, &[("groupKey = \"\"", "groupKey = \"gender\"", 1)])?;
         keep_old_statuses(&influxdb)?;
         let mut world = World::new(Settings::default());
@@ -708,7 +708,7 @@ fn no_model_can_silence_another_or_make_its_figures_wrong() {
 fn a_version_can_be_pinned_and_approvals_told_by_group() {
     let _turn = turn();
     stack::test("drift-options", |dir| {
-        let influxdb = Influxdb::start_empty(dir)?;
+        let influxdb = Influxdb::start(dir)?;
         let none = r#"baseline = [{owner: "", name: "", version: ""}]"#;
         let pins = [["asli", "credit (.*)", "1.0.6"], ["", "ownerless", "1"], ["asli", "never called", "1"]];
         let list = pins
@@ -832,7 +832,7 @@ fn another_interval_is_measured_as_well() {
     let _turn = turn();
     stack::test("drift-interval", |dir| {
         for (every, interval) in [("10m", HOUR / 6), ("1d", DAY)] {
-            let influxdb = Influxdb::start_empty(dir)?;
+            let influxdb = Influxdb::start(dir)?;
             let tasks = Tasks::apply(dir, &influxdb, &[("  every: 1h\n", &format!("  every: {every}\n"), 2)])?;
             let mut world = World::new(Settings::default());
             let model = version("asli", "credit_card_approval", "1.0.6");
@@ -868,7 +868,7 @@ fn what_drifts_is_told_to_slack() {
     const MINUTE: i64 = 60;
 
     stack::test("drift-slack", |dir| {
-        let influxdb = Influxdb::start_empty(dir)?;
+        let influxdb = Influxdb::start(dir)?;
         let slack = Receiver::start()?;
         let tasks = Tasks::apply(
             dir,
