@@ -19,7 +19,7 @@ use crate::support::{LONG, TOPIC, environment, shipped_configuration, turn};
 use anyhow::{Context, Result, bail, ensure};
 use fixtures::{program, repository};
 use serde_json::json;
-use stack::{Dir, Influxdb, Kafka, Receiver, Request, Row, Telegraf, Value, wait_for};
+use stack::{BUCKET, Dir, Influxdb, Kafka, Receiver, Request, Row, Telegraf, Value, wait_for};
 
 /// Milliseconds. Times are milliseconds since 1970, ticks are the times of full minutes.
 const SECOND: i64 = 1000;
@@ -231,7 +231,7 @@ impl Road {
         let (slack, http, email) = (Receiver::start()?, Receiver::start()?, Receiver::start()?);
         email.answer_with(202)?;
 
-        let influxdb = Influxdb::start_with(dir, "initial", pagerduty.environment())?;
+        let influxdb = Influxdb::start_with(dir, BUCKET, pagerduty.environment())?;
         keep_secret(&influxdb, "pagerduty-routing-key", PAGERDUTY_KEY)?;
         keep_secret(&influxdb, "email-api-token", EMAIL_TOKEN)?;
         keep_secret(&influxdb, "alerts-http-token", HTTP_TOKEN)?;
