@@ -45,8 +45,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Ctrl-C is heeded within this time.
 const HEED_EVERY: Duration = Duration::from_millis(50);
 
-/// What is due by then has been given up: alerts come 3 minutes after what they tell of.
-const PATIENCE: Duration = Duration::from_secs(420);
+/// What is due by then has been given up: alerts come 2 minutes after what they tell of, and ends 3 minutes later.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// telegraf-algorithmia has to report twice before every cell of the dashboard of the pipeline has something to show, and some
 /// more times before that looks like something.

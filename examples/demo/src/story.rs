@@ -13,7 +13,9 @@ const TIME_TO_DRIFT: SignedDuration = SignedDuration::from_secs(20);
 const MINUTE: SignedDuration = SignedDuration::from_mins(1);
 /// So long after the end of a minute a check looks at it.
 const CHECK_OFFSET: SignedDuration = SignedDuration::from_secs(15);
-/// And so long after it, what the check has found is sent.
+/// So long after the last minute with such a score its status ends.
+const CALM: SignedDuration = SignedDuration::from_mins(3);
+/// So long after the end of a minute, what the check has found is sent.
 const SENDER_OFFSET: SignedDuration = SignedDuration::from_secs(30);
 
 /// When what happened, so far.
@@ -39,7 +41,7 @@ impl Story {
         Story { breaks_out: start + SOON, repaired: None, scores: News::default(), drift: News::default() }
     }
 
-    /// The drift is over with a minute. A check looks at whole minutes, so it is critical just once, and the return is told
+    /// The drift is over with a minute. A check looks at whole minutes, so only one minute is bad, and the return is told
     /// of soonest.
     pub fn of_one_minute(start: Timestamp) -> Self {
         let mut breaks_out = start + SOON;
@@ -82,7 +84,7 @@ impl Story {
                 "Slack was told at {}, and the data is right again since {}. Slack hears of that at {}.",
                 clock(told),
                 clock(repaired),
-                clock(end_of_minute(repaired - SignedDuration::from_nanos(1)) + MINUTE + SENDER_OFFSET)
+                clock(end_of_minute(repaired - SignedDuration::from_nanos(1)) + CALM + SENDER_OFFSET)
             ),
             (None, Some(told), None) => format!("Slack was told at {}.", clock(told)),
             (Some(repaired), None, None) => format!(

@@ -182,7 +182,7 @@ fn beginning(level: Level, check: &str, message: &str) -> Told {
 }
 
 fn begins_with([color, text]: &Told, [expected, beginning]: &Told) -> bool {
-    color == expected && text.strip_prefix(beginning.as_str()).is_some_and(|rest| rest.starts_with('\n'))
+    color == expected && text.strip_prefix(beginning.as_str()).is_some_and(|rest| rest.starts_with([':', '\n']))
 }
 
 fn received(state: &State, which: impl Fn(&Delivery) -> bool) -> Vec<Told> {

@@ -2,6 +2,7 @@
 
 mod alerts;
 mod certificates;
+mod checks;
 mod dashboards;
 mod demo;
 mod drift;

@@ -9,19 +9,12 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use stack::{Dir, Influxdb, Receiver};
 
-use crate::support::turn;
+use crate::support::{at, flux_of, turn};
 
 const SLACK: usize = 0;
 const HTTP: usize = 1;
 const PAGERDUTY: usize = 2;
 const EMAIL: usize = 3;
-
-/// The Flux of the one task of a template.
-fn flux_of(template: &str) -> Result<String> {
-    let (_, rest) = template.split_once("  query: |-\n").context("the template has no task")?;
-    let (query, _) = rest.split_once("\n  associations:").context("the task has no end")?;
-    Ok(query.lines().map(|line| line.strip_prefix("    ").unwrap_or(line)).collect::<Vec<_>>().join("\n"))
-}
 
 /// Which model a status is about.
 #[derive(Clone)]
@@ -56,7 +49,11 @@ impl Alerts {
             generated("pagerduty-template", &[]).replace("https://events.pagerduty.com/v2/enqueue", &url[PAGERDUTY]),
             generated("email-template", &mail),
         ];
-        let tasks = templates.iter().map(|template| flux_of(template)).collect::<Result<Vec<_>>>()?;
+        let tasks = templates
+            .iter()
+            .zip(NAMES)
+            .map(|(template, name)| flux_of(template, &format!("{name} Alert")))
+            .collect::<Result<Vec<_>>>()?;
         let tasks = tasks.try_into().ok().context("four tasks")?;
         let start = Timestamp::from_second(Timestamp::now().as_second() / 60 * 60)? - SignedDuration::from_hours(5);
         Ok(Alerts { influxdb, receivers, tasks, start })
@@ -88,10 +85,8 @@ impl Alerts {
 
     /// Runs one of the tasks as at a minute, and gives the requests that come of it.
     fn run(&self, which: usize, minute: i64) -> Result<Vec<Value>> {
-        let (imports, rest) = self.tasks[which].split_once("\n\n").context("there are no imports")?;
-        let now = format!("option now = () => {}", self.time(minute));
         let before = self.receivers[which].requests().len();
-        self.influxdb.query(&format!("{imports}\n{now}\n{rest}"))?;
+        self.influxdb.query(&at(&self.tasks[which], self.time(minute))?)?;
         self.receivers[which].requests()[before..].iter().map(|request| request.json()).collect()
     }
 
@@ -133,8 +128,7 @@ impl Alerts {
             json!({"attachments": [{"color": color, "mrkdwn_in": ["text"], "text": escaped}]}),
             json!({
                 "check": check, "level": level, "owner": known(owner), "algorithm": known(name),
-                "version": known(version), "metric": null, "value": 0.93, "limit": null, "since": null, "worst": null,
-                "calls": null, "time": time.to_string(), "message": text("HTTP"), "models": [about], "count": 1,
+                "version": known(version), "metric": null, "value": 0.93, "limit": null, "since": null, "worst": null, "time": time.to_string(), "message": text("HTTP"), "models": [about], "count": 1,
             }),
             json!({
                 "routing_key": "secret", "event_action": if critical { "trigger" } else { "resolve" },
@@ -357,8 +351,8 @@ fn applied_again_a_task_is_there_once() {
 #[test]
 fn all_receivers_are_served_alike() -> Result<()> {
     let mut rest = BTreeSet::new();
-    for name in ["slack", "http", "pagerduty", "email"] {
-        let flux = flux_of(&file(&format!("influxdb-{name}.yml")))?;
+    for name in NAMES {
+        let flux = flux_of(&file(&format!("influxdb-{}.yml", name.to_lowercase())), &format!("{name} Alert"))?;
         let (_, flux) = flux.split_once("\nago = ").context("the part that all share")?;
         let at = flux.find("|> fill(column: \"many\"").context("the end of what is about states")?;
         let end = flux[at..].find('\n').context("a line")? + at;

@@ -7,8 +7,9 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use fixtures::{program, repository};
+use jiff::Timestamp;
 use stack::{BUCKET, Dashboard, Dir, Influxdb, ORG, TOKEN, Value};
 
 pub const TOPIC: &str = "insights";
@@ -66,6 +67,21 @@ pub fn turn() -> Turn {
 /// Waits until no other test works, for one that measures how fast something is.
 pub fn alone() -> Turn {
     Turn::take(places(), places())
+}
+
+/// The Flux of a task in the text of a template.
+pub fn flux_of(template: &str, task: &str) -> Result<String> {
+    let of_task = |part: &&str| part.contains("\nkind: Task\n") && part.contains(&format!("\n  name: {task}\n"));
+    let part = template.split("\n---\n").find(of_task).with_context(|| format!("there is no task {task}"))?;
+    let (_, rest) = part.split_once("  query: |-\n").context("the task has no query")?;
+    let (query, _) = rest.split_once("\n  associations:").context("the query has no end")?;
+    Ok(query.lines().map(|line| line.strip_prefix("    ").unwrap_or(line)).collect::<Vec<_>>().join("\n"))
+}
+
+/// The Flux of a task as a query that does what the task does at a tick.
+pub fn at(flux: &str, tick: Timestamp) -> Result<String> {
+    let (imports, rest) = flux.split_once("\n\n").context("there are no imports")?;
+    Ok(format!("{imports}\noption now = () => {tick}\n{rest}"))
 }
 
 pub fn shipped_configuration() -> PathBuf {
