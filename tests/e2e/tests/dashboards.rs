@@ -648,9 +648,10 @@ fn drift_cells_show(influxdb: &Influxdb, dashboard: &Dashboard, drift: &Drift, c
             let (_, expectations) = drift::CELLS.iter().find(|known| known.0 == cell.name).context("checked above")?;
             for (query, expectation) in cell.queries.iter().zip(*expectations) {
                 let asked = now();
-                let shown = influxdb
-                    .query_with(query, &v)
-                    .and_then(|rows| compare(cell, &rows, &(asked..now()), &expectation(drift, choice)));
+                let shown = influxdb.query_with(query, &v).and_then(|rows| {
+                    ensure_nothing_is_null(cell, &rows)?;
+                    compare(cell, &rows, &(asked..now()), &expectation(drift, choice))
+                });
                 if let Err(error) = shown {
                     failures.push(format!("{}, with {choice:?}:\n{error:#}", cell.name));
                 }
@@ -658,6 +659,18 @@ fn drift_cells_show(influxdb: &Influxdb, dashboard: &Dashboard, drift: &Drift, c
         }
     }
     ensure_none(&failures)
+}
+
+/// A table has a value in each column that it shows. Else InfluxDB's UI would show one: the present for a time, and "null"
+/// for a number.
+fn ensure_nothing_is_null(cell: &stack::Cell, rows: &[Row]) -> Result<()> {
+    let options = cell.view["fieldOptions"].as_array().filter(|_| cell.kind == "table");
+    let columns = options.into_iter().flatten().filter(|option| option["visible"] != false);
+    for column in columns.filter_map(|option| option["internalName"].as_str()) {
+        let without = rows.iter().find(|row| !row.contains_key(column));
+        ensure!(without.is_none(), "{column} is null in {without:?}");
+    }
+    Ok(())
 }
 
 #[test]
@@ -712,6 +725,9 @@ fn drift_cells_show_what_was_measured() {
                 in_range(whole, end, ["(all)", card, "(all)", "n_features"])?,
                 in_range(whole, end, ["(all)", card, "(all)", "no_such_metric"])?,
                 in_range(whole, end, ["(all)", "no_such_algorithm", "(all)", "risk_score"])?,
+                in_range(whole, end, ["(all)", "extremes", "(all)", "risk_score"])?,
+                in_range(whole, end, ["asli", "extremes", "1", "risk_score"])?,
+                in_range(whole, end, ["(all)", "extremes", "(all)", "huge"])?,
                 // A shorter range than a day; one that ends earlier, at the very time of a point; one that lies before all of them.
                 in_range(end - HOUR, end, chosen)?,
                 in_range(latest - 2 * DAY, latest - 4 * HOUR, chosen)?,

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use fixtures::telegraf;
+use jiff::Timestamp;
 use stack::{Row, Value};
 
 use crate::dashboards::calls::{DAY, HOUR, ODD_METRIC, ODD_NAME, ODD_OWNER, ODD_VERSION, share};
@@ -19,9 +20,14 @@ pub struct Hour {
     pub time: i64,
     pub counts: Vec<(f64, i64)>,
     pub total: i64,
+    /// How many of the values are extreme, and mean and standard deviation of the others.
+    pub extreme: i64,
     pub mean: f64,
     pub stddev: f64,
 }
+
+/// Beyond this, values are extreme.
+const EXTREME: f64 = 1e100;
 
 /// A point of `algorithmia_drift`, about the hour that ended then.
 pub struct Measure {
@@ -150,7 +156,7 @@ impl Drift {
         let tags = |[owner, name, version]: Model| {
             [("algorithm_owner", owner), ("algorithm_name", name), ("algorithm_version", version)]
         };
-        for Hour { model, metric, time, counts, total, mean, stddev } in &self.hours {
+        for Hour { model, metric, time, counts, total, extreme, mean, stddev } in &self.hours {
             for (edge, count) in counts {
                 let edge = edge.to_string();
                 let tags = tags(*model).into_iter().chain([("metric", *metric), ("le", &edge)]);
@@ -158,7 +164,13 @@ impl Drift {
                 lines += &telegraf::line("algorithmia_histogram", tags, fields, *time);
             }
             let tags = tags(*model).into_iter().chain([("metric", *metric)]);
-            let fields = [("values", format!("{total}i")), ("mean", mean.to_string()), ("stddev", stddev.to_string())];
+            let mut fields = vec![("values", format!("{total}i"))];
+            if extreme < total {
+                fields.extend([("mean", mean.to_string()), ("stddev", stddev.to_string())]);
+            }
+            if *extreme > 0 {
+                fields.push(("extreme", format!("{extreme}i")));
+            }
             lines += &telegraf::line("algorithmia_summary", tags, fields, *time);
         }
         for (model, time, calls) in &self.calls {
@@ -167,7 +179,7 @@ impl Drift {
         for Measure { model, metric, group, time, fields, reference } in &self.measures {
             let tags = tags(*model).into_iter().chain([("metric", *metric), ("group", *group)]);
             let fields = fields.iter().map(|(field, value)| match *field {
-                "reference" | "current" => (*field, format!("{}i", *value as i64)),
+                "reference" | "current" | "extreme" | "extreme_reference" => (*field, format!("{}i", *value as i64)),
                 _ => (*field, value.to_string()),
             });
             let mut fields = fields.collect::<Vec<_>>();
@@ -222,8 +234,20 @@ fn hundredths(number: f64) -> String {
     ((number * 100.0).round() / 100.0).to_string()
 }
 
+/// Three decimals; numbers that are very large or very small as a multiple of a power of ten.
+fn shortened(number: f64) -> Shown {
+    let thousandths = |number: f64| ((number * 1000.0).round() / 1000.0).to_string();
+    if number == 0.0 || (0.001..1e9).contains(&number.abs()) {
+        return text(thousandths(number));
+    }
+    let scientific = format!("{number:e}");
+    let (digits, power) = scientific.split_once('e').expect("a power");
+    text(format!("{}e{power}", thousandths(digits.parse().expect("a number"))))
+}
+
 fn ranked(drift: &Drift, choice: &Choice) -> Expected {
-    const FIELDS: [&str; 5] = ["psi", "mean_shift", "median_shift", "missing", "missing_reference"];
+    const FIELDS: [&str; 7] =
+        ["psi", "mean_shift", "median_shift", "missing", "missing_reference", "extreme", "extreme_reference"];
     let by_field = FIELDS.map(|field| (field, latest(drift.of_owner(choice, field))));
     let series = by_field.iter().flat_map(|(_, latest)| latest.keys().copied()).collect::<BTreeSet<_>>();
     let rows = series.into_iter().map(|of| {
@@ -243,20 +267,30 @@ fn ranked(drift: &Drift, choice: &Choice) -> Expected {
         let mut set = |name: &str, shown| row.insert(name.to_owned(), shown);
         let mut rank = f64::max(0.0, value("psi").unwrap_or(0.0));
         if let Some(psi) = value("psi") {
-            set("psi", float(psi));
+            set("psi", shortened(psi));
             let mut all = drift.of_owner(choice, "psi");
             all.retain(|measured| (measured.of.model, measured.of.metric) == of);
             all.sort_by_key(|measured| std::cmp::Reverse(measured.of.time));
-            if let Some(first) = all.iter().take_while(|measured| measured.value > 0.1).last() {
-                set("since", time(first.of.time));
+            let above = all.iter().take_while(|measured| measured.value > 0.1).collect::<Vec<_>>();
+            if let Some(first) = above.last() {
+                let since = Timestamp::from_nanosecond(first.of.time.into()).expect("a time");
+                let before = if above.len() == all.len() { " or before" } else { "" };
+                set("since", text(format!("{}{before}", since.strftime("%Y-%m-%d %H:%M"))));
             }
         }
         if let (Some(mean), Some(median)) = (value("mean_shift"), value("median_shift")) {
-            set("shifts", text(format!("{} / {}", hundredths(mean), hundredths(median))));
+            let [mean, median] = [mean, median].map(|shift| match shortened(shift) {
+                Shown::Is(Value::String(text)) => text,
+                other => panic!("{other:?} is no text"),
+            });
+            set("shifts", text(format!("{mean} / {median}")));
         }
         if let (Some(now), Some(before)) = (value("missing"), value("missing_reference")) {
             set("missing", text(format!("{} % / {} %", hundredths(now * 100.0), hundredths(before * 100.0))));
             rank = rank.max(now - before);
+        }
+        if let (Some(now), Some(before)) = (value("extreme"), value("extreme_reference")) {
+            set("extreme", text(format!("{now} / {before}")));
         }
         set(
             "drift",
@@ -264,8 +298,10 @@ fn ranked(drift: &Drift, choice: &Choice) -> Expected {
                 "much"
             } else if rank > 0.1 {
                 "some"
-            } else {
+            } else if value("psi").is_some() {
                 "none"
+            } else {
+                "not known"
             }),
         );
         (-rank, row)
@@ -368,8 +404,9 @@ impl Distribution {
 
 /// For each of some distributions of a metric, a thousand values that stand for all, with the time that InfluxDB gives each.
 fn thousand(distributions: &[(Labels, Distribution)]) -> Expected {
+    let usual = |(edge, _): &&(f64, i64)| edge.abs() <= EXTREME;
     let mut edges: Vec<f64> =
-        distributions.iter().flat_map(|(_, of)| of.counts.iter().map(|(edge, _)| *edge)).collect();
+        distributions.iter().flat_map(|(_, of)| of.counts.iter().filter(usual).map(|(edge, _)| *edge)).collect();
     edges.sort_by(f64::total_cmp);
     edges.dedup();
     let few = edges.len() < 24;
@@ -386,7 +423,7 @@ fn thousand(distributions: &[(Labels, Distribution)]) -> Expected {
         let nanoseconds = |count: i64| count * 1_000_000_000 / total;
         let mut parts = Vec::new();
         let mut before: Option<(f64, i64)> = None;
-        for (edge, count) in counts {
+        for (edge, count) in counts.iter().filter(usual) {
             let top = few && Some(edge) == edges.last();
             let low = match before {
                 _ if few => *edge,
@@ -398,7 +435,7 @@ fn thousand(distributions: &[(Labels, Distribution)]) -> Expected {
             parts.push((begin, nanoseconds(*count), low, if top { edge + little } else { *edge }));
             before = Some((*edge, *count));
         }
-        let (last, count) = before.expect("an edge at least");
+        let Some((last, count)) = before else { continue };
         let high = if Some(&last) == edges.last() { last + little } else { last };
         parts.push((nanoseconds(count), nanoseconds(*total), last, high));
         for number in 1..=1000 {
@@ -465,8 +502,8 @@ fn bins(drift: &Drift, choice: &Choice) -> Expected {
             ("current", float(100.0 * c / current.total as f64)),
             ("psi", float((q - p) * (q / p).ln())),
         ]);
-        row.extend(below.0.map(|edge| ("above".to_owned(), float(edge))));
-        row.extend(up_to.map(|edge| ("upTo".to_owned(), float(edge))));
+        row.extend(below.0.map(|edge| ("above".to_owned(), shortened(edge))));
+        row.extend(up_to.map(|edge| ("upTo".to_owned(), shortened(edge))));
         below = (up_to, counts.0, counts.1);
         rows.push((rows.len() as i64, row));
     };
@@ -504,7 +541,11 @@ fn means(drift: &Drift, choice: &Choice) -> Expected {
     let mut lines = BTreeMap::new();
     for ([owner, _, version], hours) in of_metric(drift, choice) {
         let labels = Labels::from([("algorithm_owner", owner.to_owned()), ("algorithm_version", version.to_owned())]);
-        lines.insert(labels, hours.iter().map(|hour| (hour.time, hour.mean)).collect());
+        let known = hours.iter().filter(|hour| hour.extreme < hour.total);
+        let points = known.map(|hour| (hour.time, hour.mean)).collect::<Vec<_>>();
+        if !points.is_empty() {
+            lines.insert(labels, points);
+        }
     }
     into_lines(lines)
 }
@@ -514,10 +555,15 @@ fn numbers(drift: &Drift, choice: &Choice) -> Expected {
     let order: BTreeSet<_> = models.keys().map(|[.., version]| *version).collect();
     let rows = models.into_iter().map(|(model, hours)| {
         let [owner, _, version] = model;
-        let sum = |of: &dyn Fn(&Hour) -> f64| hours.iter().map(|hour| hour.total as f64 * of(hour)).sum::<f64>();
-        let values = sum(&|_| 1.0);
-        let mean = sum(&|hour| hour.mean) / values;
-        let variance = sum(&|hour| hour.stddev.powi(2) + (hour.mean - mean).powi(2)) / values;
+        let [values, extreme] = [|hour: &Hour| hour.total, |hour: &Hour| hour.extreme]
+            .map(|count| hours.iter().map(|hour| count(hour)).sum::<i64>());
+        let usual = (values - extreme) as f64;
+        let sum = |of: &dyn Fn(&Hour) -> f64| -> f64 {
+            let known = hours.iter().filter(|hour| hour.extreme < hour.total);
+            known.map(|hour| (hour.total - hour.extreme) as f64 * of(hour)).sum()
+        };
+        let mean = sum(&|hour| hour.mean) / usual;
+        let variance = sum(&|hour| hour.stddev.powi(2) + (hour.mean - mean).powi(2)) / usual;
         let calls = drift.calls.iter().filter(|(other, time, _)| *other == model && shown(choice, *time));
         let calls = calls.map(|(.., calls)| calls).sum::<i64>() as f64;
         let mut row = row([
@@ -525,13 +571,15 @@ fn numbers(drift: &Drift, choice: &Choice) -> Expected {
             ("owner", text(owner)),
             ("first", time(hours.iter().map(|hour| hour.time).min().expect("an hour at least"))),
             ("values", text(format!("{values} values"))),
-            ("mean", float(mean)),
-            ("stddev", float(variance.sqrt())),
-            ("missing", float(1.0 - values / calls)),
+            ("extreme", text(extreme.to_string())),
+            ("missing", shortened(1.0 - values as f64 / calls)),
         ]);
+        if usual > 0.0 {
+            row.extend([("mean".to_owned(), shortened(mean)), ("stddev".to_owned(), shortened(variance.sqrt()))]);
+        }
         for field in ["psi", "ks"] {
             let latest = latest(drift.of_owner(choice, field));
-            row.extend(latest.get(&(model, hours[0].metric)).map(|last| (field.to_owned(), float(last.value))));
+            row.extend(latest.get(&(model, hours[0].metric)).map(|last| (field.to_owned(), shortened(last.value))));
         }
         (order.iter().filter(|other| **other < version).count() as i64, row)
     });
@@ -572,7 +620,50 @@ pub fn drifting(latest: i64) -> Drift {
         }
         measures(&mut drift, model, latest, seed);
     }
+    extremes(&mut drift, latest);
     drift
+}
+
+/// Of one version, there are values that no sum bears, edges among them, and hours with nothing else; of another, a single
+/// point; of a third there is no measure but of what is missing.
+fn extremes(drift: &mut Drift, latest: i64) {
+    let model = ["asli", "extremes", "1"];
+    let mut add = |model: Model, metric, at: i64, counts: &[(f64, i64)], total: i64, extreme: i64| {
+        let (time, counts) = (latest + at * HOUR, counts.to_vec());
+        drift.calls.push((model, time, total));
+        drift.hours.push(Hour { model, metric, time, counts, total, extreme, mean: 2e-5, stddev: 4e12 });
+    };
+    let edges = (0..30).map(|edge| (f64::from(edge) * 1e-4, 10 * i64::from(edge + 2)));
+    let counts: Vec<_> = [(-f64::MAX, 10)].into_iter().chain(edges).chain([(1e200, 350), (f64::MAX, 400)]).collect();
+    for hour in [-100, -30, 0] {
+        add(model, "risk_score", hour, &counts, 400, 100);
+    }
+    for hour in [-31, -1] {
+        add(model, "huge", hour, &[(1e120, 300), (1e300, 600)], 600, 600);
+    }
+    add(["asli", "extremes", "once"], "risk_score", -1, &[(0.25, 1)], 1, 0);
+    let time = latest + HOUR;
+    let mut measure = |model: Model, metric, fields: &[(&'static str, f64)]| {
+        let reference = Some((model[2], time - 8 * DAY..time - DAY));
+        drift.measures.push(Measure {
+            model,
+            metric,
+            group: "",
+            time,
+            fields: fields.iter().copied().collect(),
+            reference,
+        });
+    };
+    let missing = [("missing", 0.01), ("missing_reference", 0.02)];
+    let measured = [("psi", 0.3), ("ks", 0.2), ("reference", 800.0), ("current", 600.0)];
+    let shifts = [("mean_shift", 3e104), ("median_shift", -2e-7)];
+    measure(
+        model,
+        "risk_score",
+        &[&missing[..], &measured, &shifts, &[("extreme", 100.0), ("extreme_reference", 200.0)]].concat(),
+    );
+    measure(model, "huge", &[&missing[..], &measured, &[("extreme", 600.0), ("extreme_reference", 0.0)]].concat());
+    measure(["", "extremes", ""], "risk_score", &missing);
 }
 
 fn hour_of(model: Model, metric: &'static str, time: i64, seed: u64, count: i64, hour: i64) -> Hour {
@@ -599,7 +690,7 @@ fn hour_of(model: Model, metric: &'static str, time: i64, seed: u64, count: i64,
     let counts = edges.into_iter().map(|edge| (edge, values.iter().filter(|value| **value <= edge).count() as i64));
     let mean = values.iter().sum::<f64>() / count as f64;
     let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / count as f64;
-    Hour { model, metric, time, counts: counts.collect(), total: count, mean, stddev: variance.sqrt() }
+    Hour { model, metric, time, counts: counts.collect(), total: count, extreme: 0, mean, stddev: variance.sqrt() }
 }
 
 /// What was measured of a version: other numbers than its counts give, so that each cell can be told to show the right ones.
