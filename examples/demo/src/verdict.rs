@@ -253,7 +253,7 @@ fn dashboards(servers: &Servers) -> Result<Finding> {
     let dashboards = servers.influxdb.dashboards()?;
     let mut defaults = Variables::new("-1h", "now()")?;
     let offered = servers.influxdb.resolve_variables(&mut defaults)?;
-    let algorithms = offered.get("algorithm").context("there is no variable algorithm")?;
+    let algorithms = offered.get("algorithmia_algorithm").context("there is no variable algorithmia_algorithm")?;
     let (mut cells, mut queries) = (0, 0);
     for dashboard in &dashboards {
         for cell in dashboard.cells.iter().filter(|cell| !cell.queries.is_empty()) {
@@ -270,7 +270,7 @@ fn dashboards(servers: &Servers) -> Result<Finding> {
     }
     for algorithm in algorithms {
         let mut v = Variables::new("-1h", "now()")?;
-        v.set("algorithm", algorithm);
+        v.set("algorithmia_algorithm", algorithm);
         servers.influxdb.resolve_variables(&mut v)?;
         for cell in dashboards.iter().flat_map(|dashboard| &dashboard.cells) {
             for query in &cell.queries {

@@ -692,10 +692,12 @@ fn no_model_can_silence_another_or_make_its_figures_wrong() {
 
         // Points of an earlier version of the tasks lack what was infinite.
         let drift = stored(&influxdb, "algorithmia_drift")?;
-        influxdb.write(format!(
-            "algorithmia_summary,algorithm_name=earlier,metric=score values=600i,mean=1e197 {}000000000\n",
-            hour(hours[0]).0
-        ))?;
+        for point in [
+            "summary,algorithm_name=earlier,metric=score values=600i,mean=1e197",
+            "groups,algorithm_name=earlier,group=f,metric=approved calls=600i",
+        ] {
+            influxdb.write(format!("algorithmia_{point} {}000000000\n", hour(hours[0]).0))?;
+        }
         tasks.compare(&compared)?;
         ensure!(stored(&influxdb, "algorithmia_drift")? == drift, "a point without a deviation changes others");
         Ok(())

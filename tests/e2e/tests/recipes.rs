@@ -668,9 +668,7 @@ fn drift_comes_looks_back_and_goes() {
 
         // Nobody is there to say yes.
         shell.succeed(&with(remove, [("stacks remove", "stacks remove --force")])?)?;
-        // The label too, which the main template has brought before.
-        let left: BTreeSet<_> = before.into_iter().filter(|name| !name.starts_with("labels: ")).collect();
-        ensure!(names(&influxdb)? == left, "left are {:?}", names(&influxdb)?);
+        ensure!(names(&influxdb)? == before, "left are {:?}", names(&influxdb)?);
         ensure!(count("algorithmia")? == 8 * CALLS as usize && count("algorithmia_drift")? == 1);
         Ok(())
     });
