@@ -20,7 +20,7 @@ const NUMBER: Suffix =
 const TAG: Suffix = Suffix { text: "_field", why: "a tag has this key" };
 
 /// To the key that InfluxDB keeps to itself.
-const TIME: Suffix = Suffix { text: "_field", why: "InfluxDB reserves the key time" };
+pub(crate) const TIME: Suffix = Suffix { text: "_field", why: "InfluxDB reserves the key time" };
 
 /// Rules with a `*` may give each longer key another type too: then there is none.
 const MOST_SUFFIXES: usize = 4;

@@ -3,10 +3,8 @@
 use crate::buffers::KEPT;
 use crate::json::Value;
 use crate::line_protocol::field_type::FieldType;
+use crate::payload::field_key::TIME;
 use crate::payload::names::Name;
-
-/// What a field's key gets that cannot be the key alone.
-pub(crate) const FIELD_SUFFIX: &[u8] = b"_field";
 
 /// The sets of tags and fields that a point is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -70,7 +68,7 @@ impl Set {
     pub fn suffix(self) -> &'static [u8] {
         match self {
             Set::Incoming | Set::Tags => b"_tag",
-            Set::Others | Set::Fields => FIELD_SUFFIX,
+            Set::Others | Set::Fields => TIME.text.as_bytes(),
         }
     }
 }

@@ -131,15 +131,25 @@ impl Json {
     }
 }
 
-/// How deep a text is nested at most.
-pub(crate) fn depth(text: &[u8]) -> usize {
-    let (mut depth, mut most, mut in_string, mut escaped) = (0usize, 0, false, false);
-    for byte in text {
+/// The bytes that are in no string and begin or end none, each with its place.
+fn outside_strings(text: &[u8]) -> impl Iterator<Item = (usize, u8)> {
+    let (mut in_string, mut escaped) = (false, false);
+    text.iter().copied().enumerate().filter(move |(_, byte)| {
         match byte {
             _ if escaped => escaped = false,
             b'\\' if in_string => escaped = true,
             b'"' => in_string = !in_string,
-            _ if in_string => {}
+            _ => return !in_string,
+        }
+        false
+    })
+}
+
+/// How deep a text is nested at most.
+pub(crate) fn depth(text: &[u8]) -> usize {
+    let (mut depth, mut most) = (0usize, 0);
+    for (_, byte) in outside_strings(text) {
+        match byte {
             b'[' | b'{' => depth += 1,
             b']' | b'}' => depth = depth.saturating_sub(1),
             _ => {}
@@ -227,13 +237,9 @@ pub(crate) fn held(message: &[u8]) -> Option<String> {
 
 /// How long the object or array is that a text begins with; none if not all of its brackets are closed.
 pub(crate) fn container(text: &str) -> Option<usize> {
-    let (mut depth, mut in_string, mut escaped) = (0, false, false);
-    for (at, byte) in text.bytes().enumerate() {
+    let mut depth = 0;
+    for (at, byte) in outside_strings(text.as_bytes()) {
         match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' => in_string = !in_string,
-            _ if in_string => {}
             b'[' | b'{' => depth += 1,
             b']' | b'}' => {
                 depth -= 1;
@@ -282,13 +288,9 @@ pub(crate) fn object_behind(message: &[u8]) -> Option<&str> {
 /// The texts of an array's elements, right or broken, or none if the text is not one array from end to end.
 pub(crate) fn elements(array: &str) -> Option<Vec<&str>> {
     let mut elements = vec![];
-    let (mut depth, mut in_string, mut escaped, mut start) = (0, false, false, 1);
-    for (at, byte) in array.bytes().enumerate() {
+    let (mut depth, mut start) = (0, 1);
+    for (at, byte) in outside_strings(array.as_bytes()) {
         match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' => in_string = !in_string,
-            _ if in_string => {}
             b'[' | b'{' => depth += 1,
             b',' if depth == 1 => {
                 elements.push(&array[start..at]);
