@@ -1,5 +1,5 @@
 //! How long the queries of telegraf/influxdb-template.yml take on a real InfluxDB that holds ten million calls of models:
-//! every cell of every dashboard, every variable, every check.
+//! every cell of every dashboard, every variable, every check; and the task that sends alerts to Slack.
 //!
 //! ```sh
 //! cargo bench -p benches --bench dashboards
@@ -12,9 +12,10 @@
 //! All cells of a dashboard at once are what opening it costs.
 //!
 //! A check's time is that of a run of its task as InfluxDB itself reports it: its query, its levels, and the writing of
-//! its statuses. Of these there are as many as the checks make in the 7 days for which InfluxDB keeps them.
+//! its statuses. Of these there are as many as the checks make in the 7 days for which InfluxDB keeps them. Then there are
+//! 500 more models that are called every minute; and then all of them go wrong in one minute.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::io::Read;
 use std::path::Path;
@@ -27,12 +28,13 @@ use anyhow::{Context, Result, ensure};
 use benches::{machine, run_seconds, usage, write_all};
 use bytesize::ByteSize;
 use clap::Parser;
+use fixtures::generate::{SLACK_EXAMPLE, file};
 use fixtures::telegraf::{line, quoted};
 use fixtures::{Random, id, repository};
 use jiff::Timestamp;
 use rand::{RngExt, SeedableRng};
 use rand_distr::{Exp1, StandardNormal};
-use stack::{Arguments, Dir, Influxdb, PASSWORD, USER, Variables, wait_for};
+use stack::{Arguments, Dir, Influxdb, PASSWORD, Receiver, USER, Variables, wait_for};
 
 /// How long a condition may take on the slowest machine.
 const LONG: Duration = Duration::from_secs(3600);
@@ -91,8 +93,10 @@ fn measure(dir: &Dir, options: &Options) -> Result<()> {
     ensure!(options.points > 0 && options.rounds > 0, "nothing to measure");
     println!("{}", machine());
 
-    let influxdb = Influxdb::start(dir)?;
+    let (influxdb, slack) = (Influxdb::start(dir)?, Receiver::start()?);
     influxdb.apply(&repository("telegraf/influxdb-template.yml"), &[])?;
+    let sender = file("influxdb-slack.yml").replace(SLACK_EXAMPLE, &slack.url());
+    influxdb.apply(&dir.write("slack.yml", sender)?, &[])?;
     let mut traffic = Traffic::new(options.points);
     fill(dir, &influxdb, &mut traffic)?;
     while_traffic_goes_on(&influxdb, &mut traffic, || {
@@ -100,9 +104,15 @@ fn measure(dir: &Dir, options: &Options) -> Result<()> {
         run_checks(&influxdb, 1)?;
         fill_statuses(&influxdb)?;
         rest(dir)?;
-        let checks = run_checks(&influxdb, options.rounds)?;
+        let mut checks = vec![("50 models", run_checks(&influxdb, options.rounds)?)];
         run_queries(&influxdb, options)?.print(&options.ranges);
+        let minute = now() / MINUTE * MINUTE;
+        (1..=LOOK_BACK).try_for_each(|ago| crowd(&influxdb, minute - ago * MINUTE, false))?;
+        checks.push(("500 more", run_checks(&influxdb, options.rounds)?));
+        crowd(&influxdb, minute - MINUTE, true)?;
+        checks.push(("all of these critical", run_checks(&influxdb, options.rounds)?));
         print_checks(&checks);
+        println!("\n{} messages went out.", slack.requests().len());
         println!("\ninfluxd took {} of memory at most.", ByteSize(usage::peak_rss(influxdb.pid())?));
 
         if options.hold {
@@ -163,6 +173,12 @@ const REJECTED: f64 = 5_000.0;
 /// A version begins with no calls, and a week later has all but these, from callers that have not moved on.
 const ROLLOUT: i64 = 7 * DAY;
 const LAGGARDS: f64 = 0.1;
+
+/// How many minutes the checks that are tasks look back.
+const LOOK_BACK: i64 = 17;
+
+/// Models that come on top of all others in the end.
+const CROWD: usize = 500;
 
 /// At the end of the 30 days, and so in the last hour, it is the busiest time of the day, with 1.8 times the mean.
 const SWING: f64 = 0.8;
@@ -577,12 +593,27 @@ impl Report {
     }
 }
 
-/// Runs every check, and gives its name and times.
+/// A call of each of many models in a minute, all of them well or all of them not.
+fn crowd(influxdb: &Influxdb, minute: i64, bad: bool) -> Result<()> {
+    let (risk, duration) = if bad { (0.9, 9000) } else { (0.1, 30) };
+    let lines = (0..CROWD).map(|model| {
+        let time = minute + 30 * SECOND + model as i64;
+        format!(
+            "algorithmia,algorithm_name=crowd_{model},algorithm_owner=asli,algorithm_version=1 \
+             risk_score={risk},duration_milliseconds={duration} {time}\n"
+        )
+    });
+    influxdb.write(lines.collect::<String>())
+}
+
+/// Runs every check, then what sends its alerts, and gives names and times.
 fn run_checks(influxdb: &Influxdb, rounds: usize) -> Result<BTreeMap<String, Times>> {
     let mut checks: BTreeMap<String, Times> = BTreeMap::new();
     for round in 0..rounds {
         // Some checks are tasks.
-        for check in influxdb.list("checks")?.into_iter().chain(influxdb.list("tasks")?) {
+        let (senders, tasks): (Vec<_>, Vec<_>) =
+            influxdb.list("tasks")?.into_iter().partition(|task| task["name"] == "Slack Alert");
+        for check in influxdb.list("checks")?.into_iter().chain(tasks).chain(senders) {
             let name = check["name"].as_str().context("a check has no name")?;
             let task = check["taskID"].as_str().or(check["id"].as_str()).context("a check has no task")?;
             let ran = influxdb.run_task(task, None).and_then(|run| run_seconds(&run));
@@ -593,10 +624,15 @@ fn run_checks(influxdb: &Influxdb, rounds: usize) -> Result<BTreeMap<String, Tim
     Ok(checks)
 }
 
-fn print_checks(checks: &BTreeMap<String, Times>) {
-    println!("\n## Checks\n\nSeconds of a run\n\n| check | median | min | max |\n|---|---|---|---|");
-    for (name, times) in checks {
-        let [min, median, max] = times.spread();
-        println!("| {name} | {median:.3} | {min:.3} | {max:.3} |");
+fn print_checks(checks: &[(&str, BTreeMap<String, Times>)]) {
+    let situations: Vec<_> = checks.iter().map(|(situation, _)| *situation).collect();
+    println!("\n## Checks\n\nSeconds of a run: median (min to max)\n\n| check | {} |", situations.join(" | "));
+    println!("|---|{}", "---|".repeat(situations.len()));
+    for name in checks.iter().flat_map(|(_, times)| times.keys()).collect::<BTreeSet<_>>() {
+        let times = checks.iter().filter_map(|(_, times)| times.get(name)).map(|times| {
+            let [min, median, max] = times.spread();
+            format!("{median:.3} ({min:.3} to {max:.3})")
+        });
+        println!("| {name} | {} |", times.collect::<Vec<_>>().join(" | "));
     }
 }

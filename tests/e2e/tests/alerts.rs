@@ -15,7 +15,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::pagerduty::PagerDuty;
-use crate::support::{LONG, TOPIC, environment, shipped_configuration, turn};
+use crate::support::{LONG, TOPIC, environment, long_tests, shipped_configuration, turn};
 use anyhow::{Context, Result, bail, ensure};
 use fixtures::{program, repository};
 use serde_json::json;
@@ -107,6 +107,21 @@ const FIELDS: [(&str, &str); 6] = [
     ("worst", "Worst"),
 ];
 
+/// How long it was critical, of what is over.
+fn lasted(row: &Row) -> String {
+    let seconds = text(row, "lasted").parse::<i64>().ok().filter(|_| text(row, "_level") == "ok");
+    match seconds {
+        Some(0) => "0ns".to_owned(),
+        Some(seconds) => format!("{}m", seconds / 60),
+        None => String::new(),
+    }
+}
+
+fn calls(row: &Row) -> String {
+    let [above, calls] = ["above", "calls"].map(|field| text(row, field));
+    if calls.is_empty() { calls } else { format!("{above} of {calls}") }
+}
+
 /// A status that a check wrote.
 #[derive(Clone, Debug)]
 struct Status {
@@ -137,6 +152,7 @@ impl Status {
             details: FIELDS
                 .iter()
                 .map(|(field, name)| (*name, text(row, field)))
+                .chain([("Lasted", lasted(row)), ("Calls above the limit", calls(row))])
                 .filter(|(_, value)| !value.is_empty())
                 .collect(),
             tick: time / 1_000_000,
@@ -740,7 +756,7 @@ fn healthy_models_are_left_in_peace() {
             model("asli", "credit", "1.0.7", 0.2, 20.0),
             model("emma", "fraud", "2.0.0", 0.01, 999.0),
         ];
-        let long = std::env::var("ALGORITHMIA_LONG_TESTS").is_ok_and(|value| value == "1");
+        let long = long_tests();
         let minutes = if long { 10 } else { 3 };
         let first = first_tick_after(now() + 20 * SECOND);
         let last = first + minutes * MINUTE;

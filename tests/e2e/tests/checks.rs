@@ -3,12 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use fixtures::generate::file;
 use jiff::{SignedDuration, Timestamp};
 use stack::{Dir, Influxdb, Row, Value};
 
-use crate::support::{at, flux_of, turn};
+use crate::support::{at, flux_of, hours_ago, turn};
 
 const RISK: (&str, &str) = ("Risk Score Alert", "risk_score");
 const DURATION: (&str, &str) = ("Duration Alert", "duration_milliseconds");
@@ -55,10 +55,27 @@ impl Check {
             self.time(minute) + SignedDuration::from_secs(1),
             self.name
         ))?;
+        // What was over before it was known is critical, and what it is now, at once.
+        let is_ok =
+            |model: &str| rows.iter().any(|row| text(row, "algorithm_name") == model && text(row, "_level") == "ok");
+        let isnt_past = |row: &Row| text(row, "_level") != "crit" || !is_ok(&text(row, "algorithm_name"));
+        let rows: Vec<_> = rows.iter().filter(|row| isnt_past(row)).cloned().collect();
         let count = rows.len();
         let by_model: BTreeMap<_, _> = rows.into_iter().map(|row| (text(&row, "algorithm_name"), row)).collect();
         ensure!(by_model.len() == count, "two statuses of one model at minute {minute}: {by_model:#?}");
         Ok(by_model)
+    }
+
+    /// How many statuses of a level one model has, from a minute on.
+    fn count_of(&self, level: &str, minute: i64, model: &str) -> Result<usize> {
+        let rows = self.influxdb.query(&format!(
+            "from(bucket: \"_monitoring\") |> range(start: {}, stop: {})
+                |> filter(fn: (r) => r._measurement == \"statuses\" and r._field == \"_message\")
+                |> filter(fn: (r) => r.algorithm_name == \"{model}\" and r._level == \"{level}\")",
+            self.time(minute),
+            self.time(minute) + SignedDuration::from_hours(1)
+        ))?;
+        Ok(rows.len())
     }
 
     /// The level of one model at a minute; empty where it has no status.
@@ -81,9 +98,11 @@ fn number(row: &Row, column: &str) -> f64 {
     }
 }
 
-/// A full minute, some hours ago.
-fn hours_ago() -> Result<Timestamp> {
-    Ok(Timestamp::from_second(Timestamp::now().as_second() / 60 * 60)? - SignedDuration::from_hours(5))
+fn integer(row: &Row, column: &str) -> i64 {
+    match row.get(column) {
+        Some(Value::Integer(number)) => *number,
+        other => panic!("{column} is {other:?}"),
+    }
 }
 
 /// How a time stands in messages.
@@ -112,6 +131,8 @@ fn a_status_says_what_is_wrong_since_when_and_ends() {
         assert_eq!(text(status, "_message"), said.replace("worst 0.8", "worst 0.93"));
         let numbers = ["value", "limit", "worst"].map(|field| number(status, field));
         assert_eq!((numbers, text(status, "since")), ([0.93, 0.7, 0.93], since.clone()));
+        // Of six calls, two were above the limit.
+        assert_eq!(["calls", "above", "lasted"].map(|field| integer(status, field)), [6, 2, 120]);
 
         // It lasts until there is no news for three minutes, whether there are calls or not.
         check.call(3, A, [0.2])?;
@@ -152,11 +173,35 @@ fn calls_count_up_to_15_minutes_late() {
             assert_eq!(check.level(minute + late, &model)?, "", "{model}");
             check.call(minute, &tags, [0.9])?;
             let levels = (1..=5).map(|tick| check.level(minute + late + tick, &model)).collect::<Result<Vec<_>>>()?;
-            let expected = if late <= 15 { ["crit", "crit", "crit", "ok", "ok"] } else { ["ok"; 5] };
+            // What came so late that it may be over is known to be after three minutes.
+            let expected = match late {
+                1 => ["crit", "crit", "crit", "ok", "ok"],
+                2..=15 => ["warn", "warn", "warn", "ok", "ok"],
+                _ => ["ok"; 5],
+            };
             assert_eq!(levels, expected, "{model}");
+            // It was critical, for it to be told.
+            let critical = check.count_of("crit", minute + late, &model)?;
+            assert_eq!(
+                critical,
+                match late {
+                    1 => 3,
+                    2..=15 => 1,
+                    _ => 0,
+                },
+                "{model}"
+            );
             // Looked at again, it is the same.
             assert_eq!(check.level(minute + late + 5, &model)?, "ok", "{model}");
         }
+        // All calls come five minutes late: what goes on is critical, and is known to go on after three minutes.
+        for minute in 500..510 {
+            check.call(minute, ",algorithm_name=lagging", [0.9])?;
+            let expected = if minute < 503 { "warn" } else { "crit" };
+            assert_eq!(check.level(minute + 5, "lagging")?, expected);
+        }
+        let levels = (515..=518).map(|tick| check.level(tick, "lagging")).collect::<Result<Vec<_>>>()?;
+        assert_eq!(levels, ["crit", "crit", "ok", "ok"]);
         // A second call that is as bad, of a minute that has been told, is no news.
         check.call(600, A, [0.9])?;
         assert_eq!(check.level(601, "a")?, "crit");
@@ -225,4 +270,20 @@ fn odd_calls_do_not_stop_a_check() {
         assert_eq!(number(&statuses["a"], "worst"), 0.95);
         Ok(())
     });
+}
+
+/// The two differ in what they look at and in their limits; in nothing else.
+#[test]
+fn both_checks_judge_alike() -> Result<()> {
+    let judges = [RISK, DURATION].map(|(name, _)| -> Result<String> {
+        let flux = flux_of(&file("influxdb-template.yml"), name)?;
+        let (_, flux) = flux.split_once("\n// So late a call may").context("the part that both share")?;
+        let (head, rest) =
+            flux.split_once("\n// The 95th percentile").or(flux.split_once("\nminutes = ")).context("the minutes")?;
+        let (_, rest) = rest.split_once("\n// How many calls each").context("what is said of calls")?;
+        Ok([head, rest].concat())
+    });
+    let [risk, duration] = judges;
+    ensure!(risk? == duration?, "they differ in what both should share");
+    Ok(())
 }

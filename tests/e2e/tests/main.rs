@@ -8,6 +8,7 @@ mod demo;
 mod drift;
 mod generate;
 mod hardening;
+mod incidents;
 mod package;
 mod pagerduty;
 mod pipeline;

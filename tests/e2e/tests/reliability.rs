@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::{GROUP, LONG, TOPIC, alone, environment, measurements, shipped_configuration, turn};
+use crate::support::{GROUP, LONG, TOPIC, alone, environment, long_tests, measurements, shipped_configuration, turn};
 use anyhow::{Context, Result, ensure};
 use fixtures::Call;
 use stack::{BUCKET, Descendant, Dir, Influxdb, Kafka, Proxy, Telegraf, wait_for};
@@ -28,7 +28,7 @@ const TICK: Duration = Duration::from_millis(20);
 
 /// The first number in the short version of a test, the second in the long one.
 fn scale<T>(short: T, long: T) -> T {
-    if std::env::var("ALGORITHMIA_LONG_TESTS").is_ok_and(|value| value == "1") { long } else { short }
+    if long_tests() { long } else { short }
 }
 
 /// A moment that nobody chose, within a range of milliseconds.

@@ -9,11 +9,11 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use stack::{Dir, Influxdb, Receiver};
 
-use crate::support::{at, flux_of, turn};
+use crate::support::{at, flux_of, hours_ago, turn};
 
-const SLACK: usize = 0;
-const HTTP: usize = 1;
-const PAGERDUTY: usize = 2;
+pub const SLACK: usize = 0;
+pub const HTTP: usize = 1;
+pub const PAGERDUTY: usize = 2;
 const EMAIL: usize = 3;
 
 /// Which model a status is about.
@@ -25,17 +25,18 @@ fn model(owner: &str, name: &str, version: &str) -> Model {
 }
 
 /// An InfluxDB, and all receivers with the task that sends to each.
-struct Alerts {
-    influxdb: Influxdb,
+pub struct Alerts {
+    pub influxdb: Influxdb,
     receivers: [Receiver; 4],
     tasks: [String; 4],
-    /// Minute 0: some hours ago.
+    /// Minute 0.
     start: Timestamp,
 }
 
 impl Alerts {
-    fn start(dir: &Dir) -> Result<Alerts> {
-        let influxdb = Influxdb::start_empty(dir)?;
+    /// Starts all, with nothing in them. Minute 0 is the one given.
+    pub fn start(dir: &Dir, start: Timestamp) -> Result<Alerts> {
+        let influxdb = Influxdb::start(dir)?;
         for key in ["pagerduty-routing-key", "email-api-token"] {
             let kept = influxdb.cli(["secret", "update", "--key", key, "--value", "secret"])?.output()?;
             ensure!(kept.status.success(), "{}", String::from_utf8_lossy(&kept.stderr));
@@ -55,11 +56,10 @@ impl Alerts {
             .map(|(template, name)| flux_of(template, &format!("{name} Alert")))
             .collect::<Result<Vec<_>>>()?;
         let tasks = tasks.try_into().ok().context("four tasks")?;
-        let start = Timestamp::from_second(Timestamp::now().as_second() / 60 * 60)? - SignedDuration::from_hours(5);
         Ok(Alerts { influxdb, receivers, tasks, start })
     }
 
-    fn time(&self, minute: i64) -> Timestamp {
+    pub fn time(&self, minute: i64) -> Timestamp {
         self.start + SignedDuration::from_mins(minute)
     }
 
@@ -84,7 +84,7 @@ impl Alerts {
     }
 
     /// Runs one of the tasks as at a minute, and gives the requests that come of it.
-    fn run(&self, which: usize, minute: i64) -> Result<Vec<Value>> {
+    pub fn run(&self, which: usize, minute: i64) -> Result<Vec<Value>> {
         let before = self.receivers[which].requests().len();
         self.influxdb.query(&at(&self.tasks[which], self.time(minute))?)?;
         self.receivers[which].requests()[before..].iter().map(|request| request.json()).collect()
@@ -100,7 +100,7 @@ impl Alerts {
         Ok(all)
     }
 
-    fn answer_with(&self, status: u16) -> Result<()> {
+    pub fn answer_with(&self, status: u16) -> Result<()> {
         self.receivers.iter().try_for_each(|receiver| receiver.answer_with(status))
     }
 
@@ -127,8 +127,9 @@ impl Alerts {
         [
             json!({"attachments": [{"color": color, "mrkdwn_in": ["text"], "text": escaped}]}),
             json!({
-                "check": check, "level": level, "owner": known(owner), "algorithm": known(name),
-                "version": known(version), "metric": null, "value": 0.93, "limit": null, "since": null, "worst": null, "time": time.to_string(), "message": text("HTTP"), "models": [about], "count": 1,
+                "check": check, "event": if critical { "begin" } else { "end" }, "level": level, "owner": known(owner), "algorithm": known(name),
+                "version": known(version), "metric": null, "value": 0.93, "limit": null, "since": null, "worst": null,
+                "lasted_seconds": null, "calls": null, "calls_above": null, "time": time.to_string(), "message": text("HTTP"), "models": [about], "count": 1,
             }),
             json!({
                 "routing_key": "secret", "event_action": if critical { "trigger" } else { "resolve" },
@@ -159,7 +160,7 @@ impl Alerts {
     }
 }
 
-const NAMES: [&str; 4] = ["Slack", "HTTP", "PagerDuty", "Email"];
+pub const NAMES: [&str; 4] = ["Slack", "HTTP", "PagerDuty", "Email"];
 
 /// In a tag's value.
 fn escaped(text: &str) -> String {
@@ -167,7 +168,7 @@ fn escaped(text: &str) -> String {
 }
 
 /// The text of what was sent, whoever got it.
-fn text(message: &Value) -> String {
+pub fn text(message: &Value) -> String {
     let texts = [
         &message["attachments"][0]["text"],
         &message["message"],
@@ -181,7 +182,7 @@ fn text(message: &Value) -> String {
 fn each_begin_and_each_end_is_told_once() {
     let _turn = turn();
     stack::test("senders", |dir| {
-        let alerts = Alerts::start(dir)?;
+        let alerts = Alerts::start(dir, hours_ago()?)?;
         let (check, credit) = ("Risk Score Alert", model("asli", "credit", "1.0.6"));
         let status = |minute, level| alerts.status(check, minute, level, std::slice::from_ref(&credit));
 
@@ -234,7 +235,7 @@ fn each_begin_and_each_end_is_told_once() {
 fn a_hundred_models_are_one_message() {
     let _turn = turn();
     stack::test("storm", |dir| {
-        let alerts = Alerts::start(dir)?;
+        let alerts = Alerts::start(dir, hours_ago()?)?;
         let check = "Duration Alert";
         let models: Vec<_> = (0..100).map(|number| model("asli", &format!("m{number:02}"), "1")).collect();
         let says = |sender: usize, count: usize, level: &str, first: usize, more: usize| {
@@ -287,7 +288,7 @@ fn a_hundred_models_are_one_message() {
 fn what_is_not_taken_is_sent_again_and_a_restart_forgets_nothing() {
     let _turn = turn();
     stack::test("retries", |dir| {
-        let alerts = Alerts::start(dir)?;
+        let alerts = Alerts::start(dir, hours_ago()?)?;
         let (check, credit) = ("Risk Score Alert", model("asli", "credit", "1.0.6"));
         let both = [credit.clone(), model("asli", "fraud", "2")];
 
@@ -297,14 +298,18 @@ fn what_is_not_taken_is_sent_again_and_a_restart_forgets_nothing() {
         alerts.run_all(0, 2)?;
         alerts.status(check, 1, "crit", &both[1..])?;
         alerts.run_all(1, 2)?;
-        // It is over before anybody has taken it, and InfluxDB has been down meanwhile.
+        // It is over before anybody has taken it, and InfluxDB has been down meanwhile: it is told as past, once.
         alerts.status(check, 3, "ok", &both[..1])?;
         alerts.influxdb.terminate()?;
         alerts.influxdb.restart()?;
         alerts.answer_with(202)?;
-        let begins = alerts.run_all(50, 2)?;
-        ensure!(begins.iter().flatten().all(|begin| text(begin).contains(" is: crit\n")), "{begins:#?}");
-        alerts.ensure_told(51, check, 3, "ok", &credit)?;
+        for (which, name) in NAMES.iter().enumerate() {
+            let sent = alerts.run(which, 50)?;
+            let past = sent.iter().filter(|sent| text(sent).contains(" is: ok\nIt was critical, and is over.\n"));
+            let begins = sent.iter().filter(|sent| text(sent).contains(" is: crit\n"));
+            let expected = if which == PAGERDUTY { (2, 1) } else { (1, 1) };
+            assert_eq!((past.count(), begins.count()), expected, "{name}: {sent:#?}");
+        }
         alerts.influxdb.terminate()?;
         alerts.influxdb.restart()?;
         alerts.run_all(52, 0)?;
@@ -333,6 +338,48 @@ fn unreachable(task: &str, alerts: &Alerts) -> String {
 }
 
 #[test]
+fn what_lasts_is_told_again_if_that_is_wanted() {
+    let _turn = turn();
+    stack::test("reminders", |dir| {
+        let mut alerts = Alerts::start(dir, hours_ago()?)?;
+        for task in &mut alerts.tasks {
+            *task = task.replace("reminder = 0h", "reminder = 1h");
+        }
+        let (check, models) = ("Risk Score Alert", [model("asli", "credit", "1.0.6"), model("asli", "fraud", "2")]);
+        // Each is told every hour, counted from its last message.
+        for (minute, count) in [(0, 1), (1, 0), (59, 0), (60, 1), (61, 0), (119, 0), (120, 1), (121, 0)] {
+            alerts.status(check, minute, "crit", &models[..1])?;
+            alerts.run_all(minute, count)?;
+        }
+        let reminder = alerts.receivers[HTTP].requests().last().context("nothing was sent")?.json()?;
+        assert_eq!((&reminder["event"], &reminder["level"]), (&json!("reminder"), &json!("crit")));
+        let mail = alerts.receivers[EMAIL].requests().last().context("nothing was sent")?.json()?;
+        assert_eq!(mail["subject"], "Risk Score Alert: asli/credit 1.0.6 is still crit");
+        // One that begins is told as such.
+        alerts.status(check, 180, "crit", &models)?;
+        let subjects: BTreeSet<_> = alerts
+            .run(EMAIL, 180)?
+            .iter()
+            .map(|mail| mail["subject"].as_str().unwrap_or_default().to_owned())
+            .collect();
+        let expected = ["Risk Score Alert: asli/credit 1.0.6 is still crit", "Risk Score Alert: asli/fraud 2 is crit"];
+        assert_eq!(subjects, BTreeSet::from(expected.map(str::to_owned)));
+        for which in [SLACK, HTTP, PAGERDUTY] {
+            ensure!(alerts.run(which, 180)?.len() == 2, "{}", NAMES[which]);
+        }
+        // PagerDuty's are about the same incident, which the end resolves.
+        alerts.status(check, 181, "ok", &models)?;
+        alerts.run_all(181, 2)?;
+        alerts.run_all(242, 0)?;
+        let events = alerts.receivers[PAGERDUTY].requests();
+        let keys: BTreeSet<_> =
+            events.iter().map(|event| Ok(event.json()?["dedup_key"].to_string())).collect::<Result<_>>()?;
+        assert_eq!((events.len(), keys.len()), (7, 2));
+        Ok(())
+    });
+}
+
+#[test]
 fn applied_again_a_task_is_there_once() {
     let _turn = turn();
     stack::test("senders-again", |dir| {
@@ -354,9 +401,9 @@ fn all_receivers_are_served_alike() -> Result<()> {
     for name in NAMES {
         let flux = flux_of(&file(&format!("influxdb-{}.yml", name.to_lowercase())), &format!("{name} Alert"))?;
         let (_, flux) = flux.split_once("\nago = ").context("the part that all share")?;
-        let at = flux.find("|> fill(column: \"many\"").context("the end of what is about states")?;
-        let end = flux[at..].find('\n').context("a line")? + at;
-        let (_, due) = flux.split_once("\n// A status is due").context("what is due")?;
+        let at = flux.find("\nare = ").context("the end of what is about states")?;
+        let end = flux[at + 1..].find('\n').context("a line")? + at + 1;
+        let (_, due) = flux.split_once("\n// Few models have").context("what is due")?;
         rest.insert([flux[..end].to_owned(), due.to_owned()].concat());
     }
     ensure!(rest.len() == 1, "they differ in what all should share");

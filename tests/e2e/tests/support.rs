@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use fixtures::{program, repository};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use stack::{BUCKET, Dashboard, Dir, Influxdb, ORG, TOKEN, Value};
 
 pub const TOPIC: &str = "insights";
@@ -82,6 +82,16 @@ pub fn flux_of(template: &str, task: &str) -> Result<String> {
 pub fn at(flux: &str, tick: Timestamp) -> Result<String> {
     let (imports, rest) = flux.split_once("\n\n").context("there are no imports")?;
     Ok(format!("{imports}\noption now = () => {tick}\n{rest}"))
+}
+
+/// A full minute, some hours ago.
+pub fn hours_ago() -> Result<Timestamp> {
+    Ok(Timestamp::from_second(Timestamp::now().as_second() / 60 * 60)? - SignedDuration::from_hours(5))
+}
+
+/// Whether tests that can be made longer should be: ALGORITHMIA_LONG_TESTS=1.
+pub fn long_tests() -> bool {
+    std::env::var("ALGORITHMIA_LONG_TESTS").is_ok_and(|value| value == "1")
 }
 
 pub fn shipped_configuration() -> PathBuf {
