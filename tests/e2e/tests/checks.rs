@@ -272,6 +272,46 @@ fn odd_calls_do_not_stop_a_check() {
     });
 }
 
+#[test]
+fn a_hundred_thousand_versions_do_not_stop_a_check() {
+    let _turn = turn();
+    stack::test("check-crowd", |dir| {
+        let check = Check::start(dir, RISK, hours_ago()?)?;
+        check.call(0, A, [0.1, 0.9])?;
+        check.call(0, ",algorithm_owner=asli,algorithm_name=b,algorithm_version=1", [0.8])?;
+        // There is a status of each version, as long as there are not too many.
+        let statuses = check.run(1)?;
+        assert!(statuses["a"].contains_key("algorithm_version") && statuses["b"].contains_key("algorithm_version"));
+
+        let start = check.time(1).as_nanosecond();
+        let lines = (0..100_000).map(|version| {
+            let tags = format!("algorithm_owner=asli,algorithm_name=crowd,algorithm_version={version}");
+            let score = if version == 70_000 { 0.95 } else { 0.1 };
+            format!("algorithmia,{tags} risk_score={score} {}\n", start + version)
+        });
+        check.influxdb.write(lines.collect::<String>())?;
+        check.call(1, ",algorithm_owner=asli,algorithm_name=c,algorithm_version=1", [0.8, 0.1])?;
+        let rows = check.influxdb.query(&at(&check.flux, check.time(2))?)?;
+        let found: BTreeMap<_, _> = rows
+            .iter()
+            .map(|row| ((text(row, "algorithm_name"), text(row, "algorithm_version")), text(row, "_level")))
+            .collect();
+        let (crit, known, together) = ("crit".to_owned(), "1".to_owned(), String::new());
+        let expected =
+            [("a", &known), ("b", &known), ("a", &together), ("b", &together), ("c", &together), ("crowd", &together)];
+        let expected = expected.map(|(name, version)| ((name.to_owned(), version.clone()), crit.clone()));
+        assert_eq!(found, BTreeMap::from(expected));
+        let counts: BTreeMap<_, _> = rows
+            .iter()
+            .filter(|row| text(row, "algorithm_version").is_empty())
+            .map(|row| (text(row, "algorithm_name"), ["above", "calls"].map(|field| integer(row, field))))
+            .collect();
+        let expected = [("a", [1, 2]), ("b", [1, 1]), ("c", [1, 2]), ("crowd", [1, 100_000])];
+        assert_eq!(counts, BTreeMap::from(expected.map(|(name, counts)| (name.to_owned(), counts))));
+        Ok(())
+    });
+}
+
 /// The two differ in what they look at and in their limits; in nothing else.
 #[test]
 fn both_checks_judge_alike() -> Result<()> {

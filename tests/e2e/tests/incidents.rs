@@ -130,7 +130,7 @@ fn pagerduty(events: &[Value]) -> BTreeMap<String, Vec<String>> {
 #[test]
 fn in_a_day_each_begin_and_each_end_is_told_once() {
     let _turn = turn();
-    stack::test("incidents", |dir| day(dir));
+    stack::test("incidents", day);
 }
 
 fn day(dir: &Dir) -> Result<()> {
