@@ -12,6 +12,7 @@ fn main() -> anyhow::Result<()> {
     println!("DEBIAN_TOOLS={}", stack::debian_tools_root()?.display());
     println!("PYTHON_WITH_SCIPY={}", stack::python_binary()?.display());
     println!("PYTHON_WITH_CLOUDEVENTS={}", stack::cloudevents_binary()?.display());
+    println!("PYTHON_WITH_ALGORITHMIA={}", stack::algorithmia_binary()?.display());
     println!("INFLUXD={}", stack::influxd_binary()?.display());
     Ok(())
 }

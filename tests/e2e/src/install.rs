@@ -239,6 +239,20 @@ const CLOUDEVENTS: Recipe = Recipe {
     steps: &[Step { command: &["sh", "install.sh", "{out}", "cloudevents.core"], env: &[] }],
 };
 
+const ALGORITHMIA: Recipe = Recipe {
+    name: "python-algorithmia",
+    version: "2.0.5",
+    variable: "PYTHON_WITH_ALGORITHMIA",
+    product: "bin/python3",
+    files: &[
+        ("install.sh", include_str!("../servers/python/install.sh")),
+        ("requirements.txt", include_str!("../servers/algorithmia/requirements.txt")),
+    ],
+    needs: &[PYTHON3],
+    usually: "half a minute",
+    steps: &[Step { command: &["sh", "install.sh", "{out}", "Algorithmia, adk, numpy"], env: &[] }],
+};
+
 const DEBIAN: Recipe = Recipe {
     name: "debian",
     version: "1",
@@ -312,6 +326,11 @@ pub fn python_binary() -> Result<PathBuf> {
 /// The path of a Python that has cloudevents; makes it if need be.
 pub fn cloudevents_binary() -> Result<PathBuf> {
     provide(&CLOUDEVENTS)
+}
+
+/// The path of a Python that has Algorithmia's client and numpy; makes it if need be.
+pub fn algorithmia_binary() -> Result<PathBuf> {
+    provide(&ALGORITHMIA)
 }
 
 /// A tar file with the root of a Debian that has only what every Debian has; makes it if need be.

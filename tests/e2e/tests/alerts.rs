@@ -15,7 +15,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::pagerduty::PagerDuty;
-use crate::support::{LONG, TOPIC, environment, long_tests, shipped_configuration, turn};
+use crate::support::{LONG, TOPIC, environment, long_tests, shipped_configuration, text, turn};
 use anyhow::{Context, Result, bail, ensure};
 use fixtures::{program, repository};
 use serde_json::json;
@@ -86,14 +86,6 @@ struct Call {
 impl Call {
     fn made(model: &Model, time: i64) -> Call {
         Call { model: model.clone(), time, sent: now() }
-    }
-}
-
-/// A column of text; empty where there is none.
-fn text(row: &Row, column: &str) -> String {
-    match row.get(column) {
-        Some(Value::String(text)) => text.clone(),
-        _ => String::new(),
     }
 }
 

@@ -8,7 +8,7 @@ use fixtures::generate::file;
 use jiff::{SignedDuration, Timestamp};
 use stack::{Dir, Influxdb, Row, Value};
 
-use crate::support::{at, flux_of, hours_ago, turn};
+use crate::support::{at, flux_of, hours_ago, text, turn};
 
 const RISK: (&str, &str) = ("Risk Score Alert", "risk_score");
 const DURATION: (&str, &str) = ("Duration Alert", "duration_milliseconds");
@@ -81,13 +81,6 @@ impl Check {
     /// The level of one model at a minute; empty where it has no status.
     fn level(&self, minute: i64, model: &str) -> Result<String> {
         Ok(self.run(minute)?.get(model).map(|row| text(row, "_level")).unwrap_or_default())
-    }
-}
-
-fn text(row: &Row, column: &str) -> String {
-    match row.get(column) {
-        Some(Value::String(text)) => text.clone(),
-        _ => String::new(),
     }
 }
 

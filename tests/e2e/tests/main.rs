@@ -3,6 +3,7 @@
 mod alerts;
 mod certificates;
 mod checks;
+mod client;
 mod dashboards;
 mod demo;
 mod drift;

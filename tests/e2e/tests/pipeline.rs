@@ -5,10 +5,9 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::support::{LONG, TOPIC, environment, measurements, shipped_configuration, turn};
+use crate::support::{LONG, TOPIC, environment, measurements, points, shipped_configuration, turn};
 use anyhow::{Context, Result, ensure};
 use fixtures::{Call, program, repository};
-use influxdb_line_protocol::{FieldValue, parse_lines};
 use reference::{Line, Metric, Options, Reference, generate, lines};
 use stack::{BUCKET, Dir, Influxdb, Kafka, Point, Telegraf, Value, wait_for};
 
@@ -61,30 +60,7 @@ fn now() -> i64 {
 /// The points that tests/fixtures/insights.lp promises. A time of `*` there, the moment of reading, is 0 here.
 fn promised() -> Vec<Point> {
     let text = std::fs::read_to_string(repository("tests/fixtures/insights.lp")).unwrap().replace(" *\n", " 0\n");
-    let points = parse_lines(&text).map(|line| {
-        let line = line.unwrap();
-        let tags = line.series.tag_set.iter().flatten();
-        Point {
-            measurement: line.series.measurement.to_string(),
-            tags: tags.map(|(key, value)| (key.to_string(), value.to_string())).collect(),
-            fields: line
-                .field_set
-                .iter()
-                .map(|(key, value)| {
-                    let value = match value {
-                        FieldValue::F64(value) => Value::Float(*value),
-                        FieldValue::I64(value) => Value::Integer(*value),
-                        FieldValue::U64(value) => Value::Unsigned(*value),
-                        FieldValue::Boolean(value) => Value::Boolean(*value),
-                        FieldValue::String(value) => Value::String(value.to_string()),
-                    };
-                    (key.to_string(), value)
-                })
-                .collect(),
-            time_ns: line.timestamp.unwrap(),
-        }
-    });
-    points.collect()
+    points(&text)
 }
 
 /// Points in an order of their own, for comparison.

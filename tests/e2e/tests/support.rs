@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use fixtures::{program, repository};
+use influxdb_line_protocol::{FieldValue, parse_lines};
 use jiff::{SignedDuration, Timestamp};
-use stack::{BUCKET, Dashboard, Dir, Influxdb, ORG, TOKEN, Value};
+use stack::{BUCKET, Dashboard, Dir, Influxdb, ORG, Point, Row, TOKEN, Value};
 
 pub const TOPIC: &str = "insights";
 pub const GROUP: &str = "telegraf";
@@ -147,4 +148,40 @@ pub fn measurements(influxdb: &Influxdb) -> Result<BTreeSet<String>> {
         _ => None,
     });
     Ok(names.collect())
+}
+
+/// The points of a text of line protocol, with the types of its fields.
+pub fn points(line_protocol: &str) -> Vec<Point> {
+    let points = parse_lines(line_protocol).map(|line| {
+        let line = line.unwrap();
+        let tags = line.series.tag_set.iter().flatten();
+        Point {
+            measurement: line.series.measurement.to_string(),
+            tags: tags.map(|(key, value)| (key.to_string(), value.to_string())).collect(),
+            fields: line
+                .field_set
+                .iter()
+                .map(|(key, value)| {
+                    let value = match value {
+                        FieldValue::F64(value) => Value::Float(*value),
+                        FieldValue::I64(value) => Value::Integer(*value),
+                        FieldValue::U64(value) => Value::Unsigned(*value),
+                        FieldValue::Boolean(value) => Value::Boolean(*value),
+                        FieldValue::String(value) => Value::String(value.to_string()),
+                    };
+                    (key.to_string(), value)
+                })
+                .collect(),
+            time_ns: line.timestamp.unwrap(),
+        }
+    });
+    points.collect()
+}
+
+/// A column of text; empty where there is none.
+pub fn text(row: &Row, column: &str) -> String {
+    match row.get(column) {
+        Some(Value::String(text)) => text.clone(),
+        _ => String::new(),
+    }
 }

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context, Result, bail, ensure};
 use jiff::Timestamp;
 use serde_json::json;
-use stack::{Dir, Influxdb, Row, wait_for};
+use stack::{Dir, Influxdb, wait_for};
 
 use crate::drift::simulation::HOUR;
-use crate::support::{LONG, edited};
+use crate::support::{LONG, edited, text};
 use fixtures::repository;
 
 /// So many runs are asked for at a time.
@@ -136,13 +136,5 @@ impl Tasks<'_> {
             })
         });
         statuses.collect()
-    }
-}
-
-/// A column of text; empty where there is none.
-fn text(row: &Row, column: &str) -> String {
-    match row.get(column) {
-        Some(stack::Value::String(text)) => text.clone(),
-        _ => String::new(),
     }
 }
