@@ -65,6 +65,8 @@ pub type Labels = BTreeMap<&'static str, String>;
 #[derive(Clone, Debug)]
 pub enum Shown {
     Is(Value),
+    /// A number as text, without what is behind its point.
+    Whole(f64),
     /// The minutes since then.
     Since(i64),
 }
@@ -300,7 +302,7 @@ fn models(world: &World, choice: &Choice) -> Expected {
         ]);
         if let Some(durations) = durations.get(&model) {
             let values = durations.iter().map(|(_, value)| *value).collect::<Vec<_>>();
-            row.insert("p95".to_owned(), float(quantile(&values, 0.95)));
+            row.insert("p95".to_owned(), Shown::Whole(quantile(&values, 0.95)));
         }
         (-(calls.len() as i64), row)
     });
@@ -437,7 +439,7 @@ fn versions(world: &World, choice: &Choice) -> Expected {
         let values = values.iter().map(|(_, value)| *value).collect::<Vec<_>>();
         let mean = mean(&values);
         let squares = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>();
-        let mut row = row([
+        let row = row([
             ("version", text(plain(version))),
             ("owner", text(plain(owner))),
             ("calls", text(format!("{} calls", values.len()))),
@@ -446,17 +448,15 @@ fn versions(world: &World, choice: &Choice) -> Expected {
             ("p50", float(quantile(&values, 0.5))),
             ("p95", float(quantile(&values, 0.95))),
             ("max", float(max(&values))),
+            ("stddev", float((squares / values.len() as f64).sqrt())),
         ]);
-        if let further @ 1.. = values.len() - 1 {
-            row.insert("stddev".to_owned(), float((squares / further as f64).sqrt()));
-        }
         (order.iter().filter(|other| *other < version).count() as i64, row)
     });
     Expected::Table(rows.collect())
 }
 
 /// A text as tables have it, so that InfluxDB's UI keeps it together.
-fn plain(text: &str) -> String {
+pub fn plain(text: &str) -> String {
     text.replace(',', "‚").replace('"', "'").replace('\n', " ")
 }
 
