@@ -22,7 +22,8 @@ const NO_VALUES: [&str; 5] = ["_start", "_stop", "_time", "table", "result"];
 impl Cell {
     /// What the cell shows of the answers to its queries, which are annotated CSV:
     ///
-    /// - `No Results`, or what else the UI says in place of a chart.
+    /// - `No Results`, the cell's note if it is to be shown then, or what else the UI says
+    ///   in place of a chart.
     /// - A big number or a gauge is its text, such as `0.42 ms`.
     /// - A line of a chart is `name: value, 2 × value`. The name is what its tags and `_field`
     ///   are, so without the times and the measurement. So are the points of a histogram,
@@ -39,7 +40,9 @@ impl Cell {
         }
         tables.retain(|table| !table.rows.is_empty());
         if tables.is_empty() {
-            return Ok("No Results".to_owned());
+            let note = self.view["note"].as_str().filter(|note| !note.is_empty());
+            let note = note.filter(|_| self.view["showNoteWhenEmpty"] == true);
+            return Ok(note.unwrap_or("No Results").to_owned());
         }
         Ok(match self.kind.as_str() {
             "table" => self.rows(&tables[0], tables.len())?,
@@ -282,6 +285,8 @@ mod tests {
     fn the_latest_number_is_shown_large() {
         let view = json!({"suffix": " ms", "decimalPlaces": {"isEnforced": true, "digits": 1}});
         assert_eq!(shown("single-stat", view.clone(), ""), "No Results");
+        assert_eq!(shown("table", json!({"note": "a note", "showNoteWhenEmpty": true}), ""), "a note");
+        assert_eq!(shown("table", json!({"note": "a note", "showNoteWhenEmpty": false}), ""), "No Results");
         let one = |value: &str| csv("double,string", "false,true", &format!("_value,owner\n,,0,{value},asli"));
         assert_eq!(shown("single-stat", view.clone(), &one("1234567.25")), "1,234,567.2 ms");
         // What is no number is not shown, but what else is there.

@@ -20,6 +20,10 @@ const PIPELINE: &str = "Algorithmia - Pipeline Health";
 const DRIFT: &str = "Algorithmia - Drift";
 
 const NOTHING: &str = "No Results";
+/// The notes of cells that are empty as a rule.
+const ONE_TYPE: &str = "Nothing is left out: each field of the chosen algorithm has one type in the range.";
+const NO_GROUPS: &str = "Known where the option `groupKey` of the task \"Drift - Histograms\" names a key of the payload that says of \
+                         which group a call is.";
 
 /// A cell, and what it shows of no data, of one value, and where something is missing.
 const CELLS: &[(&str, &str, [&str; 3])] = &[
@@ -49,6 +53,7 @@ const CELLS: &[(&str, &str, [&str; 3])] = &[
         "Calls per Minute, the Ten Busiest Models",
         [NOTHING, "asli/a 1: 30 × 0, 1, 29 × 0", "b 2: 30 × 0, 1, 29 × 0"],
     ),
+    (MODELS, "Left Out, as Their Type Changed", [ONE_TYPE, ONE_TYPE, ONE_TYPE]),
     (MODELS, "Risk Score", [NOTHING, "0.25\nhighest a asli 1: 0.25\nmean a asli 1: 0.25", NOTHING]),
     (MODELS, "Approvals", [NOTHING, "100 %\napproved a asli 1: 100", NOTHING]),
     (
@@ -204,9 +209,9 @@ const CELLS: &[(&str, &str, [&str; 3])] = &[
              Last KS\n |  | ONE | 2 values | 2 |  |  | 0.5 |  | ",
         ],
     ),
-    (DRIFT, "Approvals of Each Group", [NOTHING, "asli 1 f: 75", NOTHING]),
-    (DRIFT, "Difference: Highest less Lowest", [NOTHING, "asli 1: 25", NOTHING]),
-    (DRIFT, "Ratio: Lowest to Highest", [NOTHING, "asli 1: 0.5\nfour fifths: 2 × 0.8", NOTHING]),
+    (DRIFT, "Approvals of Each Group", [NO_GROUPS, "asli 1 f: 75", NO_GROUPS]),
+    (DRIFT, "Difference: Highest less Lowest", [NO_GROUPS, "asli 1: 25", NO_GROUPS]),
+    (DRIFT, "Ratio: Lowest to Highest", [NO_GROUPS, "asli 1: 0.5\nfour fifths: 2 × 0.8", NO_GROUPS]),
 ];
 
 /// When there was one value, and when there were some that were not whole.
