@@ -45,7 +45,8 @@ impl Painter {
             // The pipeline knows nothing of the time before the demo.
             let start = if dashboard.name == PIPELINE { "-5m" } else { "-1h" };
             // Of the metrics, the one that drifts.
-            let metric: &[&str] = if dashboard.name == PIPELINE { &[] } else { &["--set", "metric=risk_score"] };
+            let metric: &[&str] =
+                if dashboard.name == PIPELINE { &[] } else { &["--set", "algorithmia_metric=risk_score"] };
             let status = Command::new("node")
                 .arg(self.tool.join("render.mjs"))
                 .args([

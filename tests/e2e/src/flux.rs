@@ -29,6 +29,19 @@ pub enum Value {
 /// A row of a query's result: its columns without those that are null.
 pub type Row = BTreeMap<String, Value>;
 
+/// A table of a query's result.
+pub(crate) struct Table {
+    pub columns: Vec<Column>,
+    /// A value for each column, none where it is null.
+    pub rows: Vec<Vec<Option<Value>>>,
+}
+
+impl Table {
+    pub fn position(&self, name: &str) -> Option<usize> {
+        self.columns.iter().position(|column| column.name == name)
+    }
+}
+
 /// A point as it is stored.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Point {
@@ -43,7 +56,7 @@ pub struct Point {
 }
 
 /// The rows of an annotated CSV text.
-pub(crate) fn rows(csv: impl Read) -> Result<Vec<Row>> {
+pub fn rows(csv: impl Read) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     read(csv, |columns, record| {
         let mut row = Row::new();
@@ -56,6 +69,24 @@ pub(crate) fn rows(csv: impl Read) -> Result<Vec<Row>> {
         Ok(())
     })?;
     Ok(rows)
+}
+
+/// The tables of an annotated CSV text.
+pub(crate) fn tables(csv: impl Read) -> Result<Vec<Table>> {
+    let mut tables: Vec<Table> = Vec::new();
+    let mut last = None;
+    read(csv, |columns, record| {
+        let number = columns.position("table")?;
+        let this = Some((columns.block, record[number].to_owned()));
+        if this != last {
+            tables.push(Table { columns: columns.list[1..].to_vec(), rows: Vec::new() });
+            last = this;
+        }
+        let row = (1..columns.list.len()).map(|index| columns.value(index, record)).collect::<Result<_>>()?;
+        tables.last_mut().context("there is a table")?.rows.push(row);
+        Ok(())
+    })?;
+    Ok(tables)
 }
 
 /// The column `_value` of an annotated CSV text in which all values are strings.
@@ -81,7 +112,7 @@ pub(crate) fn strings(csv: impl Read) -> Result<Vec<String>> {
 pub(crate) fn points(csv: impl Read, measurement: &str) -> Result<Vec<Point>> {
     let mut series: BTreeMap<BTreeMap<String, String>, usize> = BTreeMap::new();
     let mut points: HashMap<(i64, usize), BTreeMap<String, Value>> = HashMap::new();
-    let mut table: Option<Table> = None;
+    let mut table: Option<Series> = None;
     read(csv, |columns, record| {
         // All rows of a table have the same tags: they are looked at once.
         let table = match &mut table {
@@ -89,7 +120,7 @@ pub(crate) fn points(csv: impl Read, measurement: &str) -> Result<Vec<Point>> {
             table => {
                 let next = series.len();
                 let number = *series.entry(tags(&columns.list, record)).or_insert(next);
-                table.insert(Table::new(columns, record, number)?)
+                table.insert(Series::new(columns, record, number)?)
             }
         };
         let Some(Value::Time(time)) = columns.value(table.time, record)? else {
@@ -120,7 +151,7 @@ pub(crate) fn points(csv: impl Read, measurement: &str) -> Result<Vec<Point>> {
 }
 
 /// The table that the rows at hand belong to, and where its columns are.
-struct Table {
+struct Series {
     block: usize,
     number: String,
     number_column: usize,
@@ -131,10 +162,10 @@ struct Table {
     series: usize,
 }
 
-impl Table {
-    fn new(columns: &Columns, record: &StringRecord, series: usize) -> Result<Table> {
+impl Series {
+    fn new(columns: &Columns, record: &StringRecord, series: usize) -> Result<Series> {
         let number_column = columns.position("table")?;
-        Ok(Table {
+        Ok(Series {
             block: columns.block,
             number: record[number_column].to_owned(),
             number_column,
@@ -168,11 +199,13 @@ struct Columns {
 
 /// A column, with what the annotation says of it. The first of a row has no
 /// name: it is the place of the annotations' own names.
-#[derive(Default)]
-struct Column {
-    name: String,
-    datatype: String,
+#[derive(Clone, Default)]
+pub(crate) struct Column {
+    pub name: String,
+    pub datatype: String,
     default: String,
+    /// Whether all rows of a table have the same.
+    pub group: bool,
 }
 
 impl Columns {
@@ -229,6 +262,7 @@ fn read(csv: impl Read, mut row: impl FnMut(&Columns, &StringRecord) -> Result<(
                 match &record[0] {
                     "#datatype" => column.datatype = text.to_owned(),
                     "#default" => column.default = text.to_owned(),
+                    "#group" => column.group = text == "true",
                     _ => {}
                 }
             }

@@ -84,6 +84,7 @@ mod kafka;
 mod process;
 mod proxy;
 mod receiver;
+mod screen;
 mod telegraf;
 mod variables;
 mod wait;
@@ -91,7 +92,7 @@ mod wait;
 pub use dashboard::{Cell, Dashboard};
 pub use descendant::Descendant;
 pub use dir::{Dir, test};
-pub use flux::{Point, Row, Value};
+pub use flux::{Point, Row, Value, rows};
 pub use influxdb::{BUCKET, Influxdb, ORG, PASSWORD, TOKEN, USER};
 pub use install::{
     algorithmia_binary, cargo_about_binary, cargo_deb_binary, cloudevents_binary, debian_root, debian_tools_root,

@@ -253,6 +253,13 @@ impl Influxdb {
         flux::rows(self.query_csv_with(flux, v)?).with_context(|| format!("the query was: {flux}\nwith {v:?}"))
     }
 
+    /// The annotated CSV text that a Flux query gives with variables. [`rows`](crate::rows) reads it.
+    pub fn answer(&self, flux: &str, v: &Variables) -> Result<String> {
+        let mut text = String::new();
+        self.query_csv_with(flux, v)?.read_to_string(&mut text)?;
+        Ok(text)
+    }
+
     /// The annotated CSV text a Flux query gives with variables, as it comes in.
     pub fn query_csv_with(&self, flux: &str, v: &Variables) -> Result<impl Read + use<>> {
         self.query_with_extern(flux, &v.file()?).with_context(|| format!("the variables were: {v:?}"))

@@ -4,8 +4,8 @@
 //! The tasks are told to run as at times long past, so weeks of calls take minutes. What was measured is written to
 //! stderr: `cargo test -p e2e drift:: -- --nocapture`.
 
-mod judge;
-mod simulation;
+pub mod judge;
+pub mod simulation;
 mod tasks;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -6,8 +6,7 @@ import {markdown} from './markdown.js'
 import {chartOf} from './views.js'
 
 const {createElement: h, Component} = window.React
-const {csvToFromFluxResult} = window['@influxdata/influxdb-client-giraffe']
-const {HoverTimeProvider, Plot, newTable} = window.Giraffe
+const {HoverTimeProvider, Plot, fromFlux} = window.Giraffe
 
 // The UI's grid, in pixels.
 const COLUMNS = 12
@@ -48,15 +47,16 @@ function contentOf({properties, answers, error}, range) {
   if (error) {
     return {error, flaw: error}
   }
-  const csv = answers.join('\n\n')
-  const {table, fluxGroupKeyUnion} = csvToFromFluxResult(csv, newTable, {maxTableLength: Infinity})
+  const {table, fluxGroupKeyUnion, error: unreadable} = fromFlux(answers.join('\n\n'))
+  if (unreadable) {
+    throw unreadable
+  }
   if (!table.length) {
     const note = properties.showNoteWhenEmpty ? properties.note : ''
     return {...(note ? {note} : {message: 'No Results'}), flaw: 'its queries give no rows'}
   }
   const usesRange = properties.queries.some(({text}) => /v\.timeRange(Start|Stop)/.test(text))
   const chart = chartOf(properties, {
-    csv,
     table,
     groupKey: [...fluxGroupKeyUnion, 'result'],
     // The UI takes queries that do not ask for the dashboard's range to be about the last hour.

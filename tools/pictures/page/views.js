@@ -1,6 +1,7 @@
 // From a view's properties to the configuration of InfluxDB's chart library, by the UI's rules (influxdata/ui at
 // OSS-v2.9.0: src/visualization/types). Where the UI ignores a property, so does this.
 
+import {csvOf} from './csv.js'
 import {seriesOf} from './legend.js'
 import {thresholdColors} from './thresholds.js'
 
@@ -283,8 +284,9 @@ function mosaic(p, {table, range}) {
   return {config, series: series(p, table, fill, colors)}
 }
 
-function table(properties, {csv, table}) {
-  const config = {fluxResponse: csv, layers: [{type: 'table', properties, timeZone: 'UTC', tableTheme: 'dark'}]}
+function table(properties, {table, groupKey}) {
+  const fluxResponse = csvOf(table, groupKey.filter(key => key !== 'result'))
+  const config = {fluxResponse, layers: [{type: 'table', properties, timeZone: 'UTC', tableTheme: 'dark'}]}
   const tables = createGroupIDColumn(table, ['result', 'table'])[1].mappings.length
   return tables > 1 ? {config, flaw: `of its ${tables} tables only one is seen at a time: group() them into one`} : {config}
 }

@@ -8,7 +8,9 @@ use jiff::Timestamp;
 use stack::{Row, Value};
 
 use crate::dashboards::calls::{DAY, HOUR, ODD_METRIC, ODD_NAME, ODD_OWNER, ODD_VERSION, share};
-use crate::dashboards::expected::{ALL, Choice, Expected, Labels, Line, Shown, float, owner_and_name, row, text, time};
+use crate::dashboards::expected::{
+    ALL, Choice, Expected, Labels, Line, Shown, float, owner_and_name, plain, row, text, time,
+};
 
 /// Owner, name and version of an algorithm; the first and the last may be empty.
 pub type Model = [&'static str; 3];
@@ -259,9 +261,9 @@ fn ranked(drift: &Drift, choice: &Choice) -> Expected {
         };
         let ([owner, name, version], metric) = of;
         let mut row = row([
-            ("algorithm", text(owner_and_name(owner, name))),
-            ("version", text(version)),
-            ("metric", text(metric)),
+            ("algorithm", text(plain(&owner_and_name(owner, name)))),
+            ("version", text(plain(version))),
+            ("metric", text(plain(metric))),
             ("time", time(at)),
         ]);
         let mut set = |name: &str, shown| row.insert(name.to_owned(), shown);
@@ -332,10 +334,10 @@ fn statuses(drift: &Drift, choice: &Choice) -> Expected {
         let rank = ["crit", "warn", "info", "ok"].iter().position(|other| *other == level).expect("a level");
         let row = row([
             ("level", text(level)),
-            ("check", text(check)),
-            ("algorithm", text(owner_and_name(&owner, &name))),
-            ("version", text(version)),
-            ("metric", text(metric)),
+            ("check", text(plain(&check))),
+            ("algorithm", text(plain(&owner_and_name(&owner, &name)))),
+            ("version", text(plain(&version))),
+            ("metric", text(plain(&metric))),
             ("time", time(at)),
         ]);
         (rank as i64, row)
@@ -567,8 +569,8 @@ fn numbers(drift: &Drift, choice: &Choice) -> Expected {
         let calls = drift.calls.iter().filter(|(other, time, _)| *other == model && shown(choice, *time));
         let calls = calls.map(|(.., calls)| calls).sum::<i64>() as f64;
         let mut row = row([
-            ("version", text(version)),
-            ("owner", text(owner)),
+            ("version", text(plain(version))),
+            ("owner", text(plain(owner))),
             ("first", time(hours.iter().map(|hour| hour.time).min().expect("an hour at least"))),
             ("values", text(format!("{values} values"))),
             ("extreme", text(extreme.to_string())),

@@ -17,6 +17,10 @@ pub struct World {
     pub reports: Vec<Point>,
     /// The statuses of all checks, as they are stored.
     pub statuses: Vec<Row>,
+    /// What another program wrote as text, under keys that are numbers else: owner and name of the algorithm, field, time.
+    pub texts: Vec<(&'static str, &'static str, &'static str, i64)>,
+    /// The calls with the numbers that text hides, where those above have none.
+    pub numbers: Vec<Call>,
     /// When this is, where a cell looks at the last days whatever the range of time.
     pub now: i64,
 }
@@ -65,6 +69,8 @@ pub type Labels = BTreeMap<&'static str, String>;
 #[derive(Clone, Debug)]
 pub enum Shown {
     Is(Value),
+    /// A number as text, without what is behind its point.
+    Whole(f64),
     /// The minutes since then.
     Since(i64),
 }
@@ -81,6 +87,7 @@ pub const CELLS: &[(&str, &str, Expectation)] = &[
     (MODELS, "Models", models),
     (MODELS, "Latest Status of Each Check", latest_statuses),
     (MODELS, "Calls per Minute, the Ten Busiest Models", ten_busiest),
+    (MODELS, "Left Out, as Their Type Changed", left_out),
     (MODELS, "Risk Score", |world, choice| number_and_lines(world, choice, "risk_score", 1.0, true)),
     (MODELS, "Approvals", |world, choice| number_and_lines(world, choice, "approved", 100.0, false)),
     (MODELS, "Algorithm Duration", |world, choice| number_and_lines(world, choice, DURATION, 1.0, true)),
@@ -300,12 +307,15 @@ fn models(world: &World, choice: &Choice) -> Expected {
         ]);
         if let Some(durations) = durations.get(&model) {
             let values = durations.iter().map(|(_, value)| *value).collect::<Vec<_>>();
-            row.insert("p95".to_owned(), float(quantile(&values, 0.95)));
+            row.insert("p95".to_owned(), Shown::Whole(quantile(&values, 0.95)));
         }
         (-(calls.len() as i64), row)
     });
     Expected::Table(rows.collect())
 }
+
+/// From the worst on.
+const LEVELS: [&str; 4] = ["crit", "warn", "info", "ok"];
 
 fn latest_statuses(world: &World, choice: &Choice) -> Expected {
     let tag = |status: &Row, name: &str| match status.get(name) {
@@ -319,24 +329,33 @@ fn latest_statuses(world: &World, choice: &Choice) -> Expected {
         let ours = tag(status, "_source_measurement").starts_with("algorithmia");
         let is_recent = (world.now - 7 * DAY..).contains(time);
         if ours && is_recent && (owner.is_empty() || choice.has_owner(&owner)) {
-            let of = ["_check_name", "algorithm_owner", "algorithm_name", "algorithm_version", "host", "instance"];
+            let of =
+                ["_check_name", "algorithm_owner", "algorithm_name", "algorithm_version", "host", "instance", "metric"];
             let newest = latest.entry(of.map(|name| tag(status, name))).or_insert((*time, status));
             if *time > newest.0 {
                 *newest = (*time, status);
             }
         }
     }
-    let rows = latest.into_iter().map(|([check, owner, name, version, ..], (at, status))| {
+    // Of a model's metrics, the worst.
+    let mut worst: BTreeMap<_, (usize, i64)> = BTreeMap::new();
+    for ([check, owner, name, version, host, instance, _], (at, status)) in latest {
         let level = tag(status, "_level");
-        let rank = ["crit", "warn", "info", "ok"].iter().position(|other| *other == level);
+        let rank = LEVELS.iter().position(|other| *other == level).expect("a level");
+        let of = worst.entry([check, owner, name, version, host, instance]).or_insert((rank, at));
+        if rank < of.0 {
+            *of = (rank, at);
+        }
+    }
+    let rows = worst.into_iter().map(|([check, owner, name, version, ..], (rank, at))| {
         let row = row([
-            ("level", text(level)),
+            ("level", text(LEVELS[rank])),
             ("check", text(plain(&check))),
             ("algorithm", text(plain(&owner_and_name(&owner, &name)))),
             ("version", text(plain(&version))),
             ("time", time(at)),
         ]);
-        (rank.expect("a level") as i64, row)
+        (rank as i64, row)
     });
     Expected::Table(rows.collect())
 }
@@ -353,6 +372,34 @@ fn ten_busiest(world: &World, choice: &Choice) -> Expected {
         Labels::from([("model", owner_and_name(owner, name) + &version)])
     };
     lines(models.into_iter().collect(), labels, |calls| choice.per_minute(calls))
+}
+
+/// Of a range over several of InfluxDB's shards, a field has the type that it has in the oldest of them.
+fn left_out(world: &World, choice: &Choice) -> Expected {
+    // Of each field and type, when it was first in the range, and when so of what is chosen.
+    let mut first: BTreeMap<(&str, bool), (i64, Option<i64>)> = BTreeMap::new();
+    let mut add = |field, is_text, time: i64, is_chosen: bool| {
+        if choice.has(time) {
+            let (any, chosen) = first.entry((field, is_text)).or_insert((time, None));
+            *any = time.min(*any);
+            *chosen = if is_chosen { Some(chosen.unwrap_or(time).min(time)) } else { *chosen };
+        }
+    };
+    let is_chosen = |owner: &str, name: &str| choice.has_owner(owner) && name == choice.algorithm;
+    for (owner, name, field, time) in &world.texts {
+        add(field, true, *time, is_chosen(owner, name) && choice.version == ALL);
+        for call in world.calls.iter().chain(&world.numbers).filter(|call| call.number(field).is_some()) {
+            let is_version = choice.version == ALL || call.version == choice.version;
+            add(field, false, call.time, is_chosen(&call.owner, &call.name) && is_version);
+        }
+    }
+    let rows = first.iter().filter_map(|((field, is_text), (any, chosen))| {
+        let (other, _) = first.get(&(field, !is_text))?;
+        let since = chosen.filter(|_| any > other)?;
+        let left_out = if *is_text { "text" } else { "numbers" };
+        Some(row([("field", text(*field)), ("type", text(left_out)), ("since", time(since))]))
+    });
+    Expected::Table(rows.enumerate().map(|(index, row)| (index as i64, row)).collect())
 }
 
 /// Lines of the means of each version and of its highest values. The UI shows the number of the line that ends last: the mean of the
@@ -380,7 +427,10 @@ fn number_and_lines(world: &World, choice: &Choice, field: &str, factor: f64, wi
 }
 
 fn latest(world: &World, choice: &Choice, field: &str) -> Expected {
-    let mut values: Vec<_> = world.of_version(choice, field).into_values().flatten().collect();
+    // InfluxDB begins with the newest shard, so no older one hides it.
+    let newest = World { calls: world.numbers.clone(), ..World::default() };
+    let both = [world, &newest].map(|world| world.of_version(choice, field).into_values().flatten());
+    let mut values: Vec<_> = both.into_iter().flatten().collect();
     values.sort_by_key(|(time, _)| *time);
     Expected::Number(values.last().map(|(_, value)| *value))
 }
@@ -437,7 +487,7 @@ fn versions(world: &World, choice: &Choice) -> Expected {
         let values = values.iter().map(|(_, value)| *value).collect::<Vec<_>>();
         let mean = mean(&values);
         let squares = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>();
-        let mut row = row([
+        let row = row([
             ("version", text(plain(version))),
             ("owner", text(plain(owner))),
             ("calls", text(format!("{} calls", values.len()))),
@@ -446,17 +496,15 @@ fn versions(world: &World, choice: &Choice) -> Expected {
             ("p50", float(quantile(&values, 0.5))),
             ("p95", float(quantile(&values, 0.95))),
             ("max", float(max(&values))),
+            ("stddev", float((squares / values.len() as f64).sqrt())),
         ]);
-        if let further @ 1.. = values.len() - 1 {
-            row.insert("stddev".to_owned(), float((squares / further as f64).sqrt()));
-        }
         (order.iter().filter(|other| *other < version).count() as i64, row)
     });
     Expected::Table(rows.collect())
 }
 
 /// A text as tables have it, so that InfluxDB's UI keeps it together.
-fn plain(text: &str) -> String {
+pub fn plain(text: &str) -> String {
     text.replace(',', "‚").replace('"', "'").replace('\n', " ")
 }
 

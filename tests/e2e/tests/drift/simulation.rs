@@ -110,7 +110,8 @@ impl World {
 }
 
 impl Calls {
-    fn add(&mut self, time: i64, payload: &Map<String, Value>, booleans: &[&str]) -> Result<()> {
+    /// Adds a call with this payload, of which some keys are stored as booleans.
+    pub fn add(&mut self, time: i64, payload: &Map<String, Value>, booleans: &[&str]) -> Result<()> {
         let before = self.times.len();
         self.times.push(time);
         for (key, value) in payload {
