@@ -332,7 +332,8 @@ fn latest_statuses(world: &World, choice: &Choice) -> Expected {
             let of =
                 ["_check_name", "algorithm_owner", "algorithm_name", "algorithm_version", "host", "instance", "metric"];
             let newest = latest.entry(of.map(|name| tag(status, name))).or_insert((*time, status));
-            if *time > newest.0 {
+            // What was over before it was known is critical and ok at once.
+            if *time > newest.0 || *time == newest.0 && tag(status, "_level") == "ok" {
                 *newest = (*time, status);
             }
         }

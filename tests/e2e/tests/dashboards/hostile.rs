@@ -89,46 +89,55 @@ impl Everything {
 
     /// Each sender tells of what is critical at a time, and of nothing else.
     fn ensure_sent(&self, statuses: &[Row], time: i64) -> Result<()> {
-        let mut newest: BTreeMap<Vec<(&str, String)>, i64> = BTreeMap::new();
+        // What was critical last, and was or was not ok by then.
+        let mut newest: BTreeMap<Vec<(&str, String)>, [Option<i64>; 2]> = BTreeMap::new();
         for status in statuses {
             let Some(Value::Time(at)) = status.get("_time") else { panic!("a status has no time: {status:?}") };
             // InfluxDB's clock may have run a check meanwhile, for a later time.
             let is_due = *at > time - HOUR && *at <= time;
-            if is_due && tag(status, "_level") == "crit" && tag(status, "product") == "algorithmia" {
+            let level = ["crit", "ok"].iter().position(|level| tag(status, "_level") == *level);
+            if let Some(level) = level
+                && is_due
+                && tag(status, "product") == "algorithmia"
+            {
                 let of = status.keys().map(String::as_str).filter(|key| !key.starts_with('_') || *key == "_check_name");
                 let of = of.filter(|key| !["result", "table", "product"].contains(key));
-                newest.insert(of.map(|key| (key, tag(status, key))).collect(), *at);
+                let newest = newest.entry(of.map(|key| (key, tag(status, key))).collect()).or_default();
+                newest[level] = newest[level].max(Some(*at));
             }
         }
-        let mut by_check: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for of in newest.into_keys() {
+        let mut by_check: BTreeMap<(String, &str), Vec<String>> = BTreeMap::new();
+        for (of, [crit, ok]) in newest.into_iter().filter(|(_, [crit, _])| crit.is_some()) {
             let of = BTreeMap::from_iter(of);
             let part = |key: &str| of.get(key).cloned().unwrap_or_default();
             let model = owner_and_name(&part("algorithm_owner"), &part("algorithm_name"));
             let about = [model, part("algorithm_version"), part("metric"), part("host")];
             let about = about.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ");
-            by_check.entry(part("_check_name")).or_default().push(about);
+            let event = if ok >= crit { "past" } else { "begin" };
+            by_check.entry((part("_check_name"), event)).or_default().push(about);
         }
         let mut expected = BTreeSet::new();
-        for (check, abouts) in &mut by_check {
+        for ((check, event), abouts) in &mut by_check {
             abouts.sort();
             if abouts.len() > 10 {
-                expected.insert((check.as_str(), abouts.len() as u64, abouts[..10].to_vec()));
+                expected.insert((check.as_str(), *event, abouts.len() as u64, abouts[..10].to_vec()));
             } else {
-                expected.extend(abouts.iter().map(|about| (check.as_str(), 1, vec![about.clone()])));
+                expected.extend(abouts.iter().map(|about| (check.as_str(), *event, 1, vec![about.clone()])));
             }
         }
         for ((flux, receiver), name) in self.senders.iter().zip(&self.receivers).zip(SENDERS) {
             self.influxdb.query(&at(flux, tick(time)?)?)?;
             let sent = receiver.requests();
-            assert_eq!(sent.len(), expected.len(), "{name} sends {sent:#?} of {expected:#?}");
+            // PagerDuty's incident of what is past is triggered, and then resolved.
+            let past = expected.iter().filter(|(_, event, ..)| name == "PagerDuty" && *event == "past").count();
+            assert_eq!(sent.len(), expected.len() + past, "{name} sends {sent:#?} of {expected:#?}");
         }
         for sent in self.receivers[1].requests() {
             let sent = sent.json()?;
             let text = |value: &Json| value.as_str().unwrap_or_default().to_owned();
             let models = sent["models"].as_array().into_iter().flatten().map(text).collect::<Vec<_>>();
-            let found = expected.iter().any(|(check, count, abouts)| {
-                (sent["check"] == *check && sent["count"] == *count && sent["level"] == "crit")
+            let found = expected.iter().any(|(check, event, count, abouts)| {
+                (sent["check"] == *check && sent["count"] == *count && sent["event"] == *event)
                     && abouts.len() == models.len()
                     // Of many, each comes with its value.
                     && abouts.iter().zip(&models).all(|(about, model)| {
