@@ -25,10 +25,11 @@ fn resources(influxdb: &Influxdb) -> Result<BTreeMap<String, Vec<Value>>> {
         let mut list = influxdb.list(kind)?;
         list.retain(|resource| resource["type"] != "system");
         for resource in &mut list {
-            // Not a change: applying writes everything again.
+            // Not a change: applying writes everything again, and the clock runs tasks meanwhile.
             if let Some(fields) = resource.as_object_mut() {
-                fields.remove("updatedAt");
-                fields.remove("latestCompleted");
+                for field in ["updatedAt", "latestCompleted", "latestScheduled", "lastRunStatus", "lastRunError"] {
+                    fields.remove(field);
+                }
             }
             if let Some(meta) = resource["meta"].as_object_mut() {
                 meta.remove("updatedAt");

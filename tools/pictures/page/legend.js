@@ -8,10 +8,12 @@ const ROWS = 2
 /** Name and colour of each series. A name is no longer than it has to be: only what tells the series apart. */
 export function seriesOf(mappings, colorOf) {
   const keys = distinguishing(mappings)
-  return mappings.map((mapping, i) => ({
-    name: keys.map(key => mapping[key]).join(' · '),
+  const series = mappings.map((mapping, i) => ({
+    name: keys.map(key => mapping[key]).filter(Boolean).join(' · '),
     color: colorOf(i),
   }))
+  // Between the answers to two queries the UI finds a row without values, which takes a colour and has no name.
+  return series.length > 1 ? series.filter(({name}) => name) : series
 }
 
 function distinguishing(mappings) {
