@@ -13,6 +13,66 @@ use fixtures::document::{Block, blocks};
 use fixtures::repository;
 use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 
+// =========================================================================================================== README.md
+
+/// A block with its output, or text from a file: each block that is no command. tests/e2e/tests/readme.rs runs the commands.
+#[test]
+fn readme_shows_what_is_real() -> Result<()> {
+    let all = blocks(&repository("README.md"))?;
+    let others: Vec<_> = all.iter().filter(|block| block.language != "sh").collect();
+    let [first, processor, examples] = others[..] else { anyhow::bail!("README.md has other blocks: {others:?}") };
+
+    let shown = example_output()?;
+    ensure!(all[0].text == "head -n 1 examples/insights.jsonl | telegraf-algorithmia\n", "{:?}", all[0]);
+    ensure!(shown.starts_with(&first.text), "the first message does not become {}, but:\n{shown}", first.text);
+    for line in examples.text.lines() {
+        // A rejected message without a time gets the time at which it is read.
+        let stable = line.starts_with("algorithmia,").then_some(line).or_else(|| Some(line.rsplit_once(' ')?.0));
+        let stable = stable.context("an example has no time")?;
+        ensure!(shown.lines().any(|given| given.starts_with(stable)), "examples/ does not give {line}, but:\n{shown}");
+    }
+
+    let configuration = fs::read_to_string(repository("telegraf/telegraf.conf"))?;
+    let (_, section) = configuration.split_once("\n[[processors.execd]]\n").context("no processor")?;
+    let (section, _) = section.split_once("\n[[").context("the processor is the last section")?;
+    let lines = section.lines().filter(|line| !line.is_empty() && !line.trim_start().starts_with('#'));
+    let section: String = std::iter::once("[[processors.execd]]").chain(lines).flat_map(|line| [line, "\n"]).collect();
+    ensure!(processor.text == section, "the processor of telegraf.conf is\n{section}");
+    Ok(())
+}
+
+/// What the program makes of the sample.
+fn example_output() -> Result<String> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_telegraf-algorithmia"));
+    let output = command.arg(repository("examples/insights.jsonl")).output()?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+#[test]
+fn readme_is_short() -> Result<()> {
+    let lines = fs::read_to_string(repository("README.md"))?.lines().count();
+    ensure!(lines <= 150, "README.md has {lines} lines, and may have 150");
+    Ok(())
+}
+
+#[test]
+fn every_field_of_the_report_is_documented() -> Result<()> {
+    let source = fs::read_to_string(repository("src/bin/telegraf-algorithmia/execd/stats.rs"))?;
+    let (source, _) = source.split_once("#[cfg(test)]").context("stats.rs has no tests")?;
+    let mut names: BTreeSet<_> =
+        source.split("field(\"").skip(1).filter_map(|rest| Some(rest.split_once('"')?.0)).collect();
+    names.extend(["lag_mean_ms", "lag_max_ms"].iter().filter(|name| source.contains(&format!("\"{name}\""))));
+    ensure!(names.len() == 19, "{names:?}");
+    for document in ["README.md", "docs/operations.md"] {
+        let text = fs::read_to_string(repository(document))?;
+        let words: BTreeSet<_> = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).collect();
+        let missing: Vec<_> = names.difference(&words).collect();
+        ensure!(missing.is_empty(), "{document} does not say what {missing:?} are");
+    }
+    Ok(())
+}
+
 // ================================================================================================== docs/contract.md
 
 #[test]
