@@ -1,5 +1,5 @@
-//! The documents say what is so: the contract's examples come out as they stand there, log lines to look up exist, every file is
-//! on the map of the code, and links lead somewhere.
+//! The documents are tested: the contract's examples give their output, log lines to look up exist, every file is on the map of
+//! the code, links have targets, and the words are those of the glossary.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -390,4 +390,81 @@ fn anchors(markdown: &str) -> BTreeSet<String> {
         }
     }
     anchors
+}
+
+// ========================================================================================================== Glossary
+
+/// Words that the documents do not use any more, and what they say in their place.
+const GLOSSARY: [(&str, &str); 27] = [
+    ("as it stands", "unchanged"),
+    ("at a glance", "on the fast path"),
+    ("be the model", "send messages"),
+    ("costs itself alone", "affects no other"),
+    ("direct road", "without kafka_consumer"),
+    ("for ever", "forever"),
+    ("hand over", "pass"),
+    ("handed over", "passed"),
+    ("hands over", "passes"),
+    ("home", "place"),
+    ("hurts", "affects"),
+    ("in the place of", "in place of"),
+    ("in vain", "without effect"),
+    ("is no good", "is invalid"),
+    ("is there twice", "is stored twice"),
+    ("make good for", "prevent"),
+    ("no good", "invalid"),
+    ("on every road", "always"),
+    ("put out", "write"),
+    ("puts out", "writes"),
+    ("say what is so", "are tested"),
+    ("stand there", "are in"),
+    ("stands there", "is in"),
+    ("the like", "others"),
+    ("what is under way", "messages in flight"),
+    ("where all is", "connection settings"),
+    ("who has the", "if you have the"),
+];
+
+#[test]
+fn the_documents_use_the_words_of_the_glossary() -> Result<()> {
+    let mut documents = files("docs", "md")?;
+    documents.extend(["README.md", "CONTRIBUTING.md"].map(repository));
+    let mut found = Vec::new();
+    for document in documents {
+        let text = prose(&fs::read_to_string(&document)?);
+        let name = document.strip_prefix(repository(""))?.display();
+        found.extend(old_words(&text).map(|(line, old, new)| format!("{name}:{line}: {old:?}: say {new:?}")));
+    }
+    ensure!(found.is_empty(), "words that are not used any more:\n{}", found.join("\n"));
+    Ok(())
+}
+
+/// The text in lower case, with blanks in place of line breaks and of code, which may quote anything; line breaks in code stay.
+fn prose(markdown: &str) -> String {
+    let mut text = markdown.to_ascii_lowercase().into_bytes();
+    for (event, range) in Parser::new_ext(markdown, Options::ENABLE_TABLES).into_offset_iter() {
+        if matches!(event, Event::Code(_) | Event::Start(Tag::CodeBlock(_))) {
+            text[range].iter_mut().filter(|byte| **byte != b'\n').for_each(|byte| *byte = b' ');
+        }
+    }
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+/// Each word of the glossary in a text, with its line and what to say. A line break may be within it.
+fn old_words(text: &str) -> impl Iterator<Item = (usize, &'static str, &'static str)> {
+    let joined = text.replace('\n', " ");
+    GLOSSARY.into_iter().flat_map(move |(old, new)| {
+        let is_letter = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
+        let places = joined.match_indices(old).filter(|(start, _)| {
+            !is_letter(joined[..*start].chars().next_back()) && !is_letter(joined[start + old.len()..].chars().next())
+        });
+        let lines = places.map(|(start, _)| 1 + text[..start].matches('\n').count());
+        lines.map(|line| (line, old, new)).collect::<Vec<_>>()
+    })
+}
+
+#[test]
+fn the_glossary_finds_whole_words_over_line_breaks_and_not_in_code() {
+    let text = prose("Homes of `home`\n\n```sh\nhome\n```\n\nAt\nHome, no\ngood.\n");
+    assert_eq!(old_words(&text).collect::<Vec<_>>(), [(8, "home", "place"), (8, "no good", "invalid")]);
 }
