@@ -1,5 +1,5 @@
-//! The documents say what is so: the contract's examples come out as they stand there, log lines to look up exist, every file is
-//! on the map of the code, and links lead somewhere.
+//! The documents are tested: the contract's examples give their output, log lines to look up exist, every file is on the map of
+//! the code, links have targets, and the words are those of the glossary.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,6 +12,66 @@ use anyhow::{Context, Result, ensure};
 use fixtures::document::{Block, blocks};
 use fixtures::repository;
 use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
+
+// =========================================================================================================== README.md
+
+/// A block with its output, or text from a file: each block that is no command. tests/e2e/tests/readme.rs runs the commands.
+#[test]
+fn readme_shows_what_is_real() -> Result<()> {
+    let all = blocks(&repository("README.md"))?;
+    let others: Vec<_> = all.iter().filter(|block| block.language != "sh").collect();
+    let [first, processor, examples] = others[..] else { anyhow::bail!("README.md has other blocks: {others:?}") };
+
+    let shown = example_output()?;
+    ensure!(all[0].text == "head -n 1 examples/insights.jsonl | telegraf-algorithmia\n", "{:?}", all[0]);
+    ensure!(shown.starts_with(&first.text), "the first message does not become {}, but:\n{shown}", first.text);
+    for line in examples.text.lines() {
+        // A rejected message without a time gets the time at which it is read.
+        let stable = line.starts_with("algorithmia,").then_some(line).or_else(|| Some(line.rsplit_once(' ')?.0));
+        let stable = stable.context("an example has no time")?;
+        ensure!(shown.lines().any(|given| given.starts_with(stable)), "examples/ does not give {line}, but:\n{shown}");
+    }
+
+    let configuration = fs::read_to_string(repository("telegraf/telegraf.conf"))?;
+    let (_, section) = configuration.split_once("\n[[processors.execd]]\n").context("no processor")?;
+    let (section, _) = section.split_once("\n[[").context("the processor is the last section")?;
+    let lines = section.lines().filter(|line| !line.is_empty() && !line.trim_start().starts_with('#'));
+    let section: String = std::iter::once("[[processors.execd]]").chain(lines).flat_map(|line| [line, "\n"]).collect();
+    ensure!(processor.text == section, "the processor of telegraf.conf is\n{section}");
+    Ok(())
+}
+
+/// What the program makes of the sample.
+fn example_output() -> Result<String> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_telegraf-algorithmia"));
+    let output = command.arg(repository("examples/insights.jsonl")).output()?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+#[test]
+fn readme_is_short() -> Result<()> {
+    let lines = fs::read_to_string(repository("README.md"))?.lines().count();
+    ensure!(lines <= 150, "README.md has {lines} lines, and may have 150");
+    Ok(())
+}
+
+#[test]
+fn every_field_of_the_report_is_documented() -> Result<()> {
+    let source = fs::read_to_string(repository("src/bin/telegraf-algorithmia/execd/stats.rs"))?;
+    let (source, _) = source.split_once("#[cfg(test)]").context("stats.rs has no tests")?;
+    let mut names: BTreeSet<_> =
+        source.split("field(\"").skip(1).filter_map(|rest| Some(rest.split_once('"')?.0)).collect();
+    names.extend(["lag_mean_ms", "lag_max_ms"].iter().filter(|name| source.contains(&format!("\"{name}\""))));
+    ensure!(names.len() == 19, "{names:?}");
+    for document in ["README.md", "docs/operations.md"] {
+        let text = fs::read_to_string(repository(document))?;
+        let words: BTreeSet<_> = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).collect();
+        let missing: Vec<_> = names.difference(&words).collect();
+        ensure!(missing.is_empty(), "{document} does not say what {missing:?} are");
+    }
+    Ok(())
+}
 
 // ================================================================================================== docs/contract.md
 
@@ -330,4 +390,81 @@ fn anchors(markdown: &str) -> BTreeSet<String> {
         }
     }
     anchors
+}
+
+// ========================================================================================================== Glossary
+
+/// Words that the documents do not use any more, and what they say in their place.
+const GLOSSARY: [(&str, &str); 27] = [
+    ("as it stands", "unchanged"),
+    ("at a glance", "on the fast path"),
+    ("be the model", "send messages"),
+    ("costs itself alone", "affects no other"),
+    ("direct road", "without kafka_consumer"),
+    ("for ever", "forever"),
+    ("hand over", "pass"),
+    ("handed over", "passed"),
+    ("hands over", "passes"),
+    ("home", "place"),
+    ("hurts", "affects"),
+    ("in the place of", "in place of"),
+    ("in vain", "without effect"),
+    ("is no good", "is invalid"),
+    ("is there twice", "is stored twice"),
+    ("make good for", "prevent"),
+    ("no good", "invalid"),
+    ("on every road", "always"),
+    ("put out", "write"),
+    ("puts out", "writes"),
+    ("say what is so", "are tested"),
+    ("stand there", "are in"),
+    ("stands there", "is in"),
+    ("the like", "others"),
+    ("what is under way", "messages in flight"),
+    ("where all is", "connection settings"),
+    ("who has the", "if you have the"),
+];
+
+#[test]
+fn the_documents_use_the_words_of_the_glossary() -> Result<()> {
+    let mut documents = files("docs", "md")?;
+    documents.extend(["README.md", "CONTRIBUTING.md"].map(repository));
+    let mut found = Vec::new();
+    for document in documents {
+        let text = prose(&fs::read_to_string(&document)?);
+        let name = document.strip_prefix(repository(""))?.display();
+        found.extend(old_words(&text).map(|(line, old, new)| format!("{name}:{line}: {old:?}: say {new:?}")));
+    }
+    ensure!(found.is_empty(), "words that are not used any more:\n{}", found.join("\n"));
+    Ok(())
+}
+
+/// The text in lower case, with blanks in place of line breaks and of code, which may quote anything; line breaks in code stay.
+fn prose(markdown: &str) -> String {
+    let mut text = markdown.to_ascii_lowercase().into_bytes();
+    for (event, range) in Parser::new_ext(markdown, Options::ENABLE_TABLES).into_offset_iter() {
+        if matches!(event, Event::Code(_) | Event::Start(Tag::CodeBlock(_))) {
+            text[range].iter_mut().filter(|byte| **byte != b'\n').for_each(|byte| *byte = b' ');
+        }
+    }
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+/// Each word of the glossary in a text, with its line and what to say. A line break may be within it.
+fn old_words(text: &str) -> impl Iterator<Item = (usize, &'static str, &'static str)> {
+    let joined = text.replace('\n', " ");
+    GLOSSARY.into_iter().flat_map(move |(old, new)| {
+        let is_letter = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
+        let places = joined.match_indices(old).filter(|(start, _)| {
+            !is_letter(joined[..*start].chars().next_back()) && !is_letter(joined[start + old.len()..].chars().next())
+        });
+        let lines = places.map(|(start, _)| 1 + text[..start].matches('\n').count());
+        lines.map(|line| (line, old, new)).collect::<Vec<_>>()
+    })
+}
+
+#[test]
+fn the_glossary_finds_whole_words_over_line_breaks_and_not_in_code() {
+    let text = prose("Homes of `home`\n\n```sh\nhome\n```\n\nAt\nHome, no\ngood.\n");
+    assert_eq!(old_words(&text).collect::<Vec<_>>(), [(8, "home", "place"), (8, "no good", "invalid")]);
 }

@@ -8,7 +8,7 @@ use fixtures::command::{command, exit_code, spawn};
 use fixtures::telegraf::{line, metric, quoted, tagged};
 use rustix::pipe::fcntl_setpipe_size;
 
-/// What README.md says that the command takes at most, in kB.
+/// What docs/operations.md says that the command takes at most, in kB.
 const MOST: u64 = 64 * 1024;
 
 /// What docs/performance.md says that it takes for the tables, which hold what becomes of each key.

@@ -64,7 +64,7 @@ fn shell<'a>(dir: &'a Dir, kafka: &Kafka, influxdb: &Influxdb) -> Result<Shell<'
         .within(repository(".")))
 }
 
-/// The same for the direct road, whose group and journal are others than those of [`environment`].
+/// The same for telegraf-direct.conf, whose group and journal are others than those of [`environment`].
 fn direct_shell<'a>(dir: &'a Dir, kafka: &Kafka, influxdb: &Influxdb) -> Result<Shell<'a>> {
     let journal = dir.path().join("journal-direct");
     Ok(shell(dir, kafka, influxdb)?.set("KAFKA_CONSUMER_GROUP", "direct").set("ALGORITHMIA_JOURNAL", journal))
@@ -212,7 +212,7 @@ fn gaps_are_filled_and_nothing_is_there_twice() {
         // The journal of the first Telegraf, into a bucket that has none of it.
         make_bucket(&influxdb, "replayed")?;
         let journal = dir.path().join("journal").display().to_string();
-        let replay = recipe("Put out the journal by hand", "replay")?;
+        let replay = recipe("Replay the journal", "replay")?;
         shell.succeed(&with(
             replay,
             [("/var/lib/telegraf-algorithmia", &journal), ("--bucket insights", "--bucket replayed")],
@@ -373,11 +373,11 @@ fn line_breaks_are_for_telegraf() {
     });
 }
 
-/// Runs the block of the direct road until its group has nothing left to commit, and `done` says so too; ends it, and gives
+/// Runs the block of telegraf-direct.conf until its group has nothing left to commit, and `done` says so too; ends it, and gives
 /// its log. kcat commits every 5 s, and not when it ends.
 fn run_direct(shell: &Shell, kafka: &Kafka, mut done: impl FnMut() -> Result<bool>) -> Result<String> {
-    let telegraf = shell.start(&recipe("The direct road", "telegraf-direct.conf")?)?;
-    wait_for("all points through the direct road", LONG, || {
+    let telegraf = shell.start(&recipe("Without kafka_consumer", "telegraf-direct.conf")?)?;
+    wait_for("all points without kafka_consumer", LONG, || {
         telegraf.ensure_running()?;
         Ok((done()? && kafka.lag("direct", TOPIC)? == 0).then_some(()))
     })?;
@@ -413,7 +413,7 @@ fn the_direct_road_makes_the_same_points() {
         ensure!(!log.contains(" E! "), "Telegraf's log has errors:\n{log}");
 
         // A message that comes alone does not wait for others; SIGTERM does not end kcat; and when it ends, another one goes on.
-        let block = shell.start(&recipe("The direct road", "telegraf-direct.conf")?)?;
+        let block = shell.start(&recipe("Without kafka_consumer", "telegraf-direct.conf")?)?;
         let comes = |number: usize| -> Result<()> {
             kafka.produce(TOPIC, [message(number)])?;
             wait_for("the message", LONG, || {
@@ -518,7 +518,7 @@ fn the_direct_road_loses_no_message_when_kcat_ends() {
             });
             for ending in endings {
                 let before = produced.load(SeqCst) as u64;
-                let block = shell.start(&recipe("The direct road", "telegraf-direct.conf")?)?;
+                let block = shell.start(&recipe("Without kafka_consumer", "telegraf-direct.conf")?)?;
                 wait_for("a message that has come since the start", LONG, || {
                     block.ensure_running()?;
                     Ok((influxdb.count(BUCKET, "algorithmia", "request_id")? > before).then_some(()))
@@ -537,7 +537,7 @@ fn the_direct_road_loses_no_message_when_kcat_ends() {
     });
 }
 
-/// What the direct road keeps, by its journal: what Telegraf loses when it is killed.
+/// What telegraf-direct.conf keeps, by its journal: what Telegraf loses when it is killed.
 #[test]
 fn the_direct_road_survives_a_kill_of_telegraf() {
     let _turn = turn();
@@ -549,7 +549,7 @@ fn the_direct_road_survives_a_kill_of_telegraf() {
         let count = 5000;
         kafka.produce(TOPIC, messages(0..count))?;
         influxdb.terminate()?;
-        let block = shell.start(&recipe("The direct road", "telegraf-direct.conf")?)?;
+        let block = shell.start(&recipe("Without kafka_consumer", "telegraf-direct.conf")?)?;
         wait_for("the commit of what is only in Telegraf's buffer", LONG, || {
             block.ensure_running()?;
             Ok((kafka.lag("direct", TOPIC)? == 0).then_some(()))
@@ -563,7 +563,7 @@ fn the_direct_road_survives_a_kill_of_telegraf() {
     });
 }
 
-/// What the direct road gives up: while InfluxDB is down nothing stays in Kafka, and Telegraf's buffer does not hold it all.
+/// What telegraf-direct.conf gives up: while InfluxDB is down nothing stays in Kafka, and Telegraf's buffer does not hold it all.
 #[test]
 fn the_direct_road_loses_what_telegrafs_buffer_cannot_hold() {
     let _turn = turn();
@@ -577,7 +577,7 @@ fn the_direct_road_loses_what_telegrafs_buffer_cannot_hold() {
         ensure!(conf.contains(&format!("metric_buffer_limit = {buffer}\n")), "the buffer has another size");
         kafka.produce(TOPIC, messages(0..count))?;
         influxdb.terminate()?;
-        let block = shell.start(&recipe("The direct road", "telegraf-direct.conf")?)?;
+        let block = shell.start(&recipe("Without kafka_consumer", "telegraf-direct.conf")?)?;
         wait_for("kcat, which reads on", LONG, || {
             block.ensure_running()?;
             Ok((kafka.lag("direct", TOPIC)? == 0).then_some(()))
