@@ -192,8 +192,8 @@ fn calls(times: &Range<i64>, hour: i64) -> Vec<Call> {
         producer.exact(["asli", "texts", "1"], start + index * MINUTE + 2, &texts);
         producer.exact(["asli", "texts", "2"], start + index * MINUTE + 3, &risk);
     }
-    // Calls of tomorrow.
-    for time in [times.end + 5 * MINUTE, times.end + 6 * MINUTE, times.end + DAY] {
+    // Calls of the future, which must not come about while all is compared.
+    for time in [times.end + 2 * HOUR, times.end + 2 * HOUR + MINUTE, times.end + DAY] {
         producer.call(["asli", "ahead", "1"], time, &["n_features"]);
     }
     // Each value by itself can be stored. There is no sum of all, nor of their squares.
@@ -398,7 +398,7 @@ pub fn all_is_shown_as_it_is(dir: &Dir) -> Result<()> {
     ];
     let mut choices = chosen.into_iter().map(|chosen| choice(start, end, chosen)).collect::<Result<Vec<_>>>()?;
     // Calls of the future, and nothing but messages that were rejected.
-    choices.push(choice(end - 20 * MINUTE, end + 10 * MINUTE, [ALL, "ahead", ALL, "risk_score"])?);
+    choices.push(choice(end - 20 * MINUTE, end + 3 * HOUR, [ALL, "ahead", ALL, "risk_score"])?);
     choices.push(choice(start - 3 * HOUR, start - 2 * HOUR, [ALL, "busy", ALL, "risk_score"])?);
     cells_show(influxdb, &world, &choices)?;
     variables_offer(influxdb, &world, start..end)?;
