@@ -266,6 +266,28 @@ fn odd_calls_do_not_stop_a_check() {
 }
 
 #[test]
+fn statuses_of_an_earlier_template_are_understood() {
+    let _turn = turn();
+    stack::test("check-earlier", |dir| {
+        let check = Check::start(dir, RISK, hours_ago()?)?;
+        // Critical for a minute by what the template of that time wrote, and not called any more.
+        let (tick, time) = (check.time(1).as_nanosecond(), check.time(0).as_nanosecond());
+        check.influxdb.write_to(
+            "_monitoring",
+            format!(
+                "statuses,_check_id=a160000000000001,_check_name=Risk\\ Score\\ Alert,_level=crit,_type=custom,\
+                 _source_measurement=algorithmia,product=algorithmia,algorithm_name=a \
+                 value=0.9,worst=0.9,limit=0.7,_since={time}i,_until={tick}i,_crit={tick}i,_warn={tick}i,\
+                 _seen=\"\",_message=\"\" {tick}\n"
+            ),
+        )?;
+        let levels = (2..=5).map(|tick| check.level(tick, "a")).collect::<Result<Vec<_>>>()?;
+        assert_eq!(levels, ["crit", "crit", "ok", ""]);
+        Ok(())
+    });
+}
+
+#[test]
 fn a_hundred_thousand_versions_do_not_stop_a_check() {
     let _turn = turn();
     stack::test("check-crowd", |dir| {
