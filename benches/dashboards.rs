@@ -466,6 +466,12 @@ impl Times {
         let (low, high) = (seconds[(seconds.len() - 1) / 2], seconds[seconds.len() / 2]);
         [seconds[0], (low + high) / 2.0, seconds[seconds.len() - 1]]
     }
+
+    /// For a table.
+    fn shown(&self) -> String {
+        let [min, median, max] = self.spread();
+        format!("{median:.3} ({min:.3} to {max:.3})")
+    }
 }
 
 /// All times: by dashboard, cell (in the order of the dashboard) and choice, then by range.
@@ -574,8 +580,7 @@ impl Report {
             for range in ranges {
                 match times.get(range) {
                     Some(times) => {
-                        let [min, median, max] = times.spread();
-                        let _ = write!(line, " | {median:.3} ({min:.3} to {max:.3}) | {}", times.rows);
+                        let _ = write!(line, " | {} | {}", times.shown(), times.rows);
                     }
                     None => line.push_str(" | | "),
                 }
@@ -629,10 +634,7 @@ fn print_checks(checks: &[(&str, BTreeMap<String, Times>)]) {
     println!("\n## Checks\n\nSeconds of a run: median (min to max)\n\n| check | {} |", situations.join(" | "));
     println!("|---|{}", "---|".repeat(situations.len()));
     for name in checks.iter().flat_map(|(_, times)| times.keys()).collect::<BTreeSet<_>>() {
-        let times = checks.iter().filter_map(|(_, times)| times.get(name)).map(|times| {
-            let [min, median, max] = times.spread();
-            format!("{median:.3} ({min:.3} to {max:.3})")
-        });
+        let times = checks.iter().filter_map(|(_, times)| times.get(name)).map(Times::shown);
         println!("| {name} | {} |", times.collect::<Vec<_>>().join(" | "));
     }
 }

@@ -8,14 +8,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::pagerduty::PagerDuty;
-use crate::support::{LONG, TOPIC, environment, long_tests, shipped_configuration, text, turn};
+use crate::support::{LONG, TOPIC, environment, keep_secret, long_tests, shipped_configuration, text, turn};
 use anyhow::{Context, Result, bail, ensure};
 use fixtures::{program, repository};
 use serde_json::json;
@@ -397,15 +396,6 @@ fn use_bearer(template: &Path) -> Result<()> {
     change("    // token = ", "    token = ");
     change("    // headers = ", "    headers = ");
     Ok(fs::write(template, text)?)
-}
-
-/// Gives InfluxDB a secret in the way that the templates tell.
-fn keep_secret(influxdb: &Influxdb, key: &str, value: &str) -> Result<()> {
-    let mut command = influxdb.cli(["secret", "update", "--key", key])?;
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?;
-    child.stdin.take().context("no input")?.write_all(value.as_bytes())?;
-    ensure!(child.wait()?.success(), "influx does not take the secret {key}");
-    Ok(())
 }
 
 /// A mail as it was sent: subject and text.

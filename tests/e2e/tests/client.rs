@@ -13,7 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use stack::{BUCKET, Dir, Influxdb, Kafka, Point, Receiver, Telegraf, wait_for};
 
-use crate::support::{LONG, TOPIC, environment, points, shipped_configuration, text, turn};
+use crate::support::{LONG, TOPIC, environment, points, shipped_configuration, text, this_minute, turn};
 
 const DOCUMENT: &str = "docs/influxdb.md";
 const HEADING: &str = "From your model";
@@ -194,7 +194,7 @@ fn what_a_model_reports_is_stored_as_documented_and_alerts() {
         let telegraf = Telegraf::start(dir, shipped_configuration(), variables)?;
 
         // At that tick InfluxDB was not there yet: what it runs by itself is at later ones.
-        let tick = Timestamp::from_second(Timestamp::now().as_second() / 60 * 60)? - SignedDuration::from_mins(5);
+        let tick = this_minute()? - SignedDuration::from_mins(5);
         let minute = tick - SignedDuration::from_mins(1);
         let times = (1..).map(|number| minute + SignedDuration::from_micros(1_000_001 * number));
         let (mut messages, mut promised) = (Vec::new(), BTreeMap::new());

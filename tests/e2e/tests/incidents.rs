@@ -8,12 +8,12 @@ use std::thread;
 
 use anyhow::{Context, Result, ensure};
 use fixtures::generate::file;
-use jiff::Timestamp;
+use jiff::SignedDuration;
 use serde_json::Value;
 use stack::Dir;
 
 use crate::senders::{Alerts, HTTP, NAMES, PAGERDUTY, SLACK, text};
-use crate::support::{at, flux_of, long_tests, turn};
+use crate::support::{at, flux_of, long_tests, this_minute, turn};
 
 const CHECK: &str = "Risk Score Alert";
 const DAY: i64 = 24 * 60;
@@ -134,8 +134,7 @@ fn in_a_day_each_begin_and_each_end_is_told_once() {
 }
 
 fn day(dir: &Dir) -> Result<()> {
-    let now = Timestamp::now();
-    let alerts = Alerts::start(dir, Timestamp::from_second(now.as_second() / 60 * 60 - 60 * (DAY + 60))?)?;
+    let alerts = Alerts::start(dir, this_minute()? - SignedDuration::from_mins(DAY + 60))?;
     let check = flux_of(&file("influxdb-template.yml"), CHECK)?;
     let incidents = incidents();
 
@@ -209,7 +208,7 @@ fn day(dir: &Dir) -> Result<()> {
         expected.sort();
         let mut told = told.clone();
         told.sort();
-        pretty(&told, &expected, NAMES[which])?;
+        ensure_same(&told, &expected, NAMES[which])?;
     }
     let counts =
         |event: &str| incidents.iter().flat_map(|incident| &incident.told).filter(|told| told.1 == event).count();
@@ -260,7 +259,7 @@ fn day(dir: &Dir) -> Result<()> {
 }
 
 /// That two lists are the same, or where they begin to differ.
-fn pretty(told: &[(i64, String)], expected: &[(i64, String)], sender: &str) -> Result<()> {
+fn ensure_same(told: &[(i64, String)], expected: &[(i64, String)], sender: &str) -> Result<()> {
     let differ = told.iter().zip(expected).find(|(told, expected)| told != expected);
     ensure!(differ.is_none(), "{sender} says, and should say: {differ:#?}");
     ensure!(told.len() == expected.len(), "{sender} says {} things, not {}: {told:#?}", told.len(), expected.len());

@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use stack::{Dir, Influxdb, Receiver};
 
-use crate::support::{at, flux_of, hours_ago, turn};
+use crate::support::{at, flux_of, hours_ago, keep_secret, turn};
 
 pub const SLACK: usize = 0;
 pub const HTTP: usize = 1;
@@ -22,6 +22,26 @@ struct Model(String, String, String);
 
 fn model(owner: &str, name: &str, version: &str) -> Model {
     Model(owner.to_owned(), name.to_owned(), version.to_owned())
+}
+
+/// A receiver of each kind, in the order of [`NAMES`].
+pub fn start_receivers() -> Result<[Receiver; 4]> {
+    Ok([Receiver::start()?, Receiver::start()?, Receiver::start()?, Receiver::start()?])
+}
+
+/// The template for each receiver, in the order of [`NAMES`]. InfluxDB gets the secrets that they want.
+pub fn templates_to(influxdb: &Influxdb, receivers: &[Receiver; 4]) -> Result<[String; 4]> {
+    for key in ["pagerduty-routing-key", "email-api-token"] {
+        keep_secret(influxdb, key, "secret")?;
+    }
+    let url = receivers.each_ref().map(Receiver::url);
+    let mail = ["--email-url", &url[EMAIL], "--email-from", "a@example.org", "--email-to", "b@example.org"];
+    Ok([
+        generated("slack-template", &["--slack-url", &url[SLACK]]),
+        generated("http-template", &["--http-url", &url[HTTP]]),
+        generated("pagerduty-template", &[]).replace("https://events.pagerduty.com/v2/enqueue", &url[PAGERDUTY]),
+        generated("email-template", &mail),
+    ])
 }
 
 /// An InfluxDB, and all receivers with the task that sends to each.
@@ -37,19 +57,8 @@ impl Alerts {
     /// Starts all, with nothing in them. Minute 0 is the one given.
     pub fn start(dir: &Dir, start: Timestamp) -> Result<Alerts> {
         let influxdb = Influxdb::start(dir)?;
-        for key in ["pagerduty-routing-key", "email-api-token"] {
-            let kept = influxdb.cli(["secret", "update", "--key", key, "--value", "secret"])?.output()?;
-            ensure!(kept.status.success(), "{}", String::from_utf8_lossy(&kept.stderr));
-        }
-        let receivers = [Receiver::start()?, Receiver::start()?, Receiver::start()?, Receiver::start()?];
-        let url = receivers.each_ref().map(Receiver::url);
-        let mail = ["--email-url", &url[EMAIL], "--email-from", "a@example.org", "--email-to", "b@example.org"];
-        let templates = [
-            generated("slack-template", &["--slack-url", &url[SLACK]]),
-            generated("http-template", &["--http-url", &url[HTTP]]),
-            generated("pagerduty-template", &[]).replace("https://events.pagerduty.com/v2/enqueue", &url[PAGERDUTY]),
-            generated("email-template", &mail),
-        ];
+        let receivers = start_receivers()?;
+        let templates = templates_to(&influxdb, &receivers)?;
         let tasks = templates
             .iter()
             .zip(NAMES)

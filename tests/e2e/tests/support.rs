@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Write;
 use std::path::PathBuf;
+use std::process::Stdio;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -85,9 +87,23 @@ pub fn at(flux: &str, tick: Timestamp) -> Result<String> {
     Ok(format!("{imports}\noption now = () => {tick}\n{rest}"))
 }
 
+/// When the minute at hand began.
+pub fn this_minute() -> Result<Timestamp> {
+    Ok(Timestamp::from_second(Timestamp::now().as_second() / 60 * 60)?)
+}
+
 /// A full minute, some hours ago.
 pub fn hours_ago() -> Result<Timestamp> {
-    Ok(Timestamp::from_second(Timestamp::now().as_second() / 60 * 60)? - SignedDuration::from_hours(5))
+    Ok(this_minute()? - SignedDuration::from_hours(5))
+}
+
+/// Gives InfluxDB a secret in the way that the templates tell.
+pub fn keep_secret(influxdb: &Influxdb, key: &str, value: &str) -> Result<()> {
+    let mut command = influxdb.cli(["secret", "update", "--key", key])?;
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?;
+    child.stdin.take().context("no input")?.write_all(value.as_bytes())?;
+    ensure!(child.wait()?.success(), "influx does not take the secret {key}");
+    Ok(())
 }
 
 /// Whether tests that can be made longer should be: ALGORITHMIA_LONG_TESTS=1.

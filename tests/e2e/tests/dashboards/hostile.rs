@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use anyhow::{Context, Result, ensure};
-use fixtures::generate::generated;
 use fixtures::repository;
 use fixtures::telegraf::tagged;
 use serde_json::{Map, Value as Json, json};
@@ -22,9 +21,8 @@ use crate::dashboards::{
     variables, variables_offer,
 };
 use crate::drift::{judge, simulation};
+use crate::senders::{HTTP, NAMES, start_receivers, templates_to};
 use crate::support::{at, ensure_apart, flux_of};
-
-const SENDERS: [&str; 4] = ["Slack", "HTTP", "PagerDuty", "Email"];
 
 /// An InfluxDB with all templates, and what the senders send to.
 struct Everything {
@@ -38,24 +36,13 @@ struct Everything {
 impl Everything {
     fn start(dir: &Dir) -> Result<Everything> {
         let influxdb = Influxdb::start(dir)?;
-        for key in ["pagerduty-routing-key", "email-api-token"] {
-            let kept = influxdb.cli(["secret", "update", "--key", key, "--value", "secret"])?.output()?;
-            ensure!(kept.status.success(), "{}", String::from_utf8_lossy(&kept.stderr));
-        }
         for template in ["influxdb-template.yml", "influxdb-drift.yml"] {
             influxdb.apply(&repository("telegraf").join(template), &[])?;
         }
-        let receivers = [Receiver::start()?, Receiver::start()?, Receiver::start()?, Receiver::start()?];
-        let url = receivers.each_ref().map(Receiver::url);
-        let mail = ["--email-url", &url[3], "--email-from", "a@example.org", "--email-to", "b@example.org"];
-        let templates = [
-            generated("slack-template", &["--slack-url", &url[0]]),
-            generated("http-template", &["--http-url", &url[1]]),
-            generated("pagerduty-template", &[]).replace("https://events.pagerduty.com/v2/enqueue", &url[2]),
-            generated("email-template", &mail),
-        ];
+        let receivers = start_receivers()?;
+        let templates = templates_to(&influxdb, &receivers)?;
         let mut senders = Vec::new();
-        for (template, name) in templates.iter().zip(SENDERS) {
+        for (template, name) in templates.iter().zip(NAMES) {
             influxdb.apply(&dir.write(&format!("{name}.yml"), template)?, &[])?;
             let task = format!("{name} Alert");
             let stop =
@@ -125,14 +112,14 @@ impl Everything {
                 expected.extend(abouts.iter().map(|about| (check.as_str(), *event, 1, vec![about.clone()])));
             }
         }
-        for ((flux, receiver), name) in self.senders.iter().zip(&self.receivers).zip(SENDERS) {
+        for ((flux, receiver), name) in self.senders.iter().zip(&self.receivers).zip(NAMES) {
             self.influxdb.query(&at(flux, tick(time)?)?)?;
             let sent = receiver.requests();
             // PagerDuty's incident of what is past is triggered, and then resolved.
             let past = expected.iter().filter(|(_, event, ..)| name == "PagerDuty" && *event == "past").count();
             assert_eq!(sent.len(), expected.len() + past, "{name} sends {sent:#?} of {expected:#?}");
         }
-        for sent in self.receivers[1].requests() {
+        for sent in self.receivers[HTTP].requests() {
             let sent = sent.json()?;
             let text = |value: &Json| value.as_str().unwrap_or_default().to_owned();
             let models = sent["models"].as_array().into_iter().flatten().map(text).collect::<Vec<_>>();
