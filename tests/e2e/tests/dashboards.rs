@@ -16,7 +16,9 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::support::{GROUP, LONG, TOPIC, at, edited, ensure_apart, environment, flux_of, shipped_configuration, turn};
+use crate::support::{
+    GROUP, LONG, TOPIC, at, edited, ensure_apart, environment, flux_of, shipped_configuration, stop_task, turn,
+};
 use anyhow::{Context, Result, ensure};
 use calls::{
     Bad, Call, DAY, HOUR, MINUTE, Metric, ODD_METRIC, ODD_NAME, ODD_OWNER, ODD_VERSION, Producer, SECOND, TOPIC_TAG,
@@ -185,8 +187,7 @@ fn check_at(influxdb: &Influxdb, moments: &[i64]) -> Result<Vec<Row>> {
             Ok((done == all.len() && done >= moments.len()).then_some(()))
         };
         wait_for("the runs of a check", LONG, all_done)?;
-        let stop = influxdb.cli(["task", "update", "--id", task, "--status", "inactive"])?.output()?;
-        ensure!(stop.status.success(), "{}", String::from_utf8_lossy(&stop.stderr));
+        stop_task(influxdb, task)?;
         // The clock may have begun one just before. It has to be done when statuses are read.
         wait_for("the last run of a check", LONG, all_done)?;
     }
@@ -194,8 +195,7 @@ fn check_at(influxdb: &Influxdb, moments: &[i64]) -> Result<Vec<Row>> {
     let template = fs::read_to_string(repository("telegraf/influxdb-template.yml"))?;
     for task in ["Risk Score Alert", "Duration Alert"].into_iter().filter(|task| influxdb.task(task).is_ok()) {
         // The clock would write of the end of what these moments find.
-        let stop = influxdb.cli(["task", "update", "--id", &influxdb.task(task)?, "--status", "inactive"])?.output()?;
-        ensure!(stop.status.success(), "{}", String::from_utf8_lossy(&stop.stderr));
+        stop_task(influxdb, &influxdb.task(task)?)?;
         for moment in moments {
             influxdb.query(&at(&flux_of(&template, task)?, tick(*moment)?)?)?;
         }

@@ -97,6 +97,21 @@ pub fn hours_ago() -> Result<Timestamp> {
     Ok(this_minute()? - SignedDuration::from_hours(5))
 }
 
+/// Has InfluxDB run a task, or that of a check, no more by itself.
+pub fn stop_task(influxdb: &Influxdb, id: &str) -> Result<()> {
+    let stop = influxdb.cli(["task", "update", "--id", id, "--status", "inactive"])?.output()?;
+    ensure!(stop.status.success(), "{}", String::from_utf8_lossy(&stop.stderr));
+    Ok(())
+}
+
+/// Has InfluxDB run none of its checks by itself.
+pub fn stop_checks(influxdb: &Influxdb) -> Result<()> {
+    for check in influxdb.list("checks")? {
+        stop_task(influxdb, check["taskID"].as_str().context("the check has no task")?)?;
+    }
+    Ok(())
+}
+
 /// Gives InfluxDB a secret in the way that the templates tell.
 pub fn keep_secret(influxdb: &Influxdb, key: &str, value: &str) -> Result<()> {
     let mut command = influxdb.cli(["secret", "update", "--key", key])?;

@@ -22,7 +22,7 @@ use crate::dashboards::{
 };
 use crate::drift::{judge, simulation};
 use crate::senders::{HTTP, NAMES, start_receivers, templates_to};
-use crate::support::{at, ensure_apart, flux_of};
+use crate::support::{at, ensure_apart, flux_of, stop_task};
 
 /// An InfluxDB with all templates, and what the senders send to.
 struct Everything {
@@ -45,9 +45,7 @@ impl Everything {
         for (template, name) in templates.iter().zip(NAMES) {
             influxdb.apply(&dir.write(&format!("{name}.yml"), template)?, &[])?;
             let task = format!("{name} Alert");
-            let stop =
-                influxdb.cli(["task", "update", "--id", &influxdb.task(&task)?, "--status", "inactive"])?.output()?;
-            ensure!(stop.status.success(), "{}", String::from_utf8_lossy(&stop.stderr));
+            stop_task(&influxdb, &influxdb.task(&task)?)?;
             senders.push(flux_of(template, &task)?);
         }
         let senders = senders.try_into().ok().context("four senders")?;
