@@ -155,6 +155,40 @@ impl Status {
     }
 }
 
+/// InfluxDB's own checks store a value and a limit. What else people are told of follows from the statuses before, which are
+/// in order of time.
+fn add_what_was_before(statuses: &mut [Status]) {
+    struct Incident {
+        since: i64,
+        worst: String,
+        until: Option<i64>,
+    }
+    let number = |text: &str| text.parse::<f64>().expect("a number");
+    let mut incidents: BTreeMap<(String, String), Incident> = BTreeMap::new();
+    let own = |status: &&mut Status| ["Rejected Messages", "Late Messages"].contains(&status.check.as_str());
+    for status in statuses.iter_mut().filter(own) {
+        let value = status.details[0].1.clone();
+        let key = (status.check.clone(), status.host.clone());
+        match (status.level.as_str(), incidents.get_mut(&key)) {
+            ("crit", Some(incident)) if incident.until.is_none() => {
+                if number(&value) > number(&incident.worst) {
+                    incident.worst = value;
+                }
+            }
+            ("crit", _) => {
+                incidents.insert(key.clone(), Incident { since: status.tick, worst: value, until: None });
+            }
+            ("ok", Some(incident)) => incident.until = incident.until.or(Some(status.tick)),
+            _ => {}
+        }
+        let Some(Incident { since, worst, until }) = incidents.get(&key) else { continue };
+        status.details.push(("Since", format!("{}Z", &timestamp(*since)[..16])));
+        status.details.push(("Worst", worst.clone()));
+        let lasted = until.map(|until| (until - since) / MINUTE).filter(|_| status.level == "ok");
+        status.details.extend(lasted.map(|minutes| ("Lasted", format!("{minutes}m"))));
+    }
+}
+
 /// How bad a minute is to a check that is a task, by the calls that it knows of at a tick.
 fn level_of_minute(check: &str, of_model: &[&Call], minute: i64, tick: i64) -> Option<&'static str> {
     let of_minute = of_model.iter().filter(|call| call.sent < tick + OFFSET && call.time / MINUTE * MINUTE == minute);
@@ -328,6 +362,7 @@ impl Road {
         )?;
         let mut statuses = rows.iter().map(Status::of).collect::<Result<Vec<_>>>()?;
         statuses.sort_by_key(|status| status.tick);
+        add_what_was_before(&mut statuses);
         Ok(statuses)
     }
 

@@ -19,7 +19,7 @@ use rand::RngExt;
 use rand_distr::{Distribution, Exp1, LogNormal, Poisson, StandardNormal};
 use serde_json::{Value, json};
 use simulation::{DAY, Dice, GROUP_KEY, HOUR, Version, World, version};
-use stack::{Influxdb, Receiver, wait_for};
+use stack::{Influxdb, Receiver, Value as Cell, wait_for};
 use tasks::{CHECKS, Status, Tasks};
 use telegraf_algorithmia::{Kinds, Settings};
 
@@ -908,6 +908,21 @@ fn what_drifts_is_told_to_slack() {
         let says = "Notification Rule: Slack Alert triggered by check: Drift Alert: Drift Alert: score of \
                     credit_card_approval 1.0.6 is crit: its population stability index is ";
         ensure!(text.starts_with(says), "{text}");
+        let (_, details) = text.split_once('\n').context("no details")?;
+        let names: Vec<_> = details.lines().filter_map(|line| line.split_once(": ").map(|(name, _)| name)).collect();
+        let expected = ["Owner", "Algorithm", "Version", "Metric", "Value", "Limit", "Since", "Worst", "Calls", "Time"];
+        assert_eq!(names, expected, "{text}");
+        ensure!(details.contains("\nLimit: 0.25\n") && details.contains("\nCalls: 600\n"), "{text}");
+        // The same number of calls stands beside what is missing.
+        let missing = influxdb.query(
+            r#"from(bucket: "_monitoring")
+                |> range(start: -1h)
+                |> filter(fn: (r) => r._check_name == "Missing Values Alert" and r._field == "calls")"#,
+        )?;
+        ensure!(!missing.is_empty(), "no status says how many calls there were");
+        for row in missing {
+            assert_eq!(row.get("_value"), Some(&Cell::Integer(600)), "{row:?}");
+        }
         Ok(())
     });
 }

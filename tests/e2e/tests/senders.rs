@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use stack::{Dir, Influxdb, Receiver};
 
-use crate::support::{at, flux_of, hours_ago, keep_secret, turn};
+use crate::support::{at, flux_of, hours_ago, keep_secret, this_minute, turn};
 
 pub const SLACK: usize = 0;
 pub const HTTP: usize = 1;
@@ -113,32 +113,36 @@ impl Alerts {
         self.receivers.iter().try_for_each(|receiver| receiver.answer_with(status))
     }
 
-    /// What everybody should get about one model.
-    fn expected(&self, check: &str, minute: i64, level: &str, model: &Model) -> [Value; 4] {
+    /// What everybody should get about one model, which has been critical since a minute.
+    fn expected(&self, check: &str, minute: i64, level: &str, model: &Model, since: i64) -> [Value; 4] {
         let Model(owner, name, version) = model;
         let time = self.time(minute);
         let details = [("Owner", owner), ("Algorithm", name), ("Version", version)];
         let details = details.iter().filter(|(_, value)| !value.is_empty());
         let details = details.map(|(key, value)| format!("\n{key}: {value}")).collect::<String>();
+        let critical = level == "crit";
+        let lasted = if critical { None } else { Some(minute - since) };
+        let since = self.time(since).strftime("%Y-%m-%dT%H:%MZ").to_string();
+        let duration = lasted.map(|minutes| if minutes == 60 { "1h".to_owned() } else { format!("{minutes}m") });
+        let over = duration.map(|duration| format!("\nLasted: {duration}")).unwrap_or_default();
         let text = |sender: &str| {
             format!(
                 "Notification Rule: {sender} Alert triggered by check: {check}: Check: {check} is: {level}{details}\n\
-                 Value: 0.93\nTime: {time}"
+                 Value: 0.93\nSince: {since}{over}\nTime: {time}"
             )
         };
         let known = |value: &str| if value.is_empty() { Value::Null } else { json!(value) };
         let slash = if owner.is_empty() { "" } else { "/" };
         let about = format!("{owner}{slash}{name} {version}").trim().to_owned();
         let title = format!("{check}: {about} is {level}");
-        let critical = level == "crit";
         let escaped = text("Slack").replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
         let color = if critical { "danger" } else { "good" };
         [
             json!({"attachments": [{"color": color, "mrkdwn_in": ["text"], "text": escaped}]}),
             json!({
                 "check": check, "event": if critical { "begin" } else { "end" }, "level": level, "owner": known(owner), "algorithm": known(name),
-                "version": known(version), "metric": null, "value": 0.93, "limit": null, "since": null, "worst": null,
-                "lasted_seconds": null, "calls": null, "calls_above": null, "time": time.to_string(), "message": text("HTTP"), "models": [about], "count": 1,
+                "version": known(version), "metric": null, "value": 0.93, "limit": null, "since": since, "worst": null,
+                "lasted_seconds": lasted.map(|minutes| minutes * 60), "calls": null, "calls_above": null, "time": time.to_string(), "message": text("HTTP"), "models": [about], "count": 1,
             }),
             json!({
                 "routing_key": "secret", "event_action": if critical { "trigger" } else { "resolve" },
@@ -158,10 +162,10 @@ impl Alerts {
     }
 
     /// Runs all, asserts that each tells what is to be told of one model and nothing else, and gives PagerDuty's key.
-    fn ensure_told(&self, at: i64, check: &str, minute: i64, level: &str, model: &Model) -> Result<Value> {
+    fn ensure_told(&self, at: i64, check: &str, minute: i64, level: &str, model: &Model, since: i64) -> Result<Value> {
         let mut all = self.run_all(at, 1)?;
         let incident = all[PAGERDUTY][0].as_object_mut().and_then(|event| event.remove("dedup_key"));
-        let expected = self.expected(check, minute, level, model);
+        let expected = self.expected(check, minute, level, model, since);
         for ((sent, expected), name) in all.iter().zip(&expected).zip(NAMES) {
             assert_eq!(&sent[0], expected, "{name}");
         }
@@ -201,22 +205,22 @@ fn each_begin_and_each_end_is_told_once() {
         alerts.run_all(0, 0)?;
         // A begin, however long it lasts.
         status(1, "crit")?;
-        let incident = alerts.ensure_told(1, check, 1, "crit", &credit)?;
+        let incident = alerts.ensure_told(1, check, 1, "crit", &credit, 1)?;
         status(2, "crit")?;
         alerts.run_all(2, 0)?;
         // An end in two steps, of which the first is neither.
         status(3, "warn")?;
         alerts.run_all(3, 0)?;
         status(4, "ok")?;
-        assert_eq!(alerts.ensure_told(4, check, 4, "ok", &credit)?, incident);
+        assert_eq!(alerts.ensure_told(4, check, 4, "ok", &credit, 1)?, incident);
         status(5, "ok")?;
         alerts.run_all(5, 0)?;
         // A first status that is critical, and an end after a silence.
         alerts.status("Drift Alert", 6, "crit", std::slice::from_ref(&credit))?;
-        let other = alerts.ensure_told(6, "Drift Alert", 6, "crit", &credit)?;
+        let other = alerts.ensure_told(6, "Drift Alert", 6, "crit", &credit, 6)?;
         assert_ne!(other, incident);
         alerts.status("Drift Alert", 66, "ok", std::slice::from_ref(&credit))?;
-        assert_eq!(alerts.ensure_told(66, "Drift Alert", 66, "ok", &credit)?, other);
+        assert_eq!(alerts.ensure_told(66, "Drift Alert", 66, "ok", &credit, 6)?, other);
         // A warning that becomes critical, is one again, and is critical again, is one incident.
         for (minute, level, count) in
             [(70, "warn", 0), (71, "crit", 1), (72, "warn", 0), (73, "crit", 0), (74, "ok", 1)]
@@ -231,7 +235,7 @@ fn each_begin_and_each_end_is_told_once() {
             (82, model("asli", "versionless", "")),
         ] {
             alerts.status(check, minute, "crit", std::slice::from_ref(&model))?;
-            alerts.ensure_told(minute, check, minute, "crit", &model)?;
+            alerts.ensure_told(minute, check, minute, "crit", &model, minute)?;
         }
         // What is over for an hour is no news, and nor is what was critical and has no status any more.
         alerts.status(check, 90, "crit", &[model("asli", "long ago", "1")])?;
@@ -329,7 +333,7 @@ fn what_is_not_taken_is_sent_again_and_a_restart_forgets_nothing() {
         elsewhere.run_all(60, 0)?;
         let tasks = elsewhere.tasks.clone().map(|task| task.replace("http://127.0.0.1:1/", ""));
         let alerts = Alerts { tasks, ..elsewhere };
-        alerts.ensure_told(130, check, 60, "ok", &both[1])?;
+        alerts.ensure_told(130, check, 60, "ok", &both[1], 0)?;
         let noted = alerts.influxdb.query(
             "from(bucket: \"_monitoring\") |> range(start: -6h)
                 |> filter(fn: (r) => r._measurement == \"notifications\" and r._field == \"_status\" and r._sent == \"false\")",
@@ -384,6 +388,76 @@ fn what_lasts_is_told_again_if_that_is_wanted() {
         let keys: BTreeSet<_> =
             events.iter().map(|event| Ok(event.json()?["dedup_key"].to_string())).collect::<Result<_>>()?;
         assert_eq!((events.len(), keys.len()), (7, 2));
+        Ok(())
+    });
+}
+
+/// A status of one of InfluxDB's own checks holds no more than a value: the rest is in those before it.
+#[test]
+fn what_influxdbs_own_checks_find_is_told_in_full() {
+    let _turn = turn();
+    stack::test("own-checks", |dir| {
+        let alerts = Alerts::start(dir, this_minute()?)?;
+        let status = |check: &str, minute: i64, level: &str, tags: &str, fields: &str| {
+            let time = alerts.time(minute).as_nanosecond();
+            let key =
+                format!("statuses,_check_id={check},_check_name={check},_level={level},product=algorithmia{tags}");
+            alerts
+                .influxdb
+                .write_to("_monitoring", format!("{key},_type=threshold _message=\"{check}\",{fields} {time}"))
+        };
+        let told = |minute: i64, check: &str| -> Result<(Value, String)> {
+            let sent = alerts.run(HTTP, minute)?;
+            let of_check: Vec<_> = sent.iter().filter(|sent| sent["check"] == check).collect();
+            ensure!(of_check.len() == 1, "{check} at {minute}: {sent:#?}");
+            let keys = ["value", "limit", "since", "worst", "lasted_seconds", "calls"];
+            let text = text(of_check[0]);
+            let (_, details) = text.split_once('\n').context("no details")?;
+            Ok((json!(keys.map(|key| of_check[0][key].clone())), details.to_owned()))
+        };
+        let since = |minute: i64| alerts.time(minute).strftime("%Y-%m-%dT%H:%MZ").to_string();
+
+        // Nobody takes the begin for a while.
+        let drift = ",algorithm_name=credit,metric=risk_score,limit=0.25";
+        status("Drift", -400, "crit", drift, "psi=9,calls=1000")?;
+        status("Drift", -370, "ok", drift, "psi=0.1,calls=1000")?;
+        for (minute, psi) in [(-180, "0.3"), (-120, "0.52"), (-60, "0.4")] {
+            status("Drift", minute, "crit", drift, &format!("psi={psi},calls=1234"))?;
+        }
+        alerts.answer_with(500)?;
+        alerts.run(HTTP, -180)?;
+        alerts.answer_with(200)?;
+        let begun = since(-180);
+        let (keys, details) = told(-60, "Drift")?;
+        assert_eq!(keys, json!([0.4, 0.25, begun, 0.52, null, 1234]));
+        let metric = "Algorithm: credit\nMetric: risk_score";
+        let time = alerts.time(-60);
+        let expected =
+            format!("{metric}\nValue: 0.4\nLimit: 0.25\nSince: {begun}\nWorst: 0.52\nCalls: 1234\nTime: {time}");
+        assert_eq!(details, expected);
+        // A warning is no end. What comes after the end is not part of it.
+        status("Drift", -30, "warn", drift, "psi=0.2,calls=10")?;
+        status("Drift", -20, "ok", drift, "psi=0.05,calls=10")?;
+        status("Drift", -10, "ok", drift, "psi=0.01,calls=12")?;
+        assert_eq!(told(-10, "Drift")?.0, json!([0.01, 0.25, begun, 0.52, 160 * 60, 12]));
+
+        // Below a limit, lower is worse.
+        for (minute, ratio) in [(-9, "0.7"), (-8, "0.5"), (-7, "0.6")] {
+            status("Groups", minute, "crit", ",limit=0.8", &format!("ratio={ratio}"))?;
+        }
+        assert_eq!(told(-7, "Groups")?.0, json!([0.6, 0.8, since(-9), 0.5, null, null]));
+        // A check of somebody's own, which looks at text, and has a limit that is no number.
+        status("Text", -6, "crit", ",limit=a\\ lot", "state=\"down\"")?;
+        let (keys, details) = told(-6, "Text")?;
+        assert_eq!(keys, json!([null, null, since(-6), null, null, null]));
+        ensure!(details.starts_with("Value: down\nLimit: a lot\nSince: "), "{details}");
+        // InfluxDB keeps statuses for a week. When something began that was critical before is not known.
+        status("Old", 30 - 7 * 24 * 60, "crit", ",limit=1", "x=2")?;
+        status("Old", -5, "crit", ",limit=1", "x=3")?;
+        assert_eq!(told(-5, "Old")?.0, json!([3, 1, null, 3, null, null]));
+        status("Old", -4, "ok", ",limit=1", "x=0")?;
+        assert_eq!(told(-4, "Old")?.0, json!([0, 1, null, 3, null, null]));
+        ensure!(alerts.run(HTTP, -3)?.is_empty(), "something is told twice");
         Ok(())
     });
 }

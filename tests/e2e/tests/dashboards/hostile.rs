@@ -200,7 +200,7 @@ fn calls(times: &Range<i64>, hour: i64) -> Vec<Call> {
     }
     for (index, call) in producer.calls.iter_mut().enumerate() {
         call.tags.push((TOPIC_TAG, ["eu", "us"][usize::from(index % 3 == 0)].to_owned()));
-        call.tags.push(("region", ["north", "south"][usize::from(index % 5 == 0)].to_owned()));
+        call.tags.push(("region", ["north", "the \"deep\", or far, south"][usize::from(index % 5 == 0)].to_owned()));
         for (key, metric) in &mut call.metrics {
             if let (Metric::Number(number), "n_features") = (metric, key.as_str()) {
                 *number = number.round();

@@ -211,7 +211,7 @@ class Judge:
         fields = {"missing": 1 - current.size / calls, "missing_reference": 1 - past.size / past_calls}
         start, stop = (second * 10**9 for second in before)
         fields |= {"reference_version": reference.key[2], "reference_start": start, "reference_stop": stop}
-        fields["current_start"] = now[0] * 10**9
+        fields |= {"current_start": now[0] * 10**9, "calls": calls}
         usual, past_usual = bounded(current), bounded(past)
         extremes = {"extreme": current.size - usual.size, "extreme_reference": past.size - past_usual.size}
         if any(extremes.values()):
