@@ -29,6 +29,7 @@ const SLACK: &str = include_str!("../../../telegraf/influxdb-slack.yml");
 const PAGERDUTY: &str = include_str!("../../../telegraf/influxdb-pagerduty.yml");
 const HTTP: &str = include_str!("../../../telegraf/influxdb-http.yml");
 const EMAIL: &str = include_str!("../../../telegraf/influxdb-email.yml");
+const GRAFANA: &str = include_str!("../../../telegraf/grafana-dashboard.json");
 
 /// What is replaced in them, each the whole of a string in Flux, which is within YAML's `|`.
 const SLACK_URL: &str = "https://hooks.slack.com/services/REPLACE/WITH/YOURS";
@@ -86,6 +87,8 @@ enum What {
         #[arg(value_parser = URL, default_value = EMAIL_URL)]
         email_url: String,
     },
+    /// Grafana dashboard of the models, for an InfluxDB data source with InfluxQL
+    GrafanaDashboard,
     /// Telegraf's configuration, to stand beside another in telegraf.d: inactive until its variables are set
     TelegrafDConf,
     /// Drop-in for telegraf.service: what Telegraf may not do any more
@@ -164,6 +167,7 @@ impl What {
             What::InfluxdbTemplate => INFLUXDB.into(),
             What::DriftTemplate => DRIFT.into(),
             What::PagerdutyTemplate => PAGERDUTY.into(),
+            What::GrafanaDashboard => GRAFANA.into(),
             What::SlackTemplate { slack_url } => fill(SLACK, &[(flux(SLACK_URL), flux(slack_url))]).into(),
             What::HttpTemplate { http_url } => fill(HTTP, &[(flux(HTTP_URL), flux(http_url))]).into(),
             What::EmailTemplate { email_from, email_to, email_url } => {

@@ -10,6 +10,7 @@ fn main() -> anyhow::Result<()> {
     println!("CARGO_ABOUT={}", stack::cargo_about_binary()?.display());
     println!("DEBIAN={}", stack::debian_root()?.display());
     println!("DEBIAN_TOOLS={}", stack::debian_tools_root()?.display());
+    println!("GRAFANA_SCHEMA={}", stack::grafana_schema()?.display());
     println!("PYTHON_WITH_SCIPY={}", stack::python_binary()?.display());
     println!("PYTHON_WITH_CLOUDEVENTS={}", stack::cloudevents_binary()?.display());
     println!("PYTHON_WITH_ALGORITHMIA={}", stack::algorithmia_binary()?.display());

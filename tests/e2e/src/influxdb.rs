@@ -141,6 +141,18 @@ impl Influxdb {
         flux::rows(self.query_csv(flux)?).with_context(|| format!("the query was: {flux}"))
     }
 
+    /// The series that an InfluxQL query gives, with times in milliseconds, at the API of InfluxDB 1: with a token, in the
+    /// database [`BUCKET`].
+    pub fn influxql(&self, token: &str, query: &str) -> Result<Vec<serde_json::Value>> {
+        let encoded = query.bytes().map(|byte| format!("%{byte:02X}")).collect::<String>();
+        let request = self.http.get(format!("{}/query?db={BUCKET}&epoch=ms&q={encoded}", self.url));
+        let response = request.header("Authorization", format!("Token {token}")).call()?;
+        let mut answer = succeed(response).and_then(read_json).with_context(|| format!("the query was: {query}"))?;
+        let result = answer["results"][0].take();
+        ensure!(result["error"].is_null(), "InfluxDB says {}; the query was: {query}", result["error"]);
+        Ok(result["series"].as_array().cloned().unwrap_or_default())
+    }
+
     /// The annotated CSV text a Flux query gives, as it comes in.
     pub fn query_csv(&self, flux: &str) -> Result<impl Read + use<>> {
         self.query_with_extern(flux, &json!(null))

@@ -50,6 +50,7 @@ const CARGO: Tool = Tool { what: "Rust's cargo (for the Flux library)", commands
 const CC: Tool = Tool { what: "a C compiler", commands: &["gcc", "cc", "clang"] };
 const APT: Tool = Tool { what: "Debian's apt", commands: &["apt-get"] };
 const PYTHON3: Tool = Tool { what: "Python 3.11 or newer", commands: &["python3"] };
+const NODE: Tool = Tool { what: "Node.js 20 or newer, with npm", commands: &["npm"] };
 const MAVEN: Tool = Tool { what: "Maven", commands: &["mvn"] };
 
 const TELEGRAF: Recipe = Recipe {
@@ -253,6 +254,23 @@ const ALGORITHMIA: Recipe = Recipe {
     steps: &[Step { command: &["sh", "install.sh", "{out}", "Algorithmia, adk, numpy"], env: &[] }],
 };
 
+const GRAFANA_SCHEMA: Recipe = Recipe {
+    name: "grafana-schema",
+    version: "13.2.3",
+    variable: "GRAFANA_SCHEMA",
+    product: "node_modules",
+    files: &[
+        ("package.json", include_str!("../servers/grafana-schema/package.json")),
+        ("package-lock.json", include_str!("../servers/grafana-schema/package-lock.json")),
+    ],
+    needs: &[NODE],
+    usually: "ten seconds",
+    steps: &[
+        Step { command: &["npm", "ci", "--ignore-scripts"], env: &[] },
+        Step { command: &["mv", "node_modules", "{out}"], env: &[] },
+    ],
+};
+
 const DEBIAN: Recipe = Recipe {
     name: "debian",
     version: "1",
@@ -331,6 +349,11 @@ pub fn cloudevents_binary() -> Result<PathBuf> {
 /// The path of a Python that has Algorithmia's client and numpy; makes it if need be.
 pub fn algorithmia_binary() -> Result<PathBuf> {
     provide(&ALGORITHMIA)
+}
+
+/// A folder `node_modules` with Grafana's schema and TypeScript's compiler; fills it if need be.
+pub fn grafana_schema() -> Result<PathBuf> {
+    provide(&GRAFANA_SCHEMA)
 }
 
 /// A tar file with the root of a Debian that has only what every Debian has; makes it if need be.
@@ -533,7 +556,11 @@ fn check_tools(recipe: &Recipe) -> Result<()> {
             recipe.version,
             missing.join(" and "),
             recipe.variable,
-            if recipe.product == "libs" { "a folder of its jars" } else { "a binary" },
+            match recipe.product {
+                "libs" => "a folder of its jars",
+                "node_modules" => "a folder of its packages",
+                _ => "a binary",
+            },
         );
     }
     Ok(())

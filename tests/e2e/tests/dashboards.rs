@@ -1,6 +1,6 @@
 //! The dashboards on real servers: what each cell shows, compared with what was produced.
 
-mod calls;
+pub mod calls;
 mod compare;
 mod drift;
 mod expected;
@@ -38,7 +38,7 @@ fn now() -> i64 {
 }
 
 /// An InfluxDB with the template applied.
-fn influxdb_with_template(dir: &Dir) -> Result<Influxdb> {
+pub fn influxdb_with_template(dir: &Dir) -> Result<Influxdb> {
     let influxdb = Influxdb::start(dir)?;
     influxdb.apply(&repository("telegraf/influxdb-template.yml"), &[])?;
     Ok(influxdb)
@@ -469,7 +469,7 @@ fn cells_show_what_was_produced() {
 }
 
 /// What the processor, with some options, makes of messages that Telegraf hands over.
-fn converted<'a>(args: &[&str], metrics: impl IntoIterator<Item = &'a String>) -> Result<Vec<u8>> {
+pub fn converted<'a>(args: &[&str], metrics: impl IntoIterator<Item = &'a String>) -> Result<Vec<u8>> {
     let input = metrics.into_iter().map(String::as_str).collect::<String>();
     let mut processor = Command::new(program());
     let mut processor =
@@ -483,7 +483,7 @@ fn converted<'a>(args: &[&str], metrics: impl IntoIterator<Item = &'a String>) -
 }
 
 /// The metric of a call; its topic may be empty.
-fn metric_of(call: &Call) -> String {
+pub fn metric_of(call: &Call) -> String {
     let topic = call.tags.iter().filter(|(key, _)| *key == TOPIC_TAG).cloned();
     tagged(topic, &call.payload().to_string(), call.time)
 }

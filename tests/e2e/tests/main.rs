@@ -8,6 +8,7 @@ mod dashboards;
 mod demo;
 mod drift;
 mod generate;
+mod grafana;
 mod hardening;
 mod incidents;
 mod package;
