@@ -96,7 +96,7 @@ pub use flux::{Point, Row, Value, rows};
 pub use influxdb::{BUCKET, Influxdb, ORG, PASSWORD, TOKEN, USER};
 pub use install::{
     algorithmia_binary, cargo_about_binary, cargo_deb_binary, cloudevents_binary, debian_root, debian_tools_root,
-    influx_binary, influxd_binary, kafka_libs, kcat_binary, python_binary, telegraf_binary,
+    influx_binary, influxd_binary, kafka_libs, kcat_binary, old_telegraf_binary, python_binary, telegraf_binary,
 };
 pub use kafka::{Kafka, Listener, Login};
 pub use process::Process;
