@@ -5,11 +5,12 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::Command;
 
 use crate::certificates::Authority;
 use crate::shell::Shell;
-use crate::support::{LONG, environment, shipped_configuration, turn};
+use crate::support::{LONG, environment, turn};
 use anyhow::{Context, Result, ensure};
 use fixtures::document::{Block, blocks};
 use fixtures::{Call, program, repository};
@@ -26,6 +27,9 @@ cat "$TELEGRAF_LOG"
 /// Starts a command to which the folder in front of it is on a disk that nobody, not even root, can write to.
 const READ_ONLY: [&str; 5] =
     ["unshare", "--mount", "sh", "-c", "mount -t tmpfs -o ro,mode=0700 none \"$0\" && exec \"$@\""];
+
+/// The configuration of the package.
+const PACKAGED: &str = "algorithmia.conf";
 
 /// The step that counts minutes, which is right with a call of this minute only.
 const MINUTES: usize = 5;
@@ -152,13 +156,19 @@ impl Case<'_> {
         self.stack.kafka.produce(self.name, [message])
     }
 
-    /// Starts Telegraf as its service does.
+    /// Starts Telegraf with the shipped telegraf.conf.
     fn start(&mut self) -> Result<()> {
-        self.start_with(Command::new(stack::telegraf_binary()?))
+        self.start_with(Command::new(stack::telegraf_binary()?), "telegraf.conf")
     }
 
-    fn start_with(&mut self, mut telegraf: Command) -> Result<()> {
-        telegraf.arg("--config").arg(shipped_configuration()).envs(self.variables.clone());
+    /// The same with what the package has, whose plugins have other names in the log.
+    fn start_packaged(&mut self) -> Result<()> {
+        self.start_with(Command::new(stack::telegraf_binary()?), PACKAGED)
+    }
+
+    fn start_with(&mut self, mut telegraf: Command, configuration: &str) -> Result<()> {
+        let configuration = repository("telegraf").join(configuration);
+        telegraf.arg("--config").arg(configuration).envs(self.variables.clone());
         self.telegraf = Some(self.stack.dir.spawn("telegraf", telegraf)?);
         Ok(())
     }
@@ -166,7 +176,7 @@ impl Case<'_> {
     /// What the command of a step prints.
     fn print(&self, step: &Step) -> Result<String> {
         let dir = self.stack.dir.path();
-        let log = self.telegraf.as_ref().map_or(dir, Process::log_path);
+        let log = self.telegraf.as_ref().map_or(Path::new("/dev/null"), Process::log_path);
         let mut shell = Shell::new(self.stack.dir)?.set("TELEGRAF_LOG", log).set("EMPTY", dir.join("empty"));
         for (name, value) in &self.variables {
             shell = shell.set(name, value);
@@ -261,6 +271,7 @@ fn each_broken_link_is_found_at_its_step() {
         let mut case = stack.case("no-message", &[])?;
         case.broken(1, "nobody sends to this topic")?;
         case.send()?;
+        case.broken(2, "Telegraf does not run")?;
         case.variables.push(("KAFKA_TOPIC", "insihgts".to_owned()));
         case.broken(1, "wrong topic")?;
         case.variables.push(("KAFKA_BROKER", "127.0.0.1:1".to_owned()));
@@ -269,9 +280,15 @@ fn each_broken_link_is_found_at_its_step() {
         // Telegraf, which reads it.
         let mut case = stack.case("old-telegraf", &[])?;
         case.send()?;
-        case.start_with(Command::new(stack::old_telegraf_binary()?))?;
+        case.start_with(Command::new(stack::old_telegraf_binary()?), "telegraf.conf")?;
         case.broken(2, "Telegraf is too old")?;
         ensure!(!case.telegraf()?.wait(LONG)?.success(), "an old Telegraf starts with the shipped telegraf.conf");
+
+        let mut case = stack.case("variable-not-set", &[("INFLUX_TOKEN", "")])?;
+        case.send()?;
+        case.start_packaged()?;
+        case.broken(2, "not all variables that are required are set")?;
+        case.telegraf()?.terminate()?;
 
         let ca = Authority::new(dir, "ca")?.file.display().to_string();
         let mut case = stack.case("tls", &[("KAFKA_TLS_CA", &ca)])?;
@@ -296,7 +313,7 @@ fn each_broken_link_is_found_at_its_step() {
         let token = token.split('\t').nth(2).context("no token")?;
         let mut case = stack.case("token-of-another-bucket", &[("INFLUX_TOKEN", token)])?;
         case.send()?;
-        case.start()?;
+        case.start_packaged()?;
         case.broken(4, "Telegraf's token may not write to the bucket")?;
         case.telegraf()?.terminate()?;
 
@@ -313,7 +330,7 @@ fn each_broken_link_is_found_at_its_step() {
         case.send()?;
         let mut telegraf = Command::new(READ_ONLY[0]);
         telegraf.args(&READ_ONLY[1..]).arg(journal).arg(stack::telegraf_binary()?);
-        case.start_with(telegraf)?;
+        case.start_with(telegraf, PACKAGED)?;
         case.broken(3, "Telegraf's user cannot write to the journal folder, or its disk is full")?;
         // Points arrive all the same.
         case.shows(4)?;
