@@ -53,8 +53,8 @@ stack::test("template", |dir| {
 
 # Where the servers come from
 
-The environment variables `TELEGRAF`, `INFLUXD`, `INFLUX`, `KCAT`,
-`PYTHON_WITH_SCIPY` (paths of binaries) and `KAFKA_LIBS` (a folder with Kafka's
+The environment variables `TELEGRAF`, `OLD_TELEGRAF`, `INFLUXD`, `INFLUX`,
+`KCAT`, `PYTHON_WITH_SCIPY` (paths of binaries) and `KAFKA_LIBS` (a folder with Kafka's
 jars) are used as they are. Without them each server is built the first time it is needed, from the recipes
 in `servers/`, into `telegraf-algorithmia/` in the user's cache folder
 (`$XDG_CACHE_HOME` or `~/.cache`), which takes `go`, a C compiler, `cargo`,
