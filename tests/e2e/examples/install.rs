@@ -5,6 +5,7 @@ fn main() -> anyhow::Result<()> {
     println!("KAFKA_LIBS={}", stack::kafka_libs()?.display());
     println!("KCAT={}", stack::kcat_binary()?.display());
     println!("TELEGRAF={}", stack::telegraf_binary()?.display());
+    println!("OLD_TELEGRAF={}", stack::old_telegraf_binary()?.display());
     println!("INFLUX={}", stack::influx_binary()?.display());
     println!("CARGO_DEB={}", stack::cargo_deb_binary()?.display());
     println!("CARGO_ABOUT={}", stack::cargo_about_binary()?.display());

@@ -89,6 +89,36 @@ const TELEGRAF: Recipe = Recipe {
     }],
 };
 
+/// One that is older than the shipped telegraf.conf takes: a user's, before the upgrade.
+const OLD_TELEGRAF: Recipe = Recipe {
+    name: "telegraf-old",
+    version: "1.31.3",
+    variable: "OLD_TELEGRAF",
+    product: "telegraf",
+    files: &[
+        ("go.mod", include_str!("../servers/telegraf-old/go.mod")),
+        ("go.sum", include_str!("../servers/telegraf-old/go.sum")),
+    ],
+    needs: &[GO],
+    usually: "a minute",
+    steps: &[Step {
+        command: &[
+            "go",
+            "build",
+            "-v",
+            "-tags",
+            "custom,inputs.internal,inputs.kafka_consumer,processors.execd,outputs.influxdb_v2,\
+             parsers.influx,parsers.value,serializers.influx",
+            "-ldflags",
+            "-s -w -X github.com/influxdata/telegraf/internal.Version=1.31.3",
+            "-o",
+            "{out}/telegraf",
+            "github.com/influxdata/telegraf/cmd/telegraf",
+        ],
+        env: &[("CGO_ENABLED", "0")],
+    }],
+};
+
 const INFLUXD: Recipe = Recipe {
     name: "influxd",
     version: "2.9.1",
@@ -283,6 +313,11 @@ const DEBIAN_FILES: &[(&str, &str)] = &[("root.sh", include_str!("../servers/deb
 /// The path of the `telegraf` binary; builds it if need be.
 pub fn telegraf_binary() -> Result<PathBuf> {
     provide(&TELEGRAF)
+}
+
+/// The path of a `telegraf` binary that is too old; builds it if need be.
+pub fn old_telegraf_binary() -> Result<PathBuf> {
+    provide(&OLD_TELEGRAF)
 }
 
 /// The path of the `influxd` binary; builds it if need be.

@@ -53,8 +53,8 @@ stack::test("template", |dir| {
 
 # Where the servers come from
 
-The environment variables `TELEGRAF`, `INFLUXD`, `INFLUX`, `KCAT`,
-`PYTHON_WITH_SCIPY` (paths of binaries) and `KAFKA_LIBS` (a folder with Kafka's
+The environment variables `TELEGRAF`, `OLD_TELEGRAF`, `INFLUXD`, `INFLUX`,
+`KCAT`, `PYTHON_WITH_SCIPY` (paths of binaries) and `KAFKA_LIBS` (a folder with Kafka's
 jars) are used as they are. Without them each server is built the first time it is needed, from the recipes
 in `servers/`, into `telegraf-algorithmia/` in the user's cache folder
 (`$XDG_CACHE_HOME` or `~/.cache`), which takes `go`, a C compiler, `cargo`,
@@ -96,7 +96,7 @@ pub use flux::{Point, Row, Value, rows};
 pub use influxdb::{BUCKET, Influxdb, ORG, PASSWORD, TOKEN, USER};
 pub use install::{
     algorithmia_binary, cargo_about_binary, cargo_deb_binary, cloudevents_binary, debian_root, debian_tools_root,
-    influx_binary, influxd_binary, kafka_libs, kcat_binary, python_binary, telegraf_binary,
+    influx_binary, influxd_binary, kafka_libs, kcat_binary, old_telegraf_binary, python_binary, telegraf_binary,
 };
 pub use kafka::{Kafka, Listener, Login};
 pub use process::Process;

@@ -10,6 +10,7 @@ mod drift;
 mod generate;
 mod hardening;
 mod incidents;
+mod operations;
 mod package;
 mod pagerduty;
 mod pipeline;
