@@ -63,7 +63,7 @@ impl MetricReader {
 
     /// Whether a line is a metric, or the first line of one with a string over several.
     pub fn begins(&mut self, line: &[u8]) -> bool {
-        // Nothing else is told from JSON at a glance.
+        // Nothing else is told from JSON by its first byte.
         !matches!(line, [b'{' | b'[' | b'"', ..])
             && self.read(line).map_or_else(|error| error.what == OPEN_STRING, |()| true)
     }

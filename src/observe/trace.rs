@@ -83,7 +83,7 @@ pub enum TimeSource {
 pub struct Key {
     /// Where it is from.
     pub origin: Origin,
-    /// The key as it stands there, and for what is within another value the way to it: `box.size.w`, `scores[0]`.
+    /// The key, unchanged, and for what is within another value the path to it: `box.size.w`, `scores[0]`.
     pub name: String,
     /// The value's place in the payload's text. Empty for what came with the metric.
     pub value: Range<usize>,

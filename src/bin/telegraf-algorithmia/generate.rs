@@ -1,7 +1,7 @@
 //! `generate`: the files that the program carries, such as Telegraf's configuration and templates for InfluxDB.
 //!
 //! Some have an example in them that only their user can replace: the URL that a task of InfluxDB sends to. Such a URL is a
-//! secret (whoever knows it can post), so no error repeats a value.
+//! secret (anyone who knows it can post), so no error repeats a value.
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -222,7 +222,7 @@ fn flux(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', r"\\").replace('"', r#"\""#).replace('$', r"\x24"))
 }
 
-/// The text with values in the place of examples. What is put in is not searched again: it may be what another example is.
+/// The text with values in place of examples. What is put in is not searched again: it may be what another example is.
 fn fill(text: &str, values: &[(String, String)]) -> String {
     let mut filled = String::new();
     let mut rest = text;

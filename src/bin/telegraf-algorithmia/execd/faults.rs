@@ -2,8 +2,8 @@
 //! the worker and of Telegraf.
 //!
 //! The worker is the real one, from the pipe that it reads to the pipe that it writes. Telegraf is made up: it acts whenever the
-//! worker waits. It hands over messages in pieces that end anywhere, reads lines, keeps some in a buffer until they are stored, and is
-//! killed or ends. Its own files never fail.
+//! worker waits. It writes messages in pieces that end anywhere, reads lines, keeps some in a buffer until they are
+//! stored, and is killed or ends. Its own files never fail.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -89,12 +89,12 @@ struct World {
     left: usize,
     /// How often it had nothing to do.
     idle: u32,
-    /// The rest of what it is handing over, and the messages in it, with where they end in all that it hands over.
+    /// The rest of what it is writing, and the messages in it, with where they end in all that it writes.
     outbox: Vec<u8>,
     under_way: VecDeque<(u64, usize)>,
     queued: u64,
     written: u64,
-    /// The messages that this Telegraf has handed over.
+    /// The messages that this Telegraf has written.
     handed: Vec<(u64, usize)>,
     /// The start of a line, and the messages in its buffer.
     unread: Vec<u8>,
@@ -179,7 +179,7 @@ impl World {
         }
     }
 
-    /// Hands over some more bytes.
+    /// Writes some more bytes.
     fn write(&mut self) {
         let Some(mut input) = self.input.as_ref() else { return };
         while self.left > 0 && self.outbox.len() < 1000 {
@@ -290,7 +290,7 @@ fn work(
 
 /// What several lives of Telegraf have come to.
 struct Outcome {
-    /// How many messages were handed over, and have not been stored in the end.
+    /// How many messages were written, and have not been stored in the end.
     handed: usize,
     missing: usize,
     wrong: Vec<String>,

@@ -306,7 +306,7 @@ mod tests {
         Reading { series: b"internal_write,output=influxdb_v2".to_vec(), time, size, limit, dropped: 0 }
     }
 
-    /// Flow control that has put out `lines` lines a while ago.
+    /// Flow control after `lines` lines were written a while ago.
     fn flow(lines: u64) -> Flow {
         let mut flow = Flow::new("influxdb_v2".to_owned(), Patience::default());
         flow.wrote(lines, 300 * lines as usize);

@@ -106,7 +106,7 @@ impl Folder {
         }
     }
 
-    /// Who has the folder.
+    /// The process that uses the folder.
     fn holder(&self) -> Holder {
         let mut text = String::new();
         let read = self.dir.read(LOCK).and_then(|lock| {

@@ -67,7 +67,7 @@ impl Handover {
         self.standing = standing;
     }
 
-    /// Before `bytes` are taken out of the pipe: whoever comes then stands here.
+    /// Before `bytes` are taken out of the pipe: the place at which the next worker begins then.
     pub fn note(&mut self, behind: Standing, bytes: &[u8]) {
         // Metrics of the usual size stay in the pipe until they are whole, so there is nothing new.
         if bytes.is_empty() || behind == self.standing && !behind.is_within() && !self.is_stale {
@@ -110,7 +110,7 @@ impl Note {
         format!("{words:<width$}\n", width = LENGTH - 1)
     }
 
-    /// Where somebody stands who finds these bytes in the pipe.
+    /// The place of a worker that finds these bytes in the pipe.
     pub fn standing(&self, bytes: &[u8]) -> Standing {
         let not_taken = bytes.get(..self.len).is_some_and(|bytes| xxh3_64(bytes) == self.hash);
         if not_taken { self.before } else { self.behind }

@@ -1,4 +1,4 @@
-//! `execd`: life as a child of Telegraf's processors.execd.
+//! `execd`: running as a child of Telegraf's processors.execd.
 //!
 //! What Telegraf asks of its child, and does not say: that output leaves as soon as nothing more is waiting to be
 //! read, and that the child goes only when its output has been read. When a child exits, Telegraf closes the pipe and
@@ -48,8 +48,8 @@ pub struct Execd {
     #[command(flatten)]
     conversion: Conversion,
 
-    /// Keep what goes out in this folder for a while, and put it out again at the next start: what Telegraf loses when it
-    /// dies is then not lost [default: no journal]
+    /// Keep the output in this folder for a while, and write it again at the next start, so that nothing is lost if
+    /// Telegraf is killed [default: no journal]
     #[arg(long, value_name = "DIR", env = "ALGORITHMIA_JOURNAL", help_heading = "Lose nothing")]
     journal: Option<PathBuf>,
 
@@ -63,12 +63,12 @@ pub struct Execd {
     #[arg(help_heading = "Lose nothing")]
     journal_size: ByteSize,
 
-    /// Wait until the journal is on the disk before anything goes out, for those who fear power cuts. Slow
+    /// Wait until the journal is on the disk before anything is written, so that a power failure loses less. Slow
     #[arg(long, env = "ALGORITHMIA_JOURNAL_SYNC", value_parser = BoolishValueParser::new())]
     #[arg(help_heading = "Lose nothing")]
     journal_sync: bool,
 
-    /// Put out no more than Telegraf's buffer has room for. What waits is bounded: then messages stay in Kafka. Needs the
+    /// Write no more than Telegraf's buffer has room for. What waits is bounded: then messages stay in Kafka. Needs the
     /// metrics internal_write of Telegraf's inputs.internal among the input
     #[arg(long, env = "ALGORITHMIA_FLOW_CONTROL", value_parser = BoolishValueParser::new())]
     #[arg(help_heading = "Lose nothing")]
@@ -99,7 +99,7 @@ const WORKER: &str = "worker";
 enum Role {
     /// It starts workers, one after the other, and keeps the pipes to Telegraf open.
     Supervisor,
-    /// It does the work, and another one takes its place when it dies.
+    /// It does the work, and another one takes its place when it is killed.
     Worker(Worker),
     /// It does the work, and there is no other: without a journal none could go on where it was.
     Alone,
