@@ -53,12 +53,12 @@ pub struct Execd {
     #[arg(long, value_name = "DIR", env = "ALGORITHMIA_JOURNAL", help_heading = "Lose nothing")]
     journal: Option<PathBuf>,
 
-    /// For how long the journal keeps what went out
+    /// How long the journal keeps what was written
     #[arg(long, value_name = "TIME", default_value = "10min", env = "ALGORITHMIA_JOURNAL_WINDOW", value_parser = duration)]
     #[arg(help_heading = "Lose nothing")]
     journal_window: Duration,
 
-    /// How large the journal may be; the oldest goes first
+    /// Maximum size of the journal; the oldest records are deleted first
     #[arg(long, value_name = "SIZE", default_value = "512MiB", env = "ALGORITHMIA_JOURNAL_SIZE", value_parser = journal_size)]
     #[arg(help_heading = "Lose nothing")]
     journal_size: ByteSize,
@@ -68,18 +68,18 @@ pub struct Execd {
     #[arg(help_heading = "Lose nothing")]
     journal_sync: bool,
 
-    /// Write no more than Telegraf's buffer has room for. What waits is bounded: then messages stay in Kafka. Needs the
-    /// metrics internal_write of Telegraf's inputs.internal among the input
+    /// Write no more than Telegraf's buffer has room for; further messages stay in Kafka. Needs the metrics internal_write
+    /// of Telegraf's inputs.internal in the input
     #[arg(long, env = "ALGORITHMIA_FLOW_CONTROL", value_parser = BoolishValueParser::new())]
     #[arg(help_heading = "Lose nothing")]
     flow_control: bool,
 
-    /// The Telegraf output whose buffer counts for that, by its name or its alias
+    /// The Telegraf output whose buffer --flow-control watches, by name or alias
     #[arg(long, value_name = "NAME", default_value = "influxdb_v2", env = "ALGORITHMIA_FLOW_OUTPUT")]
     #[arg(help_heading = "Lose nothing")]
     flow_output: String,
 
-    /// Report as a metric, NAME_processor, what has become of all input so far, so often [default: never]
+    /// Report the counts of all input so far at this interval, as the metric NAME_processor [default: never]
     #[arg(long, value_name = "TIME", env = "ALGORITHMIA_STATS", value_parser = duration, help_heading = "Self-report")]
     stats: Option<Duration>,
 
