@@ -42,6 +42,9 @@ const MOST_MESSAGES: usize = 400;
 /// Makes an end to half a line.
 const SPOILER: &[u8] = b"\"\" !";
 
+/// A message whose start was lost is rejected.
+const REST: &[u8] = b"was lost when a process was killed; this is the rest of it";
+
 /// Messages, and the lines that they become.
 struct Messages {
     metrics: Vec<String>,
@@ -102,6 +105,8 @@ struct World {
     gauges: BTreeSet<Vec<u8>>,
     next: usize,
     stored: BTreeSet<usize>,
+    /// How many messages were rejected because a kill had cost them their start.
+    rests: usize,
     /// Messages that this worker has read while the journal could not be written, and those of them that a kill may have lost.
     unsafe_ones: BTreeSet<usize>,
     excused: BTreeSet<usize>,
@@ -228,6 +233,7 @@ impl World {
                 Some(number) => self.buffer.push_back(*number),
                 None if line.is_empty() || self.gauges.contains(&line) => {}
                 None if line.ends_with(SPOILER) && self.is_torn(&line[..line.len() - SPOILER.len()]) => {}
+                None if memchr::memmem::find(&line, REST).is_some() => self.rests += 1,
                 None => self.wrong.push(format!("a line that nobody sent: {}", String::from_utf8_lossy(&line))),
             }
         }
@@ -333,6 +339,7 @@ fn run(seed: u64, messages: &Arc<Messages>, signals: &Rc<Signals>) -> Outcome {
         gauges: BTreeSet::new(),
         next: 0,
         stored: BTreeSet::new(),
+        rests: 0,
         unsafe_ones: BTreeSet::new(),
         excused: BTreeSet::new(),
         reads: false,
@@ -401,6 +408,9 @@ fn run(seed: u64, messages: &Arc<Messages>, signals: &Rc<Signals>) -> Outcome {
     let lost: Vec<_> = missing.iter().filter(|number| !world.excused.contains(number)).collect();
     if !lost.is_empty() {
         world.wrong.push(format!("lost {lost:?}"));
+    }
+    if world.rests > missing.len() {
+        world.wrong.push(format!("{} rests are rejected, and {} messages missing", world.rests, missing.len()));
     }
     let (wrong, log) = (std::mem::take(&mut world.wrong), std::mem::take(&mut world.log));
     Outcome { handed: handed.len(), missing: missing.len(), wrong, log, seen: schedule.seen }
