@@ -1,4 +1,4 @@
-//! The whole conversion: bytes in, bytes out. It does no input or output of its own.
+//! The whole conversion, from bytes to bytes, without input or output of its own.
 
 mod detection;
 mod engine;

@@ -1,4 +1,4 @@
-//! What became of each key of a message, for people who want to know: told to an [`Observer`](crate::Observer) by a converter that
+//! What became of each key of a message, for people: passed to an [`Observer`](crate::Observer) by a converter that
 //! [traces](crate::Converter::trace).
 
 use std::ops::Range;

@@ -1,5 +1,5 @@
-//! Where keys stand in payloads, and what becomes of each: found out once. Payloads of one algorithm have the same keys in the same
-//! order, so that a key is mostly compared with the one that came there last time, and not looked up.
+//! The positions of keys in payloads, and what becomes of each, computed once. Payloads of one algorithm have the same keys
+//! in the same order, so a key is usually compared with the one that was there last time, and not looked up.
 
 use std::ops::Range;
 

@@ -1,4 +1,4 @@
-//! What a value becomes as a tag or field: the types of fields, and what makes none.
+//! What a value becomes as a tag or field: its type, and the values that make none.
 
 use std::borrow::Cow;
 

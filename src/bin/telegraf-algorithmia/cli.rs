@@ -1,4 +1,4 @@
-//! The command line: what the program can be used for, and the options that several uses share.
+//! The command line: the commands, and the options that several share.
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal};

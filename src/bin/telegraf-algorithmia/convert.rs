@@ -1,4 +1,4 @@
-//! `convert`, and what is done without a command: messages become lines.
+//! `convert`, the default command: messages become lines.
 
 use std::process::ExitCode;
 

@@ -1,5 +1,4 @@
-//! The man page and the completions: what the command line knows of itself, and the sections of the page that are written by
-//! hand.
+//! The man page and the completions, made from the command line, and the sections of the page that are written by hand.
 
 use clap::{Arg, Command};
 use clap_complete::Shell;

@@ -1,9 +1,9 @@
-//! Any system call on the journal or the pipes fails, or is the last one before a kill: what then comes out, over several lives of
-//! the worker and of Telegraf.
+//! Simulates faults: any system call on the journal or the pipes fails, or the worker is killed at it. Checks what comes out
+//! over several lives of the worker and of Telegraf.
 //!
-//! The worker is the real one, from the pipe that it reads to the pipe that it writes. Telegraf is made up: it acts whenever the
-//! worker waits. It writes messages in pieces that end anywhere, reads lines, keeps some in a buffer until they are
-//! stored, and is killed or ends. Its own files never fail.
+//! The worker is the real one, from the pipe that it reads to the pipe that it writes. Telegraf is simulated: it acts
+//! whenever the worker waits. It writes messages in pieces that end anywhere, reads lines, keeps some in a buffer until they
+//! are stored, and is killed or ends. Its own files never fail.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

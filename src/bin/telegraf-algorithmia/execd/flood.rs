@@ -1,4 +1,4 @@
-//! A flood of input, told from single messages: then it is cheaper to wait a moment and read more at once.
+//! Tells a flood of input from single messages. In a flood it is cheaper to wait a moment and read more at once.
 
 use std::time::{Duration, Instant};
 

@@ -1,8 +1,8 @@
-//! Flow control: how many lines Telegraf has room for.
+//! Flow control: how many lines fit into Telegraf's buffer.
 //!
-//! Telegraf drops the oldest points of an output whose buffer is full. How full it is, it tells in the metrics
-//! `internal_write` of inputs.internal, the gauges, which come in among the messages. A gauge is already old when it is read, so
-//! what has gone out since it was made, and what was then still on its way to the buffer, counts as if it were in it.
+//! Telegraf drops the oldest points of an output whose buffer is full. Its metrics `internal_write` of inputs.internal, the
+//! gauges, say how full the buffer is. They arrive among the messages. A gauge is old when it is read, so lines that were
+//! written since it was made, and those that had not reached the buffer by then, count as if they were in it.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};

@@ -1,5 +1,5 @@
-//! The input: a file, or a pipe. What is in a pipe can be read and yet stay in it, so that nothing is lost with us before
-//! it is in the journal, and so that a sender who is to wait has to.
+//! The input: a file or a pipe. Bytes in a pipe can be read without taking them out, so that a kill loses nothing that is
+//! not yet in the journal, and so that a sender has to wait.
 
 use std::fs::File;
 use std::io::{self, Read};

@@ -1,4 +1,4 @@
-//! The way out: through the journal, and to stdout as far as flow control lets.
+//! The output: through the journal, and to stdout as far as flow control allows.
 
 use std::collections::VecDeque;
 use std::fs::File;

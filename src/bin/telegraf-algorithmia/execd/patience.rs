@@ -1,4 +1,4 @@
-//! How long the program waits, and why: every duration that a test would have to sit out.
+//! Every duration for which the program waits, and why. Tests divide them.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! One input, read to its end: how far it is, what is waited for, and what is taken out of a pipe.
+//! Reads one input to its end: its position, what it waits for, and what it takes out of a pipe.
 
 use std::fs::File;
 use std::io;

@@ -1,4 +1,4 @@
-//! The loop that reads inputs and passes on what they become: by hand, and under Telegraf.
+//! The loop that reads inputs and writes their lines, by hand and under Telegraf.
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Read, Seek, SeekFrom};

@@ -1,8 +1,8 @@
-//! The supervisor: what Telegraf starts where there is a journal. It starts the process that does the work, the worker, and
-//! keeps the pipes to Telegraf open while it is replaced.
+//! The supervisor: the process that Telegraf starts if there is a journal. It starts the worker, which does the work, and
+//! keeps the pipes to Telegraf open while a worker is replaced.
 //!
-//! Telegraf drops what arrives while it has no child. If a process is killed for the memory it takes or for a bug, it
-//! is the worker; the next one finds in the pipe what the one before had not put into the journal.
+//! Telegraf drops what arrives while it has no child. If a process is killed for the memory it takes or for a bug, it is the
+//! worker; the next one finds in the pipe what the last one had not put into the journal.
 
 use std::io;
 use std::path::Path;

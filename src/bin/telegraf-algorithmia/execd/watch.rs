@@ -1,4 +1,4 @@
-//! What is noticed of each message while it is converted: counts, log lines, the lag, gauges, and what is shown of it.
+//! Observes each message while it is converted: counts, log lines, the lag, gauges, and output for people.
 
 use telegraf_algorithmia::{Counts, Event, Observer, Trace};
 
