@@ -1,5 +1,5 @@
 //! The Debian package: made as a release makes it, and installed, used, upgraded and removed in a clean Debian. And the static
-//! build, in a folder with nothing else.
+//! build, in a folder with nothing else. `release` has the rest of a release.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -108,6 +108,13 @@ impl Root {
             ),
         )
     }
+}
+
+/// The version of the program, which is not that of these tests.
+pub fn version() -> Result<String> {
+    let manifest = fs::read_to_string(repository("Cargo.toml"))?;
+    let version = manifest.lines().find_map(|line| line.strip_prefix("version = \"")?.strip_suffix('"'));
+    Ok(version.context("Cargo.toml has a version")?.to_owned())
 }
 
 /// The package of this version, which is made once.
@@ -321,7 +328,7 @@ fn it_installs_works_upgrades_and_goes() {
             "{version}"
         );
         let page = root.run(&format!("zcat /usr/share/man/man1/{NAME}.1.gz"))?;
-        ensure!(page.contains(&format!("{NAME} {}\"", env!("CARGO_PKG_VERSION"))), "{page}");
+        ensure!(page.contains(&format!("{NAME} {}\"", self::version()?)), "{page}");
 
         check_third_party(&root.run(&format!("zcat /usr/share/doc/{NAME}/THIRD-PARTY.gz"))?)?;
 
@@ -418,7 +425,7 @@ fn readme_says_how_to_install_it() {
         root.run(&format!("dpkg --purge {NAME}"))?;
 
         // Called as packaging/release calls it, which fills the archive.
-        let folder = format!("{NAME}-{}-{STATIC}", env!("CARGO_PKG_VERSION")).replace("-unknown", "");
+        let folder = format!("{NAME}-{}-{STATIC}", version()?).replace("-unknown", "");
         fs::create_dir_all(root.path("/tmp").join(&folder))?;
         fs::copy(static_program()?, root.path("/tmp").join(&folder).join(NAME))?;
         root.run(&format!("tar -C /tmp -czf /srv/dist/{folder}.tar.gz {folder}"))?;

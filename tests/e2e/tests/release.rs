@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use stack::{Dir, wait_for};
 
-use crate::package::{CONFFILE, JOURNAL, NAME, Root, STATIC, cargo, make, packaging, run};
+use crate::package::{CONFFILE, JOURNAL, NAME, Root, STATIC, cargo, make, packaging, run, version};
 use crate::support::{LONG, turn};
 use fixtures::repository;
 
@@ -22,14 +22,17 @@ const PROGRAM: &str = "/usr/bin/telegraf-algorithmia";
 fn rpm_root(debian: &Root) -> Result<&'static str> {
     const ROOT: &str = "/srv/root";
     debian.run(
-        "mkdir -p /srv/base/etc /srv/base/usr/bin /srv/base/usr/lib /srv/base/usr/lib64 /srv/base/tmp; cd /srv/base\n\
+        "mkdir -p /srv/base; cd /srv/base\n\
+         mkdir -p dev etc tmp usr/bin usr/lib usr/lib64 usr/share/bash-completion/completions usr/share/doc \
+             usr/share/fish/vendor_completions.d usr/share/licenses usr/share/man/man1 usr/share/zsh/site-functions var/lib var/tmp\n\
          ln -s usr/bin bin; ln -s usr/lib lib; ln -s usr/lib64 lib64\n\
-         programs=\"/bin/sh /bin/cat /bin/chown /bin/cmp /usr/bin/gzip /usr/bin/id /usr/bin/install /usr/bin/stat\"\n\
+         programs=\"/bin/sh /bin/cat /bin/chown /bin/cmp /usr/bin/gzip /usr/bin/id /usr/bin/install /bin/rmdir /usr/bin/stat\"\n\
          cp -L $programs usr/bin\n\
          libraries=$(ldd $programs | sed -n 's/.*=> \\(.*\\) (.*/\\1/p; s/^\\t\\(\\/lib64.*\\) (.*/\\1/p' | sort -u)\n\
          for library in $libraries /lib/x86_64-linux-gnu/libm.so.6 /lib/x86_64-linux-gnu/libgcc_s.so.1; do\n\
              install -D \"$library\" \"usr$library\"\n\
          done\n\
+         touch dev/null\n\
          printf 'root:x:0:0::/:/bin/sh\\ntelegraf:x:900:900::/:/bin/false\\n' > etc/passwd\n\
          printf 'root:x:0:\\ntelegraf:x:900:\\n' > etc/group\n\
          cat > /srv/base.spec <<'END'\n\
@@ -296,6 +299,8 @@ fn the_example_for_kubernetes_is_valid_and_fits_the_configuration() -> Result<()
         ensure!(is_set || name.contains(' '), "nothing sets {name}");
     }
     ensure!(manifest.contains(&format!("mountPath: {JOURNAL}}}")), "the journal is on no volume");
+    let image = format!("/telegraf-with-algorithmia:{}\n", version()?);
+    ensure!(manifest.contains(&image), "the image has not this version");
     let service = fs::read_to_string(repository("packaging/telegraf-algorithmia.conf"))?;
     let (_, seconds) = service.split_once("\nTimeoutStopSec=").context("the drop-in has a limit")?;
     let (seconds, _) = seconds.split_once("s\n").context("in seconds")?;

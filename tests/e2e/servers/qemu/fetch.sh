@@ -7,7 +7,7 @@ apt() {
 }
 mkdir -p archives/partial lists/partial
 apt update
-if ! apt download "qemu-user-static=*$VERSION*"; then
+if ! apt download "qemu-user-static=1:$VERSION*"; then
   echo "Debian 12 has QEMU $VERSION; elsewhere, set QEMU_AARCH64 to the path of a qemu-aarch64 that is static."
   exit 1
 fi
