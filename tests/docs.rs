@@ -352,7 +352,7 @@ fn files(folder: &str, extension: &str) -> Result<Vec<PathBuf>> {
 #[test]
 fn links_lead_somewhere() -> Result<()> {
     let mut documents = files("docs", "md")?;
-    documents.extend(["README.md", "CONTRIBUTING.md"].map(repository));
+    documents.extend(["README.md", "CONTRIBUTING.md", "SECURITY.md"].map(repository));
     for document in documents {
         let markdown = fs::read_to_string(&document)?;
         for event in Parser::new_ext(&markdown, Options::ENABLE_TABLES) {
@@ -438,7 +438,7 @@ const GLOSSARY: [(&str, &str); 37] = [
 #[test]
 fn the_documents_use_the_words_of_the_glossary() -> Result<()> {
     let mut documents = files("docs", "md")?;
-    documents.extend(["README.md", "CONTRIBUTING.md"].map(repository));
+    documents.extend(["README.md", "CONTRIBUTING.md", "SECURITY.md"].map(repository));
     let mut found = Vec::new();
     for document in documents {
         let text = prose(&fs::read_to_string(&document)?);

@@ -24,8 +24,8 @@ use crate::replay::Replay;
 ///
 /// Without a command, it runs convert. Give a file that has the name of a command as ./NAME.
 #[derive(Debug, Parser)]
-#[command(version, after_help = EXAMPLES, after_long_help = EXAMPLES, max_term_width = 100)]
-#[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
+#[command(version = env!("TELEGRAF_ALGORITHMIA_VERSION"), after_help = EXAMPLES, after_long_help = EXAMPLES)]
+#[command(max_term_width = 100, args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,

@@ -17,6 +17,7 @@ mod pipeline;
 mod readme;
 mod recipes;
 mod record_time;
+mod release;
 mod reliability;
 mod secured;
 mod senders;
