@@ -38,7 +38,7 @@ const CHUNK: usize = 64 * 1024;
 
 const OURS: &str = "telegraf-algorithmia";
 const REFERENCE: &str = "serde_json to Value";
-const ROAD: &str = "influxdb-line-protocol road";
+const CRATE: &str = "influxdb-line-protocol crate";
 
 /// Time for each message, ours and that of others.
 #[derive(Parser)]
@@ -235,7 +235,7 @@ fn candidates(texts: &Texts) -> Result<Vec<Candidate<'_>>> {
                 drop(black_box(simd_json::to_owned_value_with_buffers(&mut other_copy, &mut other_buffers)));
             }),
         ),
-        (ROAD, each(&texts.metrics, |metric| drop(black_box(through_influxdb_line_protocol(metric))))),
+        (CRATE, each(&texts.metrics, |metric| drop(black_box(through_influxdb_line_protocol(metric))))),
     ];
     Ok(all.into_iter().map(|(name, run)| Candidate { name, run }).collect())
 }
@@ -342,11 +342,11 @@ fn main() -> Result<ExitCode> {
         }
         println!("{table}");
         if let Some(ours) = candidates.iter().position(|candidate| candidate.name == OURS)
-            && let Some(road) = candidates.iter().position(|candidate| candidate.name == ROAD)
+            && let Some(crates) = candidates.iter().position(|candidate| candidate.name == CRATE)
         {
-            let ratio = spread(times[ours].iter().zip(&times[road]).map(|(ours, road)| ours / road));
+            let ratio = spread(times[ours].iter().zip(&times[crates]).map(|(ours, crates)| ours / crates));
             println!(
-                "{OURS} takes {:.3} ({:.3} to {:.3}) of the time of the {ROAD}.",
+                "{OURS} takes {:.3} ({:.3} to {:.3}) of the time of the {CRATE}.",
                 ratio.median, ratio.min, ratio.max
             );
         }

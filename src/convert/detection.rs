@@ -1,4 +1,4 @@
-//! What an input is: told by its start, and where nobody has said what comes, anew at each line and value.
+//! The format of an input: detected at its start and, where no format is set, again at each line and value.
 
 use memchr::memrchr;
 

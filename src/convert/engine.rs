@@ -29,7 +29,7 @@ const MAX_METRIC_PARTS: usize = 1000;
 /// The last time that a line can have, in nanoseconds.
 const LAST_TIME: &[u8; 19] = b"9223372036854775807";
 
-/// The longest payload that is read as it stands in the input, before it is known whether all of it is there.
+/// The longest payload that is read unchanged from the input, before it is known whether all of it is there.
 pub(super) const MAX_AS_IT_STANDS: usize = 64 * 1024;
 
 /// Where lines go, and who is told what became of the input.
@@ -47,7 +47,7 @@ pub(super) struct Engine {
     pub payloads: Payloads,
     /// The text of a message, unescaped.
     pub message: Vec<u8>,
-    /// Likewise, where a payload was read as it stands.
+    /// Likewise, where a payload was read unchanged from the input.
     pub decoded: Vec<u8>,
     pub utf8: Utf8,
     /// What is left for the lines of the present message.
@@ -59,7 +59,7 @@ pub(super) struct Engine {
     /// The last time that the clock gave.
     pub last_now: i64,
     pub rejection_times: RejectionTimes,
-    /// Takes note of what becomes of each key, where somebody wants to know. Then no payload is read as it stands in the input.
+    /// Takes note of what becomes of each key, for an observer. Then no payload is read unchanged from the input.
     pub tracer: Option<Box<Tracer>>,
 }
 

@@ -1,4 +1,4 @@
-//! The whole conversion: bytes in, bytes out. It does no input or output of its own.
+//! The whole conversion, from bytes to bytes, without input or output of its own.
 
 mod detection;
 mod engine;
@@ -459,8 +459,8 @@ impl Converter {
         true
     }
 
-    /// Whether a text of which the first `read` bytes came earlier may now be complete, and worth to be read anew at once. That is
-    /// no more than eight times what is new, so that no text is read again and again as its bytes come.
+    /// Whether a text of which the first `read` bytes came earlier may now be complete, and worth reading again at once.
+    /// That is no more than eight times what is new, so that no text is read again and again as its bytes come.
     fn is_worth_reading_anew(&self, text: &[u8], read: usize, end: u8) -> bool {
         let is_worth_it = (1..=MAX_AS_IT_STANDS.min(8 * (text.len() - read))).contains(&read);
         is_worth_it && self.oversize.is_none() && memchr(end, &text[read..]).is_some()

@@ -1,10 +1,10 @@
-//! An input that several threads convert. The lines and their order are those of one [`Converter`].
+//! Converts an input on several threads. The lines and their order are those of one [`Converter`].
 //!
-//! The input is cut into chunks, where one message seems to end. Each thread takes the next chunk and converts it with a
-//! converter of its own, as if it began between two messages. Whether it does, only the caller's converter knows, which goes
-//! through the chunks in order: where it stands as the thread supposed, it takes over the thread's lines, and else it converts
-//! the chunk itself. Always left to it is what depends on messages before, such as the time of a rejection, or is worth a word
-//! in the log. So all there is to be right about is in [`Converter`]; a wrong guess costs time, and nothing else.
+//! The input is cut into chunks, at a place where a message seems to end. Each thread takes the next chunk and converts it
+//! with its own converter, as if it began between two messages. The caller's converter goes through the chunks in order. If
+//! it is in the state that the thread assumed, it takes over the thread's lines; if not, it converts the chunk itself. It
+//! always converts what depends on earlier messages, such as the time of a rejection, and what is logged. So a wrong guess
+//! costs only time.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Read};

@@ -1,9 +1,10 @@
-//! The times of rejections, so that different ones do not share one: they have no request's id that would keep them
-//! apart, and Telegraf may give several messages the same time. That holds for any number of rejections in a row that were
-//! given one time, and for as many as are remembered where given times come back in turn.
+//! The times of rejections, which keep different rejections apart: they have no request id, and Telegraf may give several
+//! messages the same time. This holds for any number of rejections in a row with one given time, and for as many as are
+//! remembered if given times alternate.
 //!
-//! A message that is rejected again gets the same time again, from another process too: that comes from the metric's time and the
-//! message alone, unless another message had it, or more than half as many as are remembered came in a row with one given time.
+//! A message that is rejected again gets the same time again, also in another process: the time comes from the metric's time
+//! and the message alone, unless another message had it, or more than half as many as are remembered came in a row with one
+//! given time.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 

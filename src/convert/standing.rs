@@ -1,5 +1,5 @@
-//! Where a converter stands in its input, so that another one can go on there: in a process that takes the place of one that was
-//! killed, say. It is written as a word.
+//! The state of a converter within its input, written as a word, so that another converter can continue there, for example
+//! in the process that replaces a killed one.
 
 use std::fmt;
 use std::str::FromStr;

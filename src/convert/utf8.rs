@@ -1,4 +1,4 @@
-//! Whether messages are UTF-8: many are looked at at once.
+//! Whether messages are UTF-8. Many are checked at once.
 
 /// How much of a buffer is known to be UTF-8.
 #[derive(Debug, Default)]

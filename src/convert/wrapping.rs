@@ -1,5 +1,5 @@
-//! What producers put around the JSON of a message: a byte order mark, a schema registry's prefix, a string. And what they send in
-//! its place, told by its first bytes.
+//! What producers put around the JSON of a message: a byte order mark, a schema registry's prefix, a string. And what they
+//! send instead of JSON, recognised by its first bytes.
 
 use std::fmt::Write;
 

@@ -1,4 +1,4 @@
-//! An object or array in a stream: where it ends, or where it turns out to be broken.
+//! An object or array in a stream: where it ends, or where it is broken.
 
 use memchr::{memchr2, memchr3};
 

@@ -304,7 +304,7 @@ impl<'a, E: Encoding> Text<'a, E> {
         same(start, key).then_some(at + key.len())
     }
 
-    /// A key and the colon behind it: the key with its quotes as it stands there, and as a value, and where the colon ends.
+    /// A key and the colon behind it: the key with its quotes, unchanged, and as a value, and where the colon ends.
     pub fn key(self, at: usize, decoded: &mut Vec<u8>) -> Result<(&'a [u8], Value, usize), SyntaxError> {
         let at = self.skip_blank(at);
         if !self.behind(at).starts_with(E::QUOTE) {

@@ -21,7 +21,7 @@ const MAX_EMPTY_ARRAY: usize = 1024;
 /// A value that has so many levels more than it may have is taken as broken. With fewer it is only too large.
 const DEEPER: usize = 32;
 
-/// One value's text, or what is wrong with what stands in its place.
+/// One value's text, or what is wrong with what is in its place.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Piece {
     /// A value, or a text that is none.

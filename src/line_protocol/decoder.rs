@@ -1,9 +1,8 @@
-//! What a metric's line consists of.
+//! The parts of a metric's line.
 //!
-//! The grammar is that of Telegraf's own parser (plugins/parsers/influx/machine.go.rl), since what passes through here
-//! unchanged is read by that parser next. The crate influxdb-line-protocol cannot stand in for it: it takes lines that
-//! Telegraf and InfluxDB 2 refuse (`m,a,b=c f=1`, `m,a=b=c f=1`), and so would let them through to cost their whole batch.
-//! It judges our output in the tests.
+//! The grammar is that of Telegraf's own parser (plugins/parsers/influx/machine.go.rl), since that parser reads next what
+//! passes through here. The crate influxdb-line-protocol cannot replace it: it accepts lines that Telegraf and InfluxDB 2
+//! refuse (`m,a,b=c f=1`, `m,a=b=c f=1`), which would cost their whole batch. It checks our output in the tests.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -63,7 +62,7 @@ impl MetricReader {
 
     /// Whether a line is a metric, or the first line of one with a string over several.
     pub fn begins(&mut self, line: &[u8]) -> bool {
-        // Nothing else is told from JSON at a glance.
+        // Nothing else is told from JSON by its first byte.
         !matches!(line, [b'{' | b'[' | b'"', ..])
             && self.read(line).map_or_else(|error| error.what == OPEN_STRING, |()| true)
     }

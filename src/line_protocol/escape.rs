@@ -1,5 +1,5 @@
-//! What is escaped in line protocol, and how, is said here and nowhere else: as Telegraf's own influx serializer writes it and its
-//! parser reads it (plugins/serializers/influx/escape.go, plugins/parsers/influx/machine.go.rl).
+//! All escaping of line protocol: as Telegraf's own influx serializer writes it and its parser reads it
+//! (plugins/serializers/influx/escape.go, plugins/parsers/influx/machine.go.rl).
 
 use std::borrow::Cow;
 

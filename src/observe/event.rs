@@ -1,4 +1,4 @@
-//! What happens on the way from input to output: told to an [`Observer`], counted in [`Counts`].
+//! Events between input and output: passed to an [`Observer`], counted in [`Counts`].
 
 use strum::{Display, IntoStaticStr, VariantArray};
 

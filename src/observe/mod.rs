@@ -1,4 +1,4 @@
-//! What becomes of the input, for those who want to know: events and counts, each key of a message, and how values are spread.
+//! What becomes of the input, for observers: events and counts, each key of a message, and the distribution of values.
 
 pub(crate) mod event;
 pub(crate) mod spread;

@@ -1,4 +1,4 @@
-//! How the values of a metric are spread: count, least, mean, most, and a histogram. One pass, and little memory.
+//! The distribution of a metric's values: count, minimum, mean, maximum and a histogram, in one pass and little memory.
 
 use std::ops::Range;
 

@@ -1,8 +1,8 @@
-//! What many points say together: for each algorithm and metric, how its values are spread. It is read from the lines that
-//! go out, so it tells of what is stored.
+//! A summary of many points: the distribution of the values of each algorithm and metric. It is made from the lines that are
+//! written, so it describes what is stored.
 //!
-//! They are read with our own reader, not with the crate influxdb-line-protocol: it takes two backslashes in a key or a tag for
-//! one, so `a\\b` and `a\b`, which are stored as two names, would be one.
+//! They are read with our own reader, not with the crate influxdb-line-protocol: it takes two backslashes in a key or a tag
+//! for one, so `a\\b` and `a\b`, which are stored as two names, would be one.
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;

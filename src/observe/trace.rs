@@ -1,4 +1,4 @@
-//! What became of each key of a message, for people who want to know: told to an [`Observer`](crate::Observer) by a converter that
+//! What became of each key of a message, for people: passed to an [`Observer`](crate::Observer) by a converter that
 //! [traces](crate::Converter::trace).
 
 use std::ops::Range;
@@ -83,7 +83,7 @@ pub enum TimeSource {
 pub struct Key {
     /// Where it is from.
     pub origin: Origin,
-    /// The key as it stands there, and for what is within another value the way to it: `box.size.w`, `scores[0]`.
+    /// The key, unchanged, and for what is within another value the path to it: `box.size.w`, `scores[0]`.
     pub name: String,
     /// The value's place in the payload's text. Empty for what came with the metric.
     pub value: Range<usize>,

@@ -1,7 +1,7 @@
-//! What a field is called: its key tells its type.
+//! The key of a field, which determines its type.
 //!
-//! InfluxDB refuses a whole point of which one field has another type than the first point of that week had, whichever model that
-//! one was of. So a key has one type, whatever any payload says, and what has another type gets another key.
+//! InfluxDB refuses a whole point if one of its fields has another type than in the first point of that week, even one of
+//! another model. So a key always has one type, and a value of another type gets another key.
 
 use crate::line_protocol::escape::{escape_key, plain_key};
 use crate::line_protocol::field_type::FieldType;

@@ -1,4 +1,4 @@
-//! Objects and arrays that hold more values than a point should get of one key: embeddings, images.
+//! Objects and arrays with more values than a point should have fields of one key: embeddings, images.
 
 use crate::json::{Encoding, SyntaxError, Text};
 use crate::observe::trace::LeftOut;

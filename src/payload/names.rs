@@ -1,5 +1,5 @@
-//! The keys of tags and fields as a line has them, each once: what is found out about a key is found out once, and two keys are the
-//! same if their numbers are.
+//! The keys of tags and fields as they are in a line. Each has a number: facts about a key are computed once, and two keys
+//! are equal if their numbers are.
 
 use std::hash::{BuildHasher, RandomState};
 use std::num::NonZero;

@@ -1,5 +1,5 @@
-//! A point in the making: the tags and fields that a metric came with, as they are written, and those of the payload by their
-//! places in its text. All is written at once.
+//! A point under construction: the tags and fields of the metric, as they are written, and those of the payload, by their
+//! positions in its text. All are written at once.
 
 mod same_keys;
 

@@ -358,7 +358,7 @@ impl<'w, 'a, E: Encoding> PayloadReader<'w, 'a, E> {
         self.new_member(now, last, None)
     }
 
-    /// Makes the path that of a container, and what stands behind that in its members' paths.
+    /// Makes the path that of a container, and what is behind that in its members' paths.
     fn begin_path(&mut self, now: &OpenContainer) {
         let Payloads { tree, path, .. } = &mut *self.payloads;
         if now.node == NONE {

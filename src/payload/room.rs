@@ -1,4 +1,4 @@
-//! How much one message may take: of lines, which are a small multiple of it at most, and of memory once it is done with.
+//! The limits of one message: its lines take at most a small multiple of its size, and memory is freed after it.
 
 use crate::observe::event::Reason;
 use crate::payload::Rejection;

@@ -1,4 +1,4 @@
-//! Sets of tags or fields: those that are written already, and those that are places in a payload's text.
+//! Sets of tags or fields: those that are already written, and those that are positions in a payload's text.
 
 use crate::buffers::KEPT;
 use crate::json::Value;

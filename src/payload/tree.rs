@@ -1,5 +1,5 @@
-//! Where keys stand in payloads, and what becomes of each: found out once. Payloads of one algorithm have the same keys in the same
-//! order, so that a key is mostly compared with the one that came there last time, and not looked up.
+//! The positions of keys in payloads, and what becomes of each, computed once. Payloads of one algorithm have the same keys
+//! in the same order, so a key is usually compared with the one that was there last time, and not looked up.
 
 use std::ops::Range;
 
@@ -19,7 +19,7 @@ pub(crate) const NONE: Node = 0;
 /// How many nodes are none or those of whole payloads: see [`Encoding::ROOT`](crate::json::Encoding::ROOT).
 const ROOTS: usize = 3;
 
-/// As many places are remembered, of so many bytes: the key as it stands there, and flattened with those around it.
+/// As many places are remembered, of so many bytes: the key, unchanged, and flattened with those around it.
 const MAX_NODES: usize = 2048;
 const MAX_PATH: usize = 255;
 
@@ -119,7 +119,7 @@ impl Member {
 struct NodeState {
     member: Member,
     parent: Node,
-    /// As it stands in the payload, with its quotes and a colon. Nothing for an item.
+    /// Unchanged from the payload, with its quotes and a colon. Nothing for an item.
     raw: Range<u32>,
     /// Its key flattened with those around it.
     path: Range<u32>,
@@ -201,7 +201,7 @@ impl Tree {
         &mut self.nodes[node as usize].member
     }
 
-    /// The key as it stands in the payload, with its quotes and a colon.
+    /// The key, unchanged from the payload, with its quotes and a colon.
     #[inline]
     pub fn raw(&self, node: Node) -> &[u8] {
         piece(&self.text, &self.nodes[node as usize].raw)

@@ -1,4 +1,4 @@
-//! What a value becomes as a tag or field: the types of fields, and what makes none.
+//! What a value becomes as a tag or field: its type, and the values that make none.
 
 use std::borrow::Cow;
 
@@ -164,7 +164,7 @@ fn boolean_word(scalar: Scalar<'_>) -> Option<bool> {
     }
 }
 
-/// Whether a tag's text is written as it stands in a payload, whatever the key.
+/// Whether a tag's text is written unchanged from a payload, whatever the key.
 #[inline]
 pub(crate) fn is_plain_tag(text: Option<&[u8]>) -> bool {
     // Of backslashes alone nothing is written, and white space around a name is none of it.

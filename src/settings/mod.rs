@@ -1,4 +1,4 @@
-//! What a [`Converter`](crate::Converter) is told once, and then keeps to.
+//! The settings of a [`Converter`](crate::Converter), which do not change.
 
 pub(crate) mod kinds;
 pub(crate) mod renames;

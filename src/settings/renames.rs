@@ -1,4 +1,4 @@
-//! `--rename FROM=TO`: what keys are called before anything else is made of them.
+//! `--rename FROM=TO`: renames keys before any other rule.
 
 use std::borrow::Cow;
 use std::str::FromStr;

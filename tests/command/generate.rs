@@ -235,6 +235,24 @@ const COMMANDS: [&[&str]; 7] = [
     &["replay"],
 ];
 
+/// Flux has no place for what several cells share, so each repeats it.
+#[test]
+fn cells_repeat_the_same_flux() {
+    let templates = file("influxdb-template.yml") + &file("influxdb-drift.yml");
+    let lines: Vec<_> = templates.lines().map(str::trim_start).collect();
+    let escapes: BTreeSet<_> = lines.iter().filter(|line| line.starts_with("plain = ")).collect();
+    assert_eq!(escapes.len(), 1, "{escapes:#?}");
+    // How a cell finds out whether a field has one type.
+    let mut kinds: Vec<String> = Vec::new();
+    for (end, _) in lines.iter().enumerate().filter(|(_, line)| line.starts_with("isNumeric = ")) {
+        let start = lines[..end].iter().rposition(|line| line.starts_with("start = date.time(")).expect("the start");
+        let field = lines[start..end].iter().find_map(|line| line.split_once("r._field == ")).expect("a field").1;
+        let field = field.strip_suffix(')').expect("the end of a filter");
+        kinds.push(lines[start..=end].join("\n").replace(field, "FIELD"));
+    }
+    assert!(kinds.len() > 1 && kinds.iter().all(|kind| *kind == kinds[0]), "{kinds:#?}");
+}
+
 #[test]
 fn the_man_page_names_every_option_with_its_variable_and_default() {
     let page = generated("man", &[]).replace("\\-", "-").replace("\\fB", "").replace("\\fR", "").replace("\\fI", "");

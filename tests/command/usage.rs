@@ -235,6 +235,15 @@ fn exit_status_tells_rejections_only_when_strict() {
 }
 
 #[test]
+fn the_version_is_that_of_the_package() {
+    let output = run(&["--version"], b"");
+    // A build with the profile for releases names the commit as well.
+    let version = text(&output.stdout);
+    let start = concat!("telegraf-algorithmia ", env!("CARGO_PKG_VERSION"));
+    assert!(version.strip_prefix(start).is_some_and(|rest| rest == "\n" || rest.starts_with(" (")), "{version}");
+}
+
+#[test]
 fn options_reach_the_conversion_from_the_command_line_and_the_environment() {
     let input =
         "m text=\"{\\\"model\\\":\\\"a\\\",\\\"data\\\":{\\\"x\\\":1},\\\"y\\\":1,\\\"time\\\":1613780514867}\" 7\n";

@@ -1,4 +1,4 @@
-//! The command line: what the program can be used for, and the options that several uses share.
+//! The command line: the commands, and the options that several share.
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal};
@@ -22,10 +22,10 @@ use crate::replay::Replay;
 /// writes line protocol to stdout. What cannot be converted is written as a point of the measurement
 /// algorithmia_rejected, with the reason; other metrics pass through unchanged.
 ///
-/// Without a command, the options are those of convert. A file with the name of a command is given as ./NAME.
+/// Without a command, it runs convert. Give a file that has the name of a command as ./NAME.
 #[derive(Debug, Parser)]
-#[command(version, after_help = EXAMPLES, after_long_help = EXAMPLES, max_term_width = 100)]
-#[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
+#[command(version = env!("TELEGRAF_ALGORITHMIA_VERSION"), after_help = EXAMPLES, after_long_help = EXAMPLES)]
+#[command(max_term_width = 100, args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -37,15 +37,15 @@ struct Cli {
 /// What the program is used for.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Write messages as line protocol; this is what is done without a command
+    /// Write messages as line protocol (the default command)
     Convert(Convert),
-    /// The same as a child of Telegraf's processors.execd, with journal, flow control and reports
+    /// Convert as a child of Telegraf's processors.execd, with journal, flow control and reports
     Execd(Execd),
-    /// Show what becomes of each key of a message, or what all messages come to
+    /// Show what becomes of each key of a message, or a summary of all messages
     Inspect(Inspect),
-    /// Write a file that the program carries: configuration, templates, man page, completions
+    /// Write a built-in file: configuration, templates, man page, completions
     Generate(Generate),
-    /// Write what a journal holds
+    /// Write the lines in a journal
     Replay(Replay),
 }
 
@@ -71,8 +71,8 @@ pub struct Conversion {
     #[arg(help_heading = "Points")]
     measurement: String,
 
-    /// Call a key of payloads, flattened, or a tag or field of metrics otherwise, before anything else is made of it. A `*` in FROM
-    /// stands for any text, and one in TO for the same (repeatable, or separated by commas; they follow each other)
+    /// Rename a flattened key of payloads, or a tag or field of metrics, before any other rule. A `*` in FROM matches any text,
+    /// and a `*` in TO is the same text (repeatable, or separated by commas; applied in this order)
     #[arg(long = "rename", value_name = "FROM=TO", env = "ALGORITHMIA_RENAME", value_delimiter = ',')]
     #[arg(help_heading = "Points")]
     renames: Vec<Rename>,
@@ -82,28 +82,28 @@ pub struct Conversion {
     #[arg(help_heading = "Points")]
     kinds: Vec<KindRule>,
 
-    /// Take times as they are given. Two calls of one algorithm in the same microsecond then overwrite each other
-    /// [default: the digits that it lacks are filled from the request's id]
+    /// Keep times unchanged. Two calls of one algorithm in the same microsecond then overwrite each other [default: digits
+    /// that a time lacks are filled from the request's id]
     #[arg(long, env = "ALGORITHMIA_EXACT_TIME", value_parser = BoolishValueParser::new(), help_heading = "Points")]
     exact_time: bool,
 
-    /// Largest message, in bytes; a larger one is rejected as too_large, and so is any metric of more than twice that and
+    /// Maximum size of a message; a larger one is rejected as too_large, and so is a metric of more than twice that and
     /// 64 KiB
     #[arg(long, value_name = "BYTES", default_value_t = Limits::default().message, env = "ALGORITHMIA_MAX_MESSAGE")]
     #[arg(value_parser = size(1 << 30), help_heading = "Limits")]
     max_message: usize,
 
-    /// Most fields and tags of one payload
+    /// Maximum number of fields and tags of a payload
     #[arg(long, value_name = "COUNT", default_value_t = Limits::default().fields, env = "ALGORITHMIA_MAX_FIELDS")]
     #[arg(value_parser = size(1_000_000), help_heading = "Limits")]
     max_fields: usize,
 
-    /// Most objects and arrays within each other
+    /// Maximum depth of nested objects and arrays
     #[arg(long, value_name = "COUNT", default_value_t = Limits::default().nesting, env = "ALGORITHMIA_MAX_NESTING")]
     #[arg(value_parser = size(1000), help_heading = "Limits")]
     max_nesting: usize,
 
-    /// Most values in an object or array of a payload; one with more is left out, and the rest of the payload kept
+    /// Maximum number of values in an object or array of a payload; one with more is left out, and the rest is kept
     #[arg(long, value_name = "COUNT", default_value_t = Limits::default().items, env = "ALGORITHMIA_MAX_ITEMS")]
     #[arg(value_parser = size(1_000_000), help_heading = "Limits")]
     max_items: usize,
@@ -152,14 +152,14 @@ enum Format {
     Influx,
     /// JSON: lines, concatenated objects, or an array of objects; a value may span lines
     Json,
-    /// JSON, and each line is one message: a broken line never touches another
+    /// JSON, one message per line: an invalid line does not affect others
     JsonLines,
 }
 
 /// What is read by hand.
 #[derive(Debug, Args)]
 pub struct Files {
-    /// Files to read, one after the other; `-` is stdin, which is also read where no file is named
+    /// Files to read, one after the other; `-`, and no file, is stdin
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
 }
@@ -186,7 +186,7 @@ pub fn has_input() -> bool {
 /// How many threads convert a file.
 #[derive(Debug, Args)]
 pub struct Threads {
-    /// How many threads convert a file [default: one for each core, at most 16]
+    /// Threads that convert a file [default: one for each core, at most 16]
     #[arg(long, value_name = "COUNT", env = "ALGORITHMIA_THREADS", value_parser = size(256), help_heading = "Input")]
     threads: Option<usize>,
 }

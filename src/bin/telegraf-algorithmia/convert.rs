@@ -1,4 +1,4 @@
-//! `convert`, and what is done without a command: messages become lines.
+//! `convert`, the default command: messages become lines.
 
 use std::process::ExitCode;
 
@@ -24,8 +24,8 @@ pub struct Convert {
     #[command(flatten)]
     threads: Threads,
 
-    /// Say on stderr at the end what has become of all messages, and for each algorithm and metric: count, minimum, mean,
-    /// maximum, and how its values are spread
+    /// Print a summary to stderr at the end: messages by outcome, and for each algorithm and metric count, minimum, mean,
+    /// maximum and distribution
     #[arg(long, env = "ALGORITHMIA_SUMMARY", value_parser = BoolishValueParser::new(), help_heading = "Output")]
     summary: bool,
 

@@ -1,7 +1,7 @@
 //! `generate`: the files that the program carries, such as Telegraf's configuration and templates for InfluxDB.
 //!
 //! Some have an example in them that only their user can replace: the URL that a task of InfluxDB sends to. Such a URL is a
-//! secret (whoever knows it can post), so no error repeats a value.
+//! secret (anyone who knows it can post), so no error repeats a value.
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -52,46 +52,46 @@ pub struct Generate {
 enum What {
     /// Telegraf's configuration
     TelegrafConf,
-    /// InfluxDB template: bucket, dashboards, checks
+    /// InfluxDB template: dashboards, checks, Telegraf's configuration
     InfluxdbTemplate,
-    /// InfluxDB template, on top of that: how far what models report has drifted; a dashboard, checks
+    /// InfluxDB template, in addition to that: a dashboard and checks for drift of what models report
     DriftTemplate,
-    /// InfluxDB template: alerts go to Slack
+    /// InfluxDB template: alerts to Slack
     SlackTemplate {
-        /// Where alerts go: the URL of an incoming webhook of Slack
+        /// URL of an incoming webhook of Slack
         #[arg(long, value_name = "URL", env = "ALGORITHMIA_SLACK_URL", hide_env_values = true, value_parser = URL)]
         slack_url: String,
     },
-    /// InfluxDB template: alerts go to PagerDuty
+    /// InfluxDB template: alerts to PagerDuty
     PagerdutyTemplate,
-    /// InfluxDB template: alerts go to a server of your own
+    /// InfluxDB template: alerts to your own server, as JSON
     HttpTemplate {
-        /// Where alerts go
+        /// URL of the server
         #[arg(long, value_name = "URL", env = "ALGORITHMIA_HTTP_URL", hide_env_values = true, value_parser = URL)]
         http_url: String,
     },
-    /// InfluxDB template: alerts go out as email
+    /// InfluxDB template: alerts by email
     EmailTemplate {
-        /// Who sends alerts
+        /// Sender
         #[arg(long, value_name = "ADDRESS", env = "ALGORITHMIA_EMAIL_FROM", hide_env_values = true)]
         #[arg(value_parser = ADDRESS)]
         email_from: String,
 
-        /// Who gets alerts (repeatable, or separated by commas)
+        /// Recipients (repeatable, or separated by commas)
         #[arg(long, value_name = "ADDRESS", env = "ALGORITHMIA_EMAIL_TO", hide_env_values = true)]
         #[arg(value_parser = ADDRESS, value_delimiter = ',', required = true)]
         email_to: Vec<String>,
 
-        /// The service that sends them
+        /// API of the service that sends the mail
         #[arg(long, value_name = "URL", env = "ALGORITHMIA_EMAIL_URL", hide_env_values = true)]
         #[arg(value_parser = URL, default_value = EMAIL_URL)]
         email_url: String,
     },
     /// Grafana dashboard of the models, for an InfluxDB data source with InfluxQL
     GrafanaDashboard,
-    /// Telegraf's configuration, to stand beside another in telegraf.d: inactive until its variables are set
+    /// Telegraf's configuration for the folder telegraf.d, inactive until its variables are set
     TelegrafDConf,
-    /// Drop-in for telegraf.service: what Telegraf may not do any more
+    /// Drop-in for telegraf.service that restricts what Telegraf may do
     SystemdDropin,
     /// The man page
     Man,
@@ -226,7 +226,7 @@ fn flux(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', r"\\").replace('"', r#"\""#).replace('$', r"\x24"))
 }
 
-/// The text with values in the place of examples. What is put in is not searched again: it may be what another example is.
+/// The text with values in place of examples. What is put in is not searched again: it may be what another example is.
 fn fill(text: &str, values: &[(String, String)]) -> String {
     let mut filled = String::new();
     let mut rest = text;

@@ -21,7 +21,7 @@ pub struct Inspect {
     #[command(flatten)]
     conversion: Conversion,
 
-    /// What is shown
+    /// What to show
     #[arg(long, value_enum, value_name = "FORMAT", default_value = "table", env = "ALGORITHMIA_FORMAT")]
     #[arg(help_heading = "Output")]
     format: Format,

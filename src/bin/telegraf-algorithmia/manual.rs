@@ -1,5 +1,4 @@
-//! The man page and the completions: what the command line knows of itself, and the sections of the page that are written by
-//! hand.
+//! The man page and the completions, made from the command line, and the sections of the page that are written by hand.
 
 use clap::{Arg, Command};
 use clap_complete::Shell;
@@ -24,7 +23,8 @@ telegraf-algorithmia replay DIR";
 
 /// The man page.
 pub fn page(root: Command) -> String {
-    let version = format!("{NAME} {}", root.get_version().unwrap_or_default());
+    // Without the commit: the same version gives the same page.
+    let version = concat!("telegraf-algorithmia ", env!("CARGO_PKG_VERSION"));
     let page =
         Man::new(root.clone().override_usage(USAGE)).date(release_date()).source(version).manual("User Commands");
     let page = written(|out| page.render(out));

@@ -1,4 +1,4 @@
-//! `replay`: what a journal holds.
+//! `replay`: the lines in a journal.
 
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;

@@ -274,7 +274,8 @@ impl Influxdb {
             let mut runs = runs["runs"].as_array().into_iter().flatten();
             let run = runs.find(|other| other["id"] == *run).filter(|run| run["status"] != "scheduled");
             match run.filter(|run| run["status"] != "started") {
-                Some(run) if run["status"] == "success" => Ok(Some(run.clone())),
+                // Its times may be written later.
+                Some(run) if run["status"] == "success" => Ok(run["finishedAt"].is_string().then(|| run.clone())),
                 Some(run) => bail!("a task's run did not succeed: {run}"),
                 None => Ok(None),
             }

@@ -50,7 +50,7 @@ const CARGO: Tool = Tool { what: "Rust's cargo (for the Flux library)", commands
 const CC: Tool = Tool { what: "a C compiler", commands: &["gcc", "cc", "clang"] };
 const APT: Tool = Tool { what: "Debian's apt", commands: &["apt-get"] };
 const PYTHON3: Tool = Tool { what: "Python 3.11 or newer", commands: &["python3"] };
-const NODE: Tool = Tool { what: "Node.js 20 or newer, with npm", commands: &["npm"] };
+const NODE: Tool = Tool { what: "Node.js 18 or newer, with npm", commands: &["npm"] };
 const MAVEN: Tool = Tool { what: "Maven", commands: &["mvn"] };
 
 const TELEGRAF: Recipe = Recipe {
@@ -82,6 +82,36 @@ const TELEGRAF: Recipe = Recipe {
              secretstores.systemd",
             "-ldflags",
             "-s -w -X github.com/influxdata/telegraf/internal.Version=1.39.3",
+            "-o",
+            "{out}/telegraf",
+            "github.com/influxdata/telegraf/cmd/telegraf",
+        ],
+        env: &[("CGO_ENABLED", "0")],
+    }],
+};
+
+/// One that is older than the shipped telegraf.conf takes: a user's, before the upgrade.
+const OLD_TELEGRAF: Recipe = Recipe {
+    name: "telegraf-old",
+    version: "1.31.3",
+    variable: "OLD_TELEGRAF",
+    product: "telegraf",
+    files: &[
+        ("go.mod", include_str!("../servers/telegraf-old/go.mod")),
+        ("go.sum", include_str!("../servers/telegraf-old/go.sum")),
+    ],
+    needs: &[GO],
+    usually: "a minute",
+    steps: &[Step {
+        command: &[
+            "go",
+            "build",
+            "-v",
+            "-tags",
+            "custom,inputs.internal,inputs.kafka_consumer,processors.execd,outputs.influxdb_v2,\
+             parsers.influx,parsers.value,serializers.influx",
+            "-ldflags",
+            "-s -w -X github.com/influxdata/telegraf/internal.Version=1.31.3",
             "-o",
             "{out}/telegraf",
             "github.com/influxdata/telegraf/cmd/telegraf",
@@ -212,6 +242,111 @@ const CARGO_ABOUT: Recipe = Recipe {
     }],
 };
 
+const CARGO_GENERATE_RPM: Recipe = Recipe {
+    name: "cargo-generate-rpm",
+    version: "0.21.1",
+    variable: "CARGO_GENERATE_RPM",
+    product: "bin/cargo-generate-rpm",
+    files: &[],
+    needs: &[CARGO, CC],
+    usually: "a minute",
+    steps: &[Step {
+        command: &["cargo", "install", "--locked", "--version", "0.21.1", "--root", "{out}", "cargo-generate-rpm"],
+        env: &[("CARGO_TARGET_DIR", "target")],
+    }],
+};
+
+const CARGO_CYCLONEDX: Recipe = Recipe {
+    name: "cargo-cyclonedx",
+    version: "0.5.9",
+    variable: "CARGO_CYCLONEDX",
+    product: "bin/cargo-cyclonedx",
+    files: &[],
+    needs: &[CARGO, CC],
+    usually: "a minute",
+    steps: &[Step {
+        command: &["cargo", "install", "--locked", "--version", "0.5.9", "--root", "{out}", "cargo-cyclonedx"],
+        env: &[("CARGO_TARGET_DIR", "target")],
+    }],
+};
+
+const ACTIONLINT: Recipe = Recipe {
+    name: "actionlint",
+    version: "1.7.12",
+    variable: "ACTIONLINT",
+    product: "actionlint",
+    steps: &[Step {
+        command: &["go", "build", "-o", "{out}/actionlint", "github.com/rhysd/actionlint/cmd/actionlint"],
+        env: &[("CGO_ENABLED", "0")],
+    }],
+    ..CHECKERS
+};
+
+const KUBECONFORM: Recipe = Recipe {
+    name: "kubeconform",
+    version: "0.7.0",
+    variable: "KUBECONFORM",
+    product: "kubeconform",
+    steps: &[Step {
+        command: &["go", "build", "-o", "{out}/kubeconform", "github.com/yannh/kubeconform/cmd/kubeconform"],
+        env: &[("CGO_ENABLED", "0")],
+    }],
+    ..CHECKERS
+};
+
+const CRANE: Recipe = Recipe {
+    name: "crane",
+    version: "0.22.1",
+    variable: "CRANE",
+    product: "crane",
+    steps: &[Step {
+        command: &["go", "build", "-o", "{out}/crane", "github.com/google/go-containerregistry/cmd/crane"],
+        env: &[("CGO_ENABLED", "0")],
+    }],
+    ..CHECKERS
+};
+
+/// What the tools that check a release have in common.
+const CHECKERS: Recipe = Recipe {
+    name: "",
+    version: "",
+    variable: "",
+    product: "",
+    files: &[
+        ("go.mod", include_str!("../servers/checkers/go.mod")),
+        ("go.sum", include_str!("../servers/checkers/go.sum")),
+    ],
+    needs: &[GO],
+    usually: "a quarter of a minute",
+    steps: &[],
+};
+
+const KUBERNETES_SCHEMAS: Recipe = Recipe {
+    name: "kubernetes-schemas",
+    version: "1.37.0",
+    variable: "KUBERNETES_SCHEMAS",
+    product: "schemas",
+    files: &[
+        ("install.sh", include_str!("../servers/python/install.sh")),
+        ("requirements.txt", include_str!("../servers/kubernetes/requirements.txt")),
+        ("schemas.sh", include_str!("../servers/kubernetes/schemas.sh")),
+    ],
+    needs: &[PYTHON3],
+    usually: "ten seconds",
+    steps: &[Step { command: &["sh", "schemas.sh", "{out}"], env: &[] }],
+};
+
+const QEMU_AARCH64: Recipe = Recipe {
+    name: "qemu-aarch64",
+    version: "7.2",
+    variable: "QEMU_AARCH64",
+    product: "qemu-aarch64-static",
+    files: &[("fetch.sh", include_str!("../servers/qemu/fetch.sh"))],
+    needs: &[APT],
+    usually: "ten seconds",
+    steps: &[Step { command: &["sh", "fetch.sh", "{out}"], env: &[("VERSION", "7.2")] }],
+};
+
 const PYTHON: Recipe = Recipe {
     name: "python",
     version: "numpy-2.4.6-scipy-1.17.1",
@@ -296,11 +431,27 @@ const DEBIAN_TOOLS: Recipe = Recipe {
     }],
 };
 
+const DEBIAN_RPM: Recipe = Recipe {
+    name: "debian-rpm",
+    version: "1",
+    variable: "DEBIAN_RPM",
+    product: "root.tar",
+    files: DEBIAN_FILES,
+    needs: &[APT],
+    usually: "a minute",
+    steps: &[Step { command: &["sh", "root.sh", "{out}/root.tar", "rpm"], env: &[] }],
+};
+
 const DEBIAN_FILES: &[(&str, &str)] = &[("root.sh", include_str!("../servers/debian/root.sh"))];
 
 /// The path of the `telegraf` binary; builds it if need be.
 pub fn telegraf_binary() -> Result<PathBuf> {
     provide(&TELEGRAF)
+}
+
+/// The path of a `telegraf` binary that is too old; builds it if need be.
+pub fn old_telegraf_binary() -> Result<PathBuf> {
+    provide(&OLD_TELEGRAF)
 }
 
 /// The path of the `influxd` binary; builds it if need be.
@@ -336,6 +487,41 @@ pub fn cargo_about_binary() -> Result<PathBuf> {
     provide(&CARGO_ABOUT)
 }
 
+/// The path of the `cargo-generate-rpm` binary; builds it if need be.
+pub fn cargo_generate_rpm_binary() -> Result<PathBuf> {
+    provide(&CARGO_GENERATE_RPM)
+}
+
+/// The path of the `cargo-cyclonedx` binary; builds it if need be.
+pub fn cargo_cyclonedx_binary() -> Result<PathBuf> {
+    provide(&CARGO_CYCLONEDX)
+}
+
+/// The path of the `actionlint` binary, which checks workflows of GitHub's; builds it if need be.
+pub fn actionlint_binary() -> Result<PathBuf> {
+    provide(&ACTIONLINT)
+}
+
+/// The path of the `kubeconform` binary, which checks manifests of Kubernetes; builds it if need be.
+pub fn kubeconform_binary() -> Result<PathBuf> {
+    provide(&KUBECONFORM)
+}
+
+/// The path of the `crane` binary, a registry of images and its client; builds it if need be.
+pub fn crane_binary() -> Result<PathBuf> {
+    provide(&CRANE)
+}
+
+/// A folder with the schemas of Kubernetes' objects, in one folder for each version; makes it if need be.
+pub fn kubernetes_schemas() -> Result<PathBuf> {
+    provide(&KUBERNETES_SCHEMAS)
+}
+
+/// The path of the emulator of aarch64, a static program; fetches it if need be.
+pub fn qemu_aarch64_binary() -> Result<PathBuf> {
+    provide(&QEMU_AARCH64)
+}
+
 /// The path of a Python that has numpy and scipy; makes it if need be.
 pub fn python_binary() -> Result<PathBuf> {
     provide(&PYTHON)
@@ -364,6 +550,11 @@ pub fn debian_root() -> Result<PathBuf> {
 /// The same of a Debian with what checks man pages, and with the shells that have completions.
 pub fn debian_tools_root() -> Result<PathBuf> {
     provide(&DEBIAN_TOOLS)
+}
+
+/// The same of a Debian with rpm and rpmbuild.
+pub fn debian_rpm_root() -> Result<PathBuf> {
+    provide(&DEBIAN_RPM)
 }
 
 /// The Java runtime that Kafka runs on.

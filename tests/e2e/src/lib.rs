@@ -53,8 +53,8 @@ stack::test("template", |dir| {
 
 # Where the servers come from
 
-The environment variables `TELEGRAF`, `INFLUXD`, `INFLUX`, `KCAT`,
-`PYTHON_WITH_SCIPY` (paths of binaries) and `KAFKA_LIBS` (a folder with Kafka's
+The environment variables `TELEGRAF`, `OLD_TELEGRAF`, `INFLUXD`, `INFLUX`,
+`KCAT`, `PYTHON_WITH_SCIPY` (paths of binaries) and `KAFKA_LIBS` (a folder with Kafka's
 jars) are used as they are. Without them each server is built the first time it is needed, from the recipes
 in `servers/`, into `telegraf-algorithmia/` in the user's cache folder
 (`$XDG_CACHE_HOME` or `~/.cache`), which takes `go`, a C compiler, `cargo`,
@@ -95,8 +95,10 @@ pub use dir::{Dir, test};
 pub use flux::{Point, Row, Value, rows};
 pub use influxdb::{BUCKET, Influxdb, ORG, PASSWORD, TOKEN, USER};
 pub use install::{
-    algorithmia_binary, cargo_about_binary, cargo_deb_binary, cloudevents_binary, debian_root, debian_tools_root,
-    grafana_schema, influx_binary, influxd_binary, kafka_libs, kcat_binary, python_binary, telegraf_binary,
+    actionlint_binary, algorithmia_binary, cargo_about_binary, cargo_cyclonedx_binary, cargo_deb_binary,
+    cargo_generate_rpm_binary, cloudevents_binary, crane_binary, debian_root, debian_rpm_root, debian_tools_root,
+    grafana_schema, influx_binary, influxd_binary, kafka_libs, kcat_binary, kubeconform_binary, kubernetes_schemas,
+    old_telegraf_binary, python_binary, qemu_aarch64_binary, telegraf_binary,
 };
 pub use kafka::{Kafka, Listener, Login};
 pub use process::Process;

@@ -154,13 +154,13 @@ fn day(dir: &Dir) -> Result<()> {
     }
     alerts.influxdb.write(lines)?;
 
-    // In quiet hours, every fifth run does: each looks at the last 17 minutes.
+    // In quiet hours, every fifteenth run does: each looks at the last 17 minutes.
     let news: BTreeSet<i64> = incidents
         .iter()
         .flat_map(|incident| incident.bad.start..incident.bad.end + incident.late + CALM + 5)
         .chain(DOWN)
         .collect();
-    let ticks = (1..=DAY).filter(|tick| long_tests() || tick % 5 == 0 || news.contains(tick));
+    let ticks = (1..=DAY).filter(|tick| long_tests() || tick % 15 == 0 || news.contains(tick));
 
     let mut told: [Vec<(i64, String)>; 4] = Default::default();
     let (mut events, mut json) = (Vec::new(), Vec::new());

@@ -1,5 +1,5 @@
 //! The Debian package: made as a release makes it, and installed, used, upgraded and removed in a clean Debian. And the static
-//! build, in a folder with nothing else.
+//! build, in a folder with nothing else. `release` has the rest of a release.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -15,9 +15,9 @@ use fixtures::command::text;
 use fixtures::document::blocks;
 use fixtures::repository;
 
-const NAME: &str = "telegraf-algorithmia";
-const CONFFILE: &str = "/etc/telegraf/telegraf.d/algorithmia.conf";
-const JOURNAL: &str = "/var/lib/telegraf-algorithmia";
+pub const NAME: &str = "telegraf-algorithmia";
+pub const CONFFILE: &str = "/etc/telegraf/telegraf.d/algorithmia.conf";
+pub const JOURNAL: &str = "/var/lib/telegraf-algorithmia";
 
 /// What somebody had Telegraf do before.
 const OWN_CONF: &str = "\
@@ -31,7 +31,7 @@ const OWN_CONF: &str = "\
 ";
 
 /// Runs a command to its end, with nothing on stdin. The error shows all that it wrote.
-fn run(command: &mut Command) -> Result<String> {
+pub fn run(command: &mut Command) -> Result<String> {
     let output = output(command)?;
     let (out, err) = (text(&output.stdout), text(&output.stderr));
     ensure!(output.status.success(), "{command:?}: {}\n{out}{err}", output.status);
@@ -53,21 +53,21 @@ fn shell(script: &str) -> Command {
 }
 
 /// A folder with a Debian in it.
-struct Root(PathBuf);
+pub struct Root(PathBuf);
 
 impl Root {
-    fn new(dir: &Dir, tar: &Path) -> Result<Self> {
+    pub fn new(dir: &Dir, tar: &Path) -> Result<Self> {
         let root = dir.path().join("root");
         run(shell("mkdir \"$1\"; tar --extract --numeric-owner --file \"$2\" --directory \"$1\"").arg(&root).arg(tar))?;
         Ok(Root(root))
     }
 
     /// The path of a file as seen from outside.
-    fn path(&self, path: &str) -> PathBuf {
+    pub fn path(&self, path: &str) -> PathBuf {
         self.0.join(path.trim_start_matches('/'))
     }
 
-    fn exists(&self, path: &str) -> bool {
+    pub fn exists(&self, path: &str) -> bool {
         self.path(path).symlink_metadata().is_ok()
     }
 
@@ -83,12 +83,12 @@ impl Root {
         command
     }
 
-    fn run(&self, script: &str) -> Result<String> {
+    pub fn run(&self, script: &str) -> Result<String> {
         run(&mut self.command(script))
     }
 
     /// Copies a package in and has dpkg do something with it.
-    fn dpkg(&self, action: &str, package: &Path) -> Result<String> {
+    pub fn dpkg(&self, action: &str, package: &Path) -> Result<String> {
         fs::copy(package, self.path("/tmp/package.deb"))?;
         self.run(&format!("DEBIAN_FRONTEND=noninteractive dpkg {action} /tmp/package.deb 2>&1"))
     }
@@ -110,26 +110,41 @@ impl Root {
     }
 }
 
+/// The version of the program, which is not that of these tests.
+pub fn version() -> Result<String> {
+    let manifest = fs::read_to_string(repository("Cargo.toml"))?;
+    let version = manifest.lines().find_map(|line| line.strip_prefix("version = \"")?.strip_suffix('"'));
+    Ok(version.context("Cargo.toml has a version")?.to_owned())
+}
+
 /// The package of this version, which is made once.
 fn package() -> Result<&'static Path> {
     static PACKAGE: OnceLock<PathBuf> = OnceLock::new();
-    // Tests that run beside each other wait for the first, rather than write the same file.
     static MAKING: Mutex<()> = Mutex::new(());
     let _making = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(package) = PACKAGE.get() {
         return Ok(package);
     }
-    let package = make_package(&[])?;
+    let package = make("deb", &[])?;
     Ok(PACKAGE.get_or_init(|| package))
 }
 
-fn make_package(options: &[&str]) -> Result<PathBuf> {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("package");
-    let mut command = Command::new(repository("packaging/deb"));
-    command.arg(folder).args(options);
+/// Has a script of the folder packaging make a package, for this machine or the target that is the first of the arguments.
+pub fn make(script: &str, arguments: &[&str]) -> Result<PathBuf> {
+    let folder = format!("{}/package", env!("CARGO_TARGET_TMPDIR"));
+    packaging(script, &[&[folder.as_str()], arguments].concat())
+}
+
+/// Runs a script of the folder packaging. It says last what it has made.
+pub fn packaging(script: &str, arguments: &[&str]) -> Result<PathBuf> {
+    // They write the same files, and tests run beside each other.
+    static RUNNING: Mutex<()> = Mutex::new(());
+    let _running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut command = Command::new(repository("packaging").join(script));
+    command.args(arguments);
     command.env("CARGO_DEB", stack::cargo_deb_binary()?).env("CARGO_ABOUT", stack::cargo_about_binary()?);
     let out = run(&mut command)?;
-    out.lines().last().map(PathBuf::from).context("packaging/deb does not say what it has made")
+    out.lines().last().map(PathBuf::from).with_context(|| format!("packaging/{script} does not say what it has made"))
 }
 
 /// A package with Telegraf as InfluxData's is, as far as others notice it.
@@ -303,6 +318,18 @@ fn it_installs_works_upgrades_and_goes() {
             root.run(&same)?;
         }
 
+        // It says of which commit it is; its man page, of which version.
+        let git = |arguments: &[&str]| run(Command::new("git").arg("-C").arg(repository("")).args(arguments));
+        let commit = git(&["rev-parse", "HEAD"])?;
+        let version = root.run("telegraf-algorithmia --version")?;
+        let expected = format!("{NAME} {} ({}", env!("CARGO_PKG_VERSION"), &commit[..12]);
+        ensure!(
+            version.strip_prefix(&expected).is_some_and(|rest| [")\n", " with changes)\n"].contains(&rest)),
+            "{version}"
+        );
+        let page = root.run(&format!("zcat /usr/share/man/man1/{NAME}.1.gz"))?;
+        ensure!(page.contains(&format!("{NAME} {}\"", self::version()?)), "{page}");
+
         check_third_party(&root.run(&format!("zcat /usr/share/doc/{NAME}/THIRD-PARTY.gz"))?)?;
 
         // It needs nothing that is not there, and the glibc that it asks for is enough for it.
@@ -332,7 +359,7 @@ fn it_installs_works_upgrades_and_goes() {
             ensure!(root.owner(JOURNAL)? == "telegraf telegraf 700");
             Ok(())
         };
-        let newer = make_package(&["--deb-version", "99.0.0-1"])?;
+        let newer = make("deb", &["", "--deb-version", "99.0.0-1"])?;
         root.dpkg("--install", &newer)?;
         ensure!(root.run(&format!("dpkg-query --showformat '${{Version}}' --show {NAME}"))? == "99.0.0-1");
         kept(&root)?;
@@ -398,7 +425,7 @@ fn readme_says_how_to_install_it() {
         root.run(&format!("dpkg --purge {NAME}"))?;
 
         // Called as packaging/release calls it, which fills the archive.
-        let folder = format!("{NAME}-{}-{STATIC}", env!("CARGO_PKG_VERSION")).replace("-unknown", "");
+        let folder = format!("{NAME}-{}-{STATIC}", version()?).replace("-unknown", "");
         fs::create_dir_all(root.path("/tmp").join(&folder))?;
         fs::copy(static_program()?, root.path("/tmp").join(&folder).join(NAME))?;
         root.run(&format!("tar -C /tmp -czf /srv/dist/{folder}.tar.gz {folder}"))?;
@@ -475,7 +502,7 @@ fn check_third_party(third_party: &str) -> Result<()> {
     let metadata = run(&mut cargo(&["metadata", "--format-version", "1"]))?;
     let metadata: serde_json::Value = serde_json::from_str(&metadata)?;
     let packages = metadata["packages"].as_array().context("cargo metadata has packages")?;
-    for target in ["x86_64-unknown-linux-gnu", STATIC] {
+    for target in ["x86_64-unknown-linux-gnu", STATIC, "aarch64-unknown-linux-musl"] {
         let options = ["--edges", "normal", "--prefix", "none", "--format", "{p}", "--target", target];
         let tree = run(cargo(&["tree", "--package", NAME]).args(options))?;
         ensure!(tree.lines().count() > 50, "{tree}");
@@ -505,27 +532,18 @@ fn check_third_party(third_party: &str) -> Result<()> {
 }
 
 /// cargo with these arguments, on what has been fetched.
-fn cargo(arguments: &[&str]) -> Command {
+pub fn cargo(arguments: &[&str]) -> Command {
     let mut command = Command::new("cargo");
     command.args(arguments).args(["--locked", "--offline"]).current_dir(repository(""));
     command
 }
 
 /// The platform of the static build.
-const STATIC: &str = "x86_64-unknown-linux-musl";
+pub const STATIC: &str = "x86_64-unknown-linux-musl";
 
 /// Builds the static program.
 fn static_program() -> Result<PathBuf> {
-    let sysroot = run(Command::new("rustc").args(["--print", "sysroot"]))?;
-    if !Path::new(sysroot.trim()).join("lib/rustlib").join(STATIC).exists() {
-        run(Command::new("rustup").args(["target", "add", STATIC]))
-            .context("the static build cannot be checked, since its target is not to be had")?;
-    }
-    run(Command::new("cargo")
-        .args(["build", "--release", "--locked", "--package", NAME, "--target", STATIC])
-        .current_dir(repository("")))?;
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| repository("target"), PathBuf::from);
-    Ok(target.join(STATIC).join("release").join(NAME))
+    Ok(packaging("build", &[STATIC])?.join("package").join(NAME))
 }
 
 #[test]

@@ -1,9 +1,9 @@
-//! Any system call on the journal or the pipes fails, or is the last one before a kill: what then comes out, over several lives of
-//! the worker and of Telegraf.
+//! Simulates faults: any system call on the journal or the pipes fails, or the worker is killed at it. Checks what comes out
+//! over several lives of the worker and of Telegraf.
 //!
-//! The worker is the real one, from the pipe that it reads to the pipe that it writes. Telegraf is made up: it acts whenever the
-//! worker waits. It hands over messages in pieces that end anywhere, reads lines, keeps some in a buffer until they are stored, and is
-//! killed or ends. Its own files never fail.
+//! The worker is the real one, from the pipe that it reads to the pipe that it writes. Telegraf is simulated: it acts
+//! whenever the worker waits. It writes messages in pieces that end anywhere, reads lines, keeps some in a buffer until they
+//! are stored, and is killed or ends. Its own files never fail.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -41,6 +41,9 @@ const MOST_MESSAGES: usize = 400;
 
 /// Makes an end to half a line.
 const SPOILER: &[u8] = b"\"\" !";
+
+/// A message whose start was lost is rejected.
+const REST: &[u8] = b"was lost when a process was killed; this is the rest of it";
 
 /// Messages, and the lines that they become.
 struct Messages {
@@ -89,12 +92,12 @@ struct World {
     left: usize,
     /// How often it had nothing to do.
     idle: u32,
-    /// The rest of what it is handing over, and the messages in it, with where they end in all that it hands over.
+    /// The rest of what it is writing, and the messages in it, with where they end in all that it writes.
     outbox: Vec<u8>,
     under_way: VecDeque<(u64, usize)>,
     queued: u64,
     written: u64,
-    /// The messages that this Telegraf has handed over.
+    /// The messages that this Telegraf has written.
     handed: Vec<(u64, usize)>,
     /// The start of a line, and the messages in its buffer.
     unread: Vec<u8>,
@@ -102,6 +105,8 @@ struct World {
     gauges: BTreeSet<Vec<u8>>,
     next: usize,
     stored: BTreeSet<usize>,
+    /// How many messages were rejected because a kill had cost them their start.
+    rests: usize,
     /// Messages that this worker has read while the journal could not be written, and those of them that a kill may have lost.
     unsafe_ones: BTreeSet<usize>,
     excused: BTreeSet<usize>,
@@ -179,7 +184,7 @@ impl World {
         }
     }
 
-    /// Hands over some more bytes.
+    /// Writes some more bytes.
     fn write(&mut self) {
         let Some(mut input) = self.input.as_ref() else { return };
         while self.left > 0 && self.outbox.len() < 1000 {
@@ -228,6 +233,7 @@ impl World {
                 Some(number) => self.buffer.push_back(*number),
                 None if line.is_empty() || self.gauges.contains(&line) => {}
                 None if line.ends_with(SPOILER) && self.is_torn(&line[..line.len() - SPOILER.len()]) => {}
+                None if memchr::memmem::find(&line, REST).is_some() => self.rests += 1,
                 None => self.wrong.push(format!("a line that nobody sent: {}", String::from_utf8_lossy(&line))),
             }
         }
@@ -290,7 +296,7 @@ fn work(
 
 /// What several lives of Telegraf have come to.
 struct Outcome {
-    /// How many messages were handed over, and have not been stored in the end.
+    /// How many messages were written, and have not been stored in the end.
     handed: usize,
     missing: usize,
     wrong: Vec<String>,
@@ -333,6 +339,7 @@ fn run(seed: u64, messages: &Arc<Messages>, signals: &Rc<Signals>) -> Outcome {
         gauges: BTreeSet::new(),
         next: 0,
         stored: BTreeSet::new(),
+        rests: 0,
         unsafe_ones: BTreeSet::new(),
         excused: BTreeSet::new(),
         reads: false,
@@ -401,6 +408,9 @@ fn run(seed: u64, messages: &Arc<Messages>, signals: &Rc<Signals>) -> Outcome {
     let lost: Vec<_> = missing.iter().filter(|number| !world.excused.contains(number)).collect();
     if !lost.is_empty() {
         world.wrong.push(format!("lost {lost:?}"));
+    }
+    if world.rests > missing.len() {
+        world.wrong.push(format!("{} rests are rejected, and {} messages missing", world.rests, missing.len()));
     }
     let (wrong, log) = (std::mem::take(&mut world.wrong), std::mem::take(&mut world.log));
     Outcome { handed: handed.len(), missing: missing.len(), wrong, log, seen: schedule.seen }

@@ -1,4 +1,4 @@
-//! A flood of input, told from single messages: then it is cheaper to wait a moment and read more at once.
+//! Tells a flood of input from single messages. In a flood it is cheaper to wait a moment and read more at once.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ const FLOOD_WAIT: Duration = Duration::from_micros(50);
 const FLOOD_LINES: u64 = 4;
 
 /// It is one no longer when a pause has brought fewer lines. If it has brought any, the next flood has to be longer before
-/// it counts: somebody who waits for each answer before the next question must not pay for pauses.
+/// it counts: a sender that waits for each answer before the next message must not wait for pauses.
 const MAX_FLOOD_WAITS: u32 = 32 * 1024;
 
 /// Tells a flood of input from single messages.
@@ -53,7 +53,7 @@ impl Flood {
         match self.lines {
             None if self.waits < self.needed => return false,
             None => {}
-            // A gap in the flood, rather than somebody who waits for us.
+            // A gap in the flood, rather than a sender that waits for us.
             Some(0) => {
                 *self = Flood { needed: self.needed, ..Flood::default() };
                 return false;

@@ -1,8 +1,8 @@
-//! Flow control: how many lines Telegraf has room for.
+//! Flow control: how many lines fit into Telegraf's buffer.
 //!
-//! Telegraf drops the oldest points of an output whose buffer is full. How full it is, it tells in the metrics
-//! `internal_write` of inputs.internal, the gauges, which come in among the messages. A gauge is already old when it is read, so
-//! what has gone out since it was made, and what was then still on its way to the buffer, counts as if it were in it.
+//! Telegraf drops the oldest points of an output whose buffer is full. Its metrics `internal_write` of inputs.internal, the
+//! gauges, say how full the buffer is. They arrive among the messages. A gauge is old when it is read, so lines that were
+//! written since it was made, and those that had not reached the buffer by then, count as if they were in it.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -306,7 +306,7 @@ mod tests {
         Reading { series: b"internal_write,output=influxdb_v2".to_vec(), time, size, limit, dropped: 0 }
     }
 
-    /// Flow control that has put out `lines` lines a while ago.
+    /// Flow control after `lines` lines were written a while ago.
     fn flow(lines: u64) -> Flow {
         let mut flow = Flow::new("influxdb_v2".to_owned(), Patience::default());
         flow.wrote(lines, 300 * lines as usize);

@@ -1,5 +1,5 @@
-//! The journal's folder: who has it, and the files in it. Only regular files of ours are used, and no link is followed: somebody
-//! else may have put something in their place.
+//! The journal's folder: its lock, and the files in it. Uses only regular files of our own and follows no link, since
+//! another user may have put something in their place.
 
 use std::fs::{DirBuilder, File, Metadata, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -106,7 +106,7 @@ impl Folder {
         }
     }
 
-    /// Who has the folder.
+    /// The process that uses the folder.
     fn holder(&self) -> Holder {
         let mut text = String::new();
         let read = self.dir.read(LOCK).and_then(|lock| {

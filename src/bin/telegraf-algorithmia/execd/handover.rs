@@ -1,15 +1,15 @@
-//! What a worker leaves to the one that takes its place, should it be killed: where in the input it stands. A large metric does
-//! not stay in the pipe until all of it has come; then the next worker begins within it, and has to know that.
+//! The position in the input that a killed worker leaves to the next. A large metric does not stay in the pipe until all of
+//! it has come, so the next worker may begin within it, and has to know that.
 //!
-//! It is a line in a file of the journal's folder, written before bytes are taken out of the pipe, and only where there is
-//! something new in it:
+//! The position is a line in a file of the journal's folder. It is written before bytes are taken out of the pipe, and only
+//! if it has changed:
 //!
 //! ```text
 //! 4711 influx influx-string 524288 1a2b3c4d5e6f7081
 //! ```
 //!
-//! That is the process that starts the workers, where the converter stands before and behind these many bytes, and their hash.
-//! Should they still be in the pipe when the next worker looks, they have not been taken.
+//! It holds the process that starts the workers, the converter's state before and after these bytes, their number, and their
+//! hash. If the bytes are still in the pipe when the next worker looks, they have not been taken.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
@@ -67,7 +67,7 @@ impl Handover {
         self.standing = standing;
     }
 
-    /// Before `bytes` are taken out of the pipe: whoever comes then stands here.
+    /// Before `bytes` are taken out of the pipe: the place at which the next worker begins then.
     pub fn note(&mut self, behind: Standing, bytes: &[u8]) {
         // Metrics of the usual size stay in the pipe until they are whole, so there is nothing new.
         if bytes.is_empty() || behind == self.standing && !behind.is_within() && !self.is_stale {
@@ -110,7 +110,7 @@ impl Note {
         format!("{words:<width$}\n", width = LENGTH - 1)
     }
 
-    /// Where somebody stands who finds these bytes in the pipe.
+    /// The place of a worker that finds these bytes in the pipe.
     pub fn standing(&self, bytes: &[u8]) -> Standing {
         let not_taken = bytes.get(..self.len).is_some_and(|bytes| xxh3_64(bytes) == self.hash);
         if not_taken { self.before } else { self.behind }

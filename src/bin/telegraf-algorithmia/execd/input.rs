@@ -1,5 +1,5 @@
-//! The input: a file, or a pipe. What is in a pipe can be read and yet stay in it, so that nothing is lost with us before
-//! it is in the journal, and so that a sender who is to wait has to.
+//! The input: a file or a pipe. Bytes in a pipe can be read without taking them out, so that a kill loses nothing that is
+//! not yet in the journal, and so that a sender has to wait.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -15,7 +15,7 @@ const READ_SIZE: usize = 64 * 1024;
 /// Linux lets everybody have. A metric that takes more than half of that is not safe from a kill while it comes.
 const MAX_PIPE: usize = 1024 * 1024;
 
-/// Four pages. Linux gives whoever has many pipes smaller ones, of two pages or one, and both may be taken by a few bytes.
+/// Four pages. Linux gives a user with many pipes smaller ones, of two pages or one, and a few bytes may fill both.
 const MIN_PIPE: usize = 16 * 1024;
 
 /// Between two looks for more behind what stays in the pipe.

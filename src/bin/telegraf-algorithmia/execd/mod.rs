@@ -1,4 +1,4 @@
-//! `execd`: life as a child of Telegraf's processors.execd.
+//! `execd`: running as a child of Telegraf's processors.execd.
 //!
 //! What Telegraf asks of its child, and does not say: that output leaves as soon as nothing more is waiting to be
 //! read, and that the child goes only when its output has been read. When a child exits, Telegraf closes the pipe and
@@ -48,38 +48,38 @@ pub struct Execd {
     #[command(flatten)]
     conversion: Conversion,
 
-    /// Keep what goes out in this folder for a while, and put it out again at the next start: what Telegraf loses when it
-    /// dies is then not lost [default: no journal]
+    /// Keep the output in this folder for a while, and write it again at the next start, so that nothing is lost if
+    /// Telegraf is killed [default: no journal]
     #[arg(long, value_name = "DIR", env = "ALGORITHMIA_JOURNAL", help_heading = "Lose nothing")]
     journal: Option<PathBuf>,
 
-    /// For how long the journal keeps what went out
+    /// How long the journal keeps what was written
     #[arg(long, value_name = "TIME", default_value = "10min", env = "ALGORITHMIA_JOURNAL_WINDOW", value_parser = duration)]
     #[arg(help_heading = "Lose nothing")]
     journal_window: Duration,
 
-    /// How large the journal may be; the oldest goes first
+    /// Maximum size of the journal; the oldest records are deleted first
     #[arg(long, value_name = "SIZE", default_value = "512MiB", env = "ALGORITHMIA_JOURNAL_SIZE", value_parser = journal_size)]
     #[arg(help_heading = "Lose nothing")]
     journal_size: ByteSize,
 
-    /// Wait until the journal is on the disk before anything goes out, for those who fear power cuts. Slow
+    /// Wait until the journal is on the disk before anything is written, so that a power failure loses less. Slow
     #[arg(long, env = "ALGORITHMIA_JOURNAL_SYNC", value_parser = BoolishValueParser::new())]
     #[arg(help_heading = "Lose nothing")]
     journal_sync: bool,
 
-    /// Put out no more than Telegraf's buffer has room for. What waits is bounded: then messages stay in Kafka. Needs the
-    /// metrics internal_write of Telegraf's inputs.internal among the input
+    /// Write no more than Telegraf's buffer has room for; further messages stay in Kafka. Needs the metrics internal_write
+    /// of Telegraf's inputs.internal in the input
     #[arg(long, env = "ALGORITHMIA_FLOW_CONTROL", value_parser = BoolishValueParser::new())]
     #[arg(help_heading = "Lose nothing")]
     flow_control: bool,
 
-    /// The Telegraf output whose buffer counts for that, by its name or its alias
+    /// The Telegraf output whose buffer --flow-control watches, by name or alias
     #[arg(long, value_name = "NAME", default_value = "influxdb_v2", env = "ALGORITHMIA_FLOW_OUTPUT")]
     #[arg(help_heading = "Lose nothing")]
     flow_output: String,
 
-    /// Report as a metric, NAME_processor, what has become of all input so far, so often [default: never]
+    /// Report the counts of all input so far at this interval, as the metric NAME_processor [default: never]
     #[arg(long, value_name = "TIME", env = "ALGORITHMIA_STATS", value_parser = duration, help_heading = "Self-report")]
     stats: Option<Duration>,
 
@@ -99,7 +99,7 @@ const WORKER: &str = "worker";
 enum Role {
     /// It starts workers, one after the other, and keeps the pipes to Telegraf open.
     Supervisor,
-    /// It does the work, and another one takes its place when it dies.
+    /// It does the work, and another one takes its place when it is killed.
     Worker(Worker),
     /// It does the work, and there is no other: without a journal none could go on where it was.
     Alone,

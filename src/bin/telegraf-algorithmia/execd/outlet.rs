@@ -1,4 +1,4 @@
-//! The way out: through the journal, and to stdout as far as flow control lets.
+//! The output: through the journal, and to stdout as far as flow control allows.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -41,7 +41,7 @@ pub struct Outlet {
     memory: VecDeque<Batch>,
     in_memory: u64,
     reader: Reader,
-    /// Lines that went out, and had done so in an earlier life already.
+    /// Lines that were written again, after an earlier process had written them.
     replayed: u64,
     /// Bytes that went out.
     bytes: u64,
@@ -73,7 +73,7 @@ enum Reader {
 pub struct Sums {
     /// Bytes written to stdout.
     pub bytes: u64,
-    /// Lines of an earlier life that went out again.
+    /// Lines of an earlier process that were written again.
     pub replayed: u64,
     /// Bytes that were written to the journal, and that it holds now.
     pub journal_written: u64,

@@ -1,4 +1,4 @@
-//! How long the program waits, and why: every duration that a test would have to sit out.
+//! Every duration for which the program waits, and why. Tests divide them.
 
 use std::time::Duration;
 
@@ -23,10 +23,10 @@ pub struct Patience {
     /// The longest time between two looks for a gauge while there is no room. Telegraf cannot stop before its last message has
     /// been read, and has room for few gauges that wait.
     pub rare_look: Duration,
-    /// After how long the log tells that lines wait for room. A shorter wait is normal: the output writes in batches.
+    /// After how long the log says that lines wait for room. A shorter wait is normal: the output writes in batches.
     pub long_wait: Duration,
     /// After a signal: how long without input until the program expects no more. When the whole service stops, Telegraf gets
-    /// the signal together with us, and still has to hand over what it has read from Kafka. Tests do not divide this one:
+    /// the signal together with us, and still has to write what it has read from Kafka. Tests do not divide this one:
     /// they have to write within it, on a busy machine too.
     pub quiet: Duration,
     /// After a signal, unless there is a supervisor, and again at the end of the output: the longest time to go on. Telegraf

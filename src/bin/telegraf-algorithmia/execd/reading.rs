@@ -1,4 +1,4 @@
-//! One input, read to its end: how far it is, what is waited for, and what is taken out of a pipe.
+//! Reads one input to its end: its position, what it waits for, and what it takes out of a pipe.
 
 use std::fs::File;
 use std::io;
@@ -32,7 +32,7 @@ enum State {
     Reading,
     /// So much waits to go out that no more is taken than has to be.
     Full,
-    /// A signal has asked us to end: what is under way to us is still read, but no longer than until then.
+    /// A signal has asked us to end: messages in flight are still read, but no longer than until then.
     Ending { until: Instant },
     /// It is left at once, and what has come of a message is not converted.
     Left(Ended),
@@ -159,7 +159,7 @@ impl Stream {
                 State::Left(Ended::Signal)
             }
             // Telegraf sends a signal only when it has ended our input. When it got one together with us, it may take its
-            // time, and what it still hands over is not to be lost.
+            // time, and what it still writes must not be lost.
             State::Reading | State::Full => {
                 let most = match self.caller {
                     Caller::Supervisor(_) => WORKER_END,

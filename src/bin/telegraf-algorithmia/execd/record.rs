@@ -1,18 +1,18 @@
-//! The records that a segment of the journal consists of: the lines that one read from stdin gave, or a part of them where these
-//! are many, behind a comment, the head. What is no whole record is skipped, up to the next one that is.
+//! The records of a journal's segment: the lines that one read from stdin gave, or a part of them if they are many, after a
+//! comment, the head. Anything that is not a complete record is skipped up to the next one.
 //!
 //! ```text
 //! # journal/2 KEY CHECKSUM LENGTH COUNT CHECK
 //! ```
 //!
-//! Lines may hold texts that look like heads, and where a record is damaged its lines are looked through. So a head has to show
-//! what it is before a byte behind it is read. The check is that of the head itself and its place. The key is the same in all
-//! heads that a process writes, and nobody who sends messages knows it.
+//! Lines may contain text that looks like a head, and the lines of a damaged record are searched for heads. So a head is
+//! verified before a byte after it is read. CHECK is the check of the head itself and its position. KEY is the same in all
+//! heads that a process writes, and is unknown to those who send messages.
 //!
-//! The version before wrote `# journal CHECKSUM LENGTH COUNT`. Which of them counts shows at a segment's start, where no
-//! message can put anything.
+//! The version before wrote `# journal CHECKSUM LENGTH COUNT`. The start of a segment, where no message can put anything,
+//! shows which of them it has.
 //!
-//! No file is opened here and nothing logged, so that it can be fuzzed by itself (fuzz/fuzz_targets/journal.rs).
+//! Opens no file and logs nothing, so that it can be fuzzed by itself (fuzz/fuzz_targets/journal.rs).
 
 use std::fmt::Write as _;
 use std::hash::{BuildHasher, RandomState};

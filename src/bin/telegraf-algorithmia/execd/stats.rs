@@ -1,4 +1,4 @@
-//! The self-report: a metric with what has become of all input since the start, and how late calls came since the last one.
+//! The self-report: a metric with the counts of all input since the start, and the lag of calls since the last report.
 
 use std::io::Write;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};

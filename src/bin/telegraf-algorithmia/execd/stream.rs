@@ -1,4 +1,4 @@
-//! The loop that reads inputs and hands over what they become: by hand, and under Telegraf.
+//! The loop that reads inputs and writes their lines, by hand and under Telegraf.
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Read, Seek, SeekFrom};
@@ -257,7 +257,7 @@ impl Stream {
         self.observer.gauges.drain(..).for_each(|reading| flow.read(reading));
     }
 
-    /// Hands over what there is.
+    /// Passes the lines that there are to the outlet.
     pub(super) fn put(&mut self) -> Result<()> {
         // In a flood there is no other pause.
         self.observer.log.iter_mut().for_each(log::Log::tick);

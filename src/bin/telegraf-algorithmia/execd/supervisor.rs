@@ -1,8 +1,8 @@
-//! The supervisor: what Telegraf starts where there is a journal. It starts the process that does the work, the worker, and
-//! keeps the pipes to Telegraf open while it is replaced.
+//! The supervisor: the process that Telegraf starts if there is a journal. It starts the worker, which does the work, and
+//! keeps the pipes to Telegraf open while a worker is replaced.
 //!
-//! Telegraf drops what comes while its child is not there. Whoever is killed for the memory it takes or for a bug is the
-//! worker; the next one finds in the pipe what the one before had not put into the journal.
+//! Telegraf drops what arrives while it has no child. If a process is killed for the memory it takes or for a bug, it is the
+//! worker; the next one finds in the pipe what the last one had not put into the journal.
 
 use std::io;
 use std::path::Path;
@@ -45,8 +45,8 @@ pub fn run(patience: &Patience) -> Result<u8> {
     }
 }
 
-/// Starts a worker, as soon as the system has the means for it: whoever was killed for want of memory has another take their
-/// place. Meanwhile Telegraf waits.
+/// Starts a worker, as soon as the system has the memory for it: one that was killed for want of memory is replaced.
+/// Meanwhile Telegraf waits.
 fn start_somehow(turn: Turn) -> Result<Child> {
     const PAUSE: Duration = Duration::from_millis(100);
     let mut told = false;
@@ -83,7 +83,7 @@ fn start(turn: Turn) -> io::Result<Child> {
     std::env::current_exe().and_then(|program| spawn(&program)).or_else(|_| running())
 }
 
-/// Waits for the worker's end, and hands it on what asks us to end.
+/// Waits for the worker's end, and sends it the signals that ask us to end.
 fn wait(worker: &mut Child, signals: &mut ChildSignals) -> io::Result<ExitStatus> {
     loop {
         let asked = signals.wait();

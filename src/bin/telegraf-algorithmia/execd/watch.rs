@@ -1,4 +1,4 @@
-//! What is noticed of each message while it is converted: counts, log lines, the lag, gauges, and what is shown of it.
+//! Observes each message while it is converted: counts, log lines, the lag, gauges, and output for people.
 
 use telegraf_algorithmia::{Counts, Event, Observer, Trace};
 
@@ -13,7 +13,7 @@ pub struct Watch {
     /// None where all of it is shown anyway.
     pub log: Option<Log>,
     pub form: Form,
-    /// Lines that have not been handed over yet.
+    /// Lines that have not been passed to the outlet yet.
     pub lines: u64,
     /// For the self-report.
     pub lag: Lag,

@@ -1,5 +1,5 @@
-//! How far long files have been read: one line on a terminal, which is gone at the end. Standard error is one for the whole
-//! process, and so is this line; whatever else is written there has to go [around](aside) it.
+//! The progress of long files: one line on a terminal, removed at the end. Standard error belongs to the whole process, and
+//! so does this line; everything else that is written there has to go [around](aside) it.
 
 use std::io::{self, IsTerminal, Read};
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! Texts as they can be shown on a terminal, and how many columns they take.
+//! Text made safe for a terminal, and its width in columns.
 
 use std::io::{self, Write};
 

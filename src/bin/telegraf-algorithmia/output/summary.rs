@@ -1,4 +1,4 @@
-//! What there is to say of all messages at the end.
+//! The summary of all messages at the end.
 
 use std::io::{self, IsTerminal, Write};
 

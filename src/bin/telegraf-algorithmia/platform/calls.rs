@@ -1,5 +1,5 @@
-//! The system calls on the journal's files and on the pipes: each goes through here, so that tests can have any of them fail.
-//! Elsewhere than in tests, this is the plain call.
+//! The system calls on the journal's files and on the pipes. All go through here, so that tests can make any of them fail.
+//! Outside tests, this is the plain call.
 
 use std::io;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! A folder that stays the same one, whatever becomes of its name, and files in it that are what they should be: no link is
-//! followed, and nothing waits for the other end of a pipe or for a device.
+//! A folder that stays the same if its name changes, and its files, which must be regular: no link is followed, and nothing
+//! waits for the other end of a pipe or for a device.
 
 use std::fs::{File, Metadata, TryLockError};
 use std::io;

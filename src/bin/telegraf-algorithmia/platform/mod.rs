@@ -1,8 +1,8 @@
-//! All that is particular to a platform; the rest of the program knows none.
+//! Everything that depends on the platform.
 //!
-//! Linux can all that is promised. Other Unixes cannot read what is in a pipe and leave it there, so what a worker has read
-//! when it is killed is lost with it. Elsewhere there are no signals and no pipes to look into: files and streams are
-//! converted, and that is all.
+//! Linux supports all of it. Other Unixes cannot read a pipe without taking bytes out, so a killed worker loses what it has
+//! read. On other platforms there are no signals and no pipes to look into: files and streams are converted, and that is
+//! all.
 
 mod calls;
 pub use calls::*;

@@ -1,4 +1,4 @@
-//! What stands in for what only Linux has.
+//! Replacements for what only Linux has.
 
 use std::fs::File;
 use std::io;

@@ -1,5 +1,4 @@
-//! Where there is no Unix: files and streams are converted as they come, and nothing more can be promised. Whoever wants the
-//! process to end ends its input.
+//! Platforms other than Unix: files and streams are converted as they come. To end the process, end its input.
 
 use std::ffi::OsStr;
 use std::fs::{DirBuilder, File, Metadata, OpenOptions, TryLockError};

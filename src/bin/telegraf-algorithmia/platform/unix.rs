@@ -1,5 +1,5 @@
-//! Unix: what the standard library does not say about pipes (whether one can be read without waiting, what is in it, and how
-//! much of what was written has been read), signals, and folders for their owner alone.
+//! Unix: what the standard library lacks for pipes (whether one can be read without waiting, its content, and how much of
+//! what was written has been read), signals, and folders for their owner only.
 
 use std::ffi::OsStr;
 use std::fs::{DirBuilder, File};

@@ -81,7 +81,7 @@ pub fn the_dashboard_is_what_the_schema_says(dir: &Dir) -> Result<()> {
         .current_dir(dir.path())
         .stdin(Stdio::null())
         .output()
-        .context("cannot run node: install Node.js 20 or newer")?;
+        .context("cannot run node: install Node.js 18 or newer")?;
     let said = String::from_utf8_lossy(&output.stdout);
     let errors = said.lines().filter(|line| line.contains(": error ")).collect::<Vec<_>>();
     for index in 0..wrong.len() {

@@ -1,4 +1,4 @@
-//! The journal: a folder with all that went out lately, so that what Telegraf loses when it dies goes out again.
+//! The journal: a folder with all that went out lately, so that what Telegraf loses when it is killed is written again.
 //!
 //! It is a row of numbered files, the segments. A segment is line protocol, and can be written to InfluxDB as it is. It
 //! consists of records ([`super::record`]): the lines that one read from stdin gave, or a part of them, behind a comment with the
@@ -82,7 +82,7 @@ pub struct Journal {
 struct Segment {
     number: u64,
     bytes: u64,
-    /// When the last of its lines went out, and how many lines this process had put out then.
+    /// When the last of its lines went out, and how many lines this process had written then.
     emitted: Option<(Instant, u64)>,
 }
 
@@ -140,7 +140,7 @@ impl Journal {
                 if !platform::has_only_pipes() {
                     return Err(error);
                 }
-                // To end would be to lose what Telegraf hands over, and to read on, what it then loses.
+                // If this process ended, what Telegraf writes would be lost; if it read on, what Telegraf then loses.
                 if told.is_none_or(|told| told.elapsed() >= patience.lock_reminder) {
                     log::write('E', format_args!("{error:#}; until then, messages wait in Kafka"));
                     told = Some(Instant::now());
@@ -408,7 +408,7 @@ impl Journal {
     }
 
     /// Takes notice that the lines last appended, or last given by [`Journal::next`], have gone out; with them, this process
-    /// has put out `total` lines.
+    /// has written `total` lines.
     pub fn emitted(&mut self, total: u64) {
         let segment = self.segments.iter_mut().rfind(|segment| segment.number == self.latest);
         if let Some(segment) = segment {
@@ -417,7 +417,7 @@ impl Journal {
     }
 
     /// Deletes what is not needed any more: what is too old or too much, and not in Telegraf's buffer. `stored` says how many of
-    /// the lines that this process has put out are known to have left that; without it, nothing is known to be there.
+    /// the lines that this process has written are known to have left that; without it, nothing is known to be there.
     pub fn tidy(&mut self, stored: Option<u64>) {
         // Another process decides about what is in a folder that is its own.
         let Some(folder) = self.folder.as_ref().filter(|folder| folder.has_lock()) else { return };

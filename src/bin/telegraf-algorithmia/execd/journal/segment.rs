@@ -1,4 +1,4 @@
-//! The segments of a journal: how they are read, and written to.
+//! The segments of a journal: reading and writing them.
 
 use std::fs::File;
 use std::io::{self, IoSlice, Write};

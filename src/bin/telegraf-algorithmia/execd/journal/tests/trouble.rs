@@ -96,7 +96,7 @@ fn what_is_no_regular_file_is_left_alone() {
     let mut copy = Vec::new();
     replay(&path, &mut copy).unwrap();
     assert_eq!(copy, b"a f=1 1\n");
-    // One that comes in the place of a segment is not read either.
+    // One in place of a segment is not read either.
     assert!(journal.append(b"b f=1 1\n", 1, true));
     let last = files(&journal).remove(4);
     fs::remove_file(&last).unwrap();
