@@ -171,9 +171,8 @@ fn add_what_was_before(statuses: &mut [Status]) {
         let key = (status.check.clone(), status.host.clone());
         match (status.level.as_str(), incidents.get_mut(&key)) {
             ("crit", Some(incident)) if incident.until.is_none() => {
-                if number(&value) > number(&incident.worst) {
-                    incident.worst = value;
-                }
+                let worst = std::mem::take(&mut incident.worst);
+                incident.worst = if number(&value) > number(&worst) { value } else { worst };
             }
             ("crit", _) => {
                 incidents.insert(key.clone(), Incident { since: status.tick, worst: value, until: None });
