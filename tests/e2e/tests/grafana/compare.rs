@@ -411,5 +411,5 @@ fn latest_50(answer: &Answer) -> Result<(Shown, Shown)> {
         }
         shown(all)
     };
-    Ok((calls(answer.rows("A"), "time")?, calls(&answer.cell, "_time")?))
+    Ok((calls(answer.rows("A"), "time")?, calls(answer.cell, "_time")?))
 }
