@@ -143,6 +143,7 @@ pub fn packaging(script: &str, arguments: &[&str]) -> Result<PathBuf> {
     let mut command = Command::new(repository("packaging").join(script));
     command.args(arguments);
     command.env("CARGO_DEB", stack::cargo_deb_binary()?).env("CARGO_ABOUT", stack::cargo_about_binary()?);
+    command.env("CARGO_GENERATE_RPM", stack::cargo_generate_rpm_binary()?);
     let out = run(&mut command)?;
     out.lines().last().map(PathBuf::from).with_context(|| format!("packaging/{script} does not say what it has made"))
 }

@@ -86,7 +86,7 @@ mod tests {
         assert_eq!(patience.progress, Duration::from_millis(500));
         assert!(BY_HAND.contains("after half a second"));
         assert_eq!(patience.log_period, Duration::from_secs(60));
-        assert!(OPERATIONS.contains("A few lines for each reason and minute, and then a count."));
+        assert!(OPERATIONS.contains("For each reason and minute, it logs a few lines and then a count."));
         let telegraf_kills = Duration::from_secs(10);
         assert!(patience.quiet + 2 * patience.end < telegraf_kills, "the end of the input and of the output");
     }
