@@ -323,7 +323,7 @@ fn it_installs_works_upgrades_and_goes() {
         let git = |arguments: &[&str]| run(Command::new("git").arg("-C").arg(repository("")).args(arguments));
         let commit = git(&["rev-parse", "HEAD"])?;
         let version = root.run("telegraf-algorithmia --version")?;
-        let expected = format!("{NAME} {} ({}", env!("CARGO_PKG_VERSION"), &commit[..12]);
+        let expected = format!("{NAME} {} ({}", self::version()?, &commit[..12]);
         ensure!(
             version.strip_prefix(&expected).is_some_and(|rest| [")\n", " with changes)\n"].contains(&rest)),
             "{version}"
