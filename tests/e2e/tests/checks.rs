@@ -332,10 +332,10 @@ fn a_hundred_thousand_versions_do_not_stop_a_check() {
 fn both_checks_judge_alike() -> Result<()> {
     let judges = [RISK, DURATION].map(|(name, _)| -> Result<String> {
         let flux = flux_of(&file("influxdb-template.yml"), name)?;
-        let (_, flux) = flux.split_once("\n// So late a call may").context("the part that both share")?;
+        let (_, flux) = flux.split_once("\nlate = ").context("the part that both share")?;
         let (head, rest) =
             flux.split_once("\n// The 95th percentile").or(flux.split_once("\nminutes = ")).context("the minutes")?;
-        let (_, rest) = rest.split_once("\n// How many calls each").context("what is said of calls")?;
+        let (_, rest) = rest.split_once("\ntotals = ").context("what is said of calls")?;
         Ok([head, rest].concat())
     });
     let [risk, duration] = judges;
