@@ -14,19 +14,21 @@ use super::{Patience, log};
 use crate::output::shown::shown_lines;
 use crate::platform::{self, Call, call, part};
 
-/// When this many bytes wait to go out, no more input is taken than has to be.
+/// When this many bytes are waiting to be written, only as much input is read as necessary.
 const MAX_WAITING: u64 = 8 * 1024 * 1024;
 
-/// When this many bytes wait in memory, because there is no journal, they go out without asking for room.
+/// When this many bytes are waiting in memory, because there is no journal, they are written without regard to room.
 const MAX_IN_MEMORY: u64 = 64 * 1024 * 1024;
 
-/// Closes a string, or is one where a value should begin. What follows is no field and no time, wherever it stands.
+/// Closes a string, or is a string where a value should begin. What follows is neither a field nor a time, wherever it
+/// is.
 const SPOILER: &[u8] = b"\"\" !\n";
 
-/// Telegraf reads as much at once as the buffer of its parser holds: 1 KiB, two or three lines, which costs it a system call
-/// each. The buffer doubles, for good, whenever it is full and no metric has come to its end in it (streamMachine.Next in
-/// Telegraf's plugins/parsers/influx/machine.go). Blank lines fill it and are none, so that this many make it 8 KiB. A larger
-/// one gains no more: with every metric, what is behind it in the buffer is moved to the front.
+/// Makes Telegraf's reads larger. Telegraf reads as much at once as the buffer of its parser holds. That is 1 KiB at
+/// first, two or three lines, and each read is a system call. The buffer doubles, permanently, whenever it is full and
+/// contains no complete metric (streamMachine.Next in Telegraf's plugins/parsers/influx/machine.go). Blank lines fill
+/// it and are no metrics; this many make it 8 KiB. A larger buffer gains no more: with every metric, the rest of the
+/// buffer is moved to its front.
 const WIDENING: [u8; 6000] = [b'\n'; 6000];
 
 pub struct Outlet {
@@ -35,52 +37,52 @@ pub struct Outlet {
     journal: Option<Journal>,
     flow: Option<Flow>,
     patience: Patience,
-    /// What is next to go out: the rest of a batch that there was not room enough for.
+    /// The next to be written: the rest of a batch that did not fit.
     rest: Option<Batch>,
-    /// What waits and is not in the journal.
+    /// Batches that are waiting and are not in the journal.
     memory: VecDeque<Batch>,
     in_memory: u64,
     reader: Reader,
-    /// Lines that were written again, after an earlier process had written them.
+    /// How many lines were written again, after an earlier process had written them.
     replayed: u64,
-    /// Bytes that went out.
+    /// How many bytes were written to stdout.
     bytes: u64,
-    /// For how long lines waited, but for the present wait.
+    /// The total time that lines waited, without the current wait.
     waited: Duration,
     waits_since: Option<Instant>,
     told: bool,
 }
 
-/// Whole lines, as many as `count`.
+/// Whole lines; `count` is their number.
 struct Batch {
     lines: Vec<u8>,
     count: u64,
     in_journal: bool,
-    /// From an earlier life.
+    /// Written by an earlier process.
     is_replay: bool,
 }
 
-/// Who reads stdout.
+/// The state of the reader of stdout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reader {
     There,
     Gone,
-    /// It cannot be written to.
+    /// Stdout cannot be written.
     Broken,
 }
 
-/// What there is to tell of an outlet.
+/// The figures of an outlet for the self-report.
 pub struct Sums {
     /// Bytes written to stdout.
     pub bytes: u64,
     /// Lines of an earlier process that were written again.
     pub replayed: u64,
-    /// Bytes that were written to the journal, and that it holds now.
+    /// How many bytes were written to the journal, and how many it holds now.
     pub journal_written: u64,
     pub journal_bytes: u64,
-    /// Bytes that wait to go out.
+    /// Bytes that are waiting to be written.
     pub waiting: u64,
-    /// For how long lines waited, all in all.
+    /// The total time that lines waited.
     pub waited: Duration,
 }
 
@@ -104,23 +106,24 @@ impl Outlet {
         }
     }
 
-    /// Makes an end to a line that a worker before us may have been killed in: whatever that line holds so far, it is none that
-    /// can be read with this behind it, and the next one can.
+    /// Ends a line in which the worker before us may have been killed. Whatever the line contains so far, it is invalid
+    /// with this appended, and the next line is valid.
     pub fn spoil_line(&mut self) -> Result<()> {
         self.write(SPOILER, 0)
     }
 
-    /// Makes Telegraf read more at once.
+    /// Makes Telegraf read more at once, see `WIDENING`.
     pub fn widen_reader(&mut self) -> Result<()> {
         self.write_out(&WIDENING)
     }
 
-    /// Makes the pipe to who reads hold `size` bytes.
+    /// Makes the output pipe hold `size` bytes.
     pub fn grow(&self, size: usize) {
         platform::grow(&self.stdout, size);
     }
 
-    /// Takes `count` whole lines out of `lines`. Most go out at once; after this, they are in the journal if there is one.
+    /// Takes `count` whole lines out of `lines`. Most are written at once. When this returns, they are in the journal
+    /// if there is one.
     pub fn put(&mut self, lines: &mut Vec<u8>, count: u64) -> Result<()> {
         if lines.is_empty() {
             return Ok(());
@@ -138,7 +141,7 @@ impl Outlet {
         Ok(())
     }
 
-    /// Whether stdout is read, and there is room for so many lines.
+    /// Whether stdout has a reader, and there is room for this many lines.
     fn takes(&mut self, count: u64) -> bool {
         self.reader == Reader::There && self.room() >= count
     }
@@ -147,7 +150,7 @@ impl Outlet {
         if self.in_memory > MAX_IN_MEMORY { u64::MAX } else { self.flow.as_mut().map_or(u64::MAX, Flow::room) }
     }
 
-    /// Lets out the next batch of what waits, as far as there is room; whether anything went out.
+    /// Writes the next waiting batch, as far as there is room. Returns whether anything was written.
     pub fn drain(&mut self) -> Result<bool> {
         if self.reader != Reader::There || !self.waits() {
             return Ok(false);
@@ -158,7 +161,7 @@ impl Outlet {
         }
     }
 
-    /// Lets out at most so many lines, and no more than one batch.
+    /// Writes at most `most` lines, and no more than one batch.
     fn let_out(&mut self, most: u64) -> Result<bool> {
         let Some(mut batch) = self.next() else { return Ok(false) };
         if batch.count > most {
@@ -186,7 +189,7 @@ impl Outlet {
         Some(Batch { lines, count, in_journal: true, is_replay: journal.is_earlier() })
     }
 
-    /// Whether anything waits to go out.
+    /// Whether any lines are waiting to be written.
     pub fn waits(&self) -> bool {
         self.rest.is_some() || !self.memory.is_empty() || self.journal.as_ref().is_some_and(Journal::waits)
     }
@@ -195,7 +198,7 @@ impl Outlet {
         self.in_memory + self.journal.as_ref().map_or(0, Journal::waiting)
     }
 
-    /// Whether so much waits that no more input should be taken, but for what has to be read to find the next gauge.
+    /// Whether so much is waiting that no more input should be read, except what is needed to find the next gauge.
     pub fn is_full(&self) -> bool {
         let Some(flow) = &self.flow else { return false };
         self.reader == Reader::There && self.waiting() > MAX_WAITING && !flow.look_in().is_zero()
@@ -213,12 +216,12 @@ impl Outlet {
         self.flow.as_ref().is_some_and(Flow::has_gauges)
     }
 
-    /// Flow control, if there is one.
+    /// Flow control, if it is enabled.
     pub fn flow(&mut self) -> Option<&mut Flow> {
         self.flow.as_mut()
     }
 
-    /// Deletes from the journal what is not needed any more, keeps the time, and says what should be known.
+    /// Deletes from the journal what is no longer needed, measures how long lines wait, and logs long waits.
     pub fn tidy(&mut self) {
         // The rest of a batch that is split is still in the journal.
         if let Some(journal) = self.journal.as_mut().filter(|_| self.rest.is_none()) {
@@ -265,7 +268,7 @@ impl Outlet {
         Ok(())
     }
 
-    /// Writes to stdout, as long as somebody reads it.
+    /// Writes to stdout while it has a reader.
     fn write_out(&mut self, text: &[u8]) -> Result<()> {
         let shown = self.is_terminal.then(|| shown_lines(text));
         let mut rest = shown.as_deref().map_or(text, str::as_bytes);
@@ -284,7 +287,7 @@ impl Outlet {
         Ok(())
     }
 
-    /// Nothing more is written after this error of stdout. It is no fault if nobody reads on.
+    /// Stops writing after this error of stdout. A reader that has closed the pipe is no error.
     pub fn lose_reader(&mut self, error: &io::Error) {
         if error.kind() == io::ErrorKind::BrokenPipe {
             self.reader = Reader::Gone;
@@ -294,8 +297,8 @@ impl Outlet {
         }
     }
 
-    /// At the end of the input, lets out what still waits: as much as there is room for, if the journal keeps the rest for the
-    /// next life; else all of it.
+    /// At the end of the input, writes what is still waiting. If the journal keeps the rest for the next process, that
+    /// is as much as there is room for; else it is everything.
     pub fn finish(&mut self) -> Result<()> {
         let kept = self.memory.is_empty() && self.rest.as_ref().is_none_or(|rest| rest.in_journal);
         let heeds_room = kept && self.has_gauges();
@@ -316,17 +319,17 @@ impl Outlet {
         self.journal.is_some()
     }
 
-    /// Whether what comes now would be of no use: stdout cannot be written, and there is no journal.
+    /// Whether further input would be of no use: stdout cannot be written, and there is no journal.
     pub fn is_closed(&self) -> bool {
         self.reader != Reader::There && self.journal.is_none()
     }
 
-    /// Whether stdout could not be written, for another reason than that nobody reads it.
+    /// Whether writing to stdout failed for another reason than a closed pipe.
     pub fn is_broken(&self) -> bool {
         self.reader == Reader::Broken
     }
 
-    /// Whether somebody reads stdout.
+    /// Whether stdout has a reader.
     pub fn is_read(&self) -> bool {
         self.reader == Reader::There
     }

@@ -15,40 +15,40 @@ use super::stream::{Caller, Ended, Stream, refuse_compressed, unreadable};
 use crate::output::progress::Watched;
 use crate::platform::Waited;
 
-/// Where fewer lines than this come with as many bytes, pipes of 64 KiB hold one or two, and Telegraf waits for us and we for
-/// it with each. They are made to hold more; where lines are short, that would only put more of them beyond the reach of flow
-/// control.
+/// If a read of this many bytes gives fewer lines than this, a pipe of 64 KiB holds only one or two lines, and Telegraf
+/// and we wait for each other with each line. Such pipes are enlarged. With short lines, a larger pipe would only put
+/// more lines beyond the control of flow control.
 const FEW_LINES: u64 = 8;
 const FEW_LINES_SIZE: usize = 32 * 1024;
 const WIDE_PIPE: usize = 256 * 1024;
 
-/// After a signal, the longest time for which a worker goes on. Its supervisor ends the pipes long before that.
+/// After a signal, the longest time for which a worker continues. The pipes from its supervisor end long before that.
 const WORKER_END: Duration = Duration::from_secs(3600);
 
-/// How far an input is.
+/// The state of an input.
 #[derive(Clone, Copy)]
 enum State {
-    /// It is read as it comes.
+    /// The input is read as it arrives.
     Reading,
-    /// So much waits to go out that no more is taken than has to be.
+    /// So many lines are waiting to be written that only as much input is read as necessary.
     Full,
-    /// A signal has asked us to end: messages in flight are still read, but no longer than until then.
+    /// A signal has asked us to end. Messages in flight are still read, but only until this time.
     Ending { until: Instant },
-    /// It is left at once, and what has come of a message is not converted.
+    /// Reading stops at once; an incomplete message is not converted.
     Left(Ended),
-    /// Nothing more of it is read. What has been read goes out.
+    /// Nothing more is read. What has been read is still written.
     Over(Ended),
 }
 
-/// An input that is read.
+/// An input that is being read.
 struct Reading {
     input: Input,
     state: State,
-    /// After a signal, how long without input until no more is expected. None for an input that a signal leaves at once: nothing
-    /// is under way to us where all is in a file, or typed.
+    /// After a signal: how long without input until no more is expected. None for an input that a signal ends at once:
+    /// if the input is a file or typed, nothing is in flight.
     quiet: Option<Duration>,
     flood: Flood,
-    /// The pipes have been made to hold more.
+    /// The pipes have been enlarged.
     is_wide: bool,
 }
 
@@ -126,7 +126,7 @@ impl Stream {
                 }
                 Ok(Chunk::End) => reading.state = State::Over(Ended::Input),
                 Err(error) => {
-                    // What was read before is as good as ever.
+                    // What was read before the error is still valid.
                     failure = Err(error).with_context(|| unreadable(path));
                     reading.state = State::Over(Ended::Input);
                 }
@@ -138,7 +138,8 @@ impl Stream {
         self.end_input(ended, failure)
     }
 
-    /// Whether an input that begins with `start` is compressed, which is its failure. Under Telegraf that can only be a message.
+    /// Whether an input that begins with `start` is compressed, which sets `failure`. Under Telegraf such bytes can
+    /// only be a message.
     fn is_refused(&self, start: &[u8], path: &Path, failure: &mut Result<()>) -> bool {
         if self.caller == Caller::Hand {
             *failure = refuse_compressed(start, path);
@@ -146,7 +147,7 @@ impl Stream {
         failure.is_err()
     }
 
-    /// How far an input is now. One without a `quiet` is left at once when a signal comes.
+    /// The state of an input now. One without a `quiet` ends at once when a signal arrives.
     fn next_state(&mut self, state: State, quiet: Option<Duration>) -> Result<State> {
         Ok(match state {
             State::Left(_) | State::Over(_) => state,
@@ -158,8 +159,8 @@ impl Stream {
                 self.put()?;
                 State::Left(Ended::Signal)
             }
-            // Telegraf sends a signal only when it has ended our input. When it got one together with us, it may take its
-            // time, and what it still writes must not be lost.
+            // Telegraf sends a signal only after it has closed our input. If Telegraf got a signal together with us, it
+            // may need time, and what it still writes must not be lost.
             State::Reading | State::Full => {
                 let most = match self.caller {
                     Caller::Supervisor(_) => WORKER_END,
@@ -170,7 +171,7 @@ impl Stream {
         })
     }
 
-    /// There is nothing to read: waits until there is, or something else is to be done.
+    /// Nothing can be read: waits until input arrives or something else is due.
     fn wait(&mut self, reading: &mut Reading) -> Result<()> {
         let Reading { input, state, quiet, flood, .. } = reading;
         let waited = match *state {
@@ -204,7 +205,7 @@ impl Stream {
         Ok(())
     }
 
-    /// Goes on where the worker before us was, if there was one. `chunk` is the first that is read.
+    /// Continues where the worker before us was, if there was one. `chunk` is the first chunk that is read.
     fn take_over(&mut self, chunk: &io::Result<Chunk<'_>>) {
         if let Some(note) = self.note.take() {
             let standing = note.standing(if let Ok(Chunk::Bytes(bytes)) = chunk { bytes } else { &[] });
@@ -213,8 +214,8 @@ impl Stream {
         }
     }
 
-    /// Takes out of the pipe what has been converted. The start of a metric that is not complete stays in it while there is room
-    /// for the rest.
+    /// Takes out of the pipe what has been converted. The start of an incomplete metric stays in the pipe while there
+    /// is room for the rest.
     fn consume(&mut self, input: &mut Input) -> Result<()> {
         let pending = self.converter.pending();
         let (standing, rest) = if input.has_room_behind(pending) {
@@ -225,7 +226,8 @@ impl Stream {
         self.take(input, standing, rest)
     }
 
-    /// Takes out of the pipe what has been read, but for the last `rest` bytes. What comes then begins at `standing`.
+    /// Takes out of the pipe what has been read, except the last `rest` bytes. The next input then begins at
+    /// `standing`.
     fn take(&mut self, input: &mut Input, standing: Standing, rest: usize) -> Result<()> {
         if let Some(handover) = &mut self.handover {
             handover.note(standing, input.seen(rest));
@@ -233,7 +235,7 @@ impl Stream {
         Ok(input.consume(rest)?)
     }
 
-    /// Leaves out the start of a message, the rest of which will not come: Telegraf ends every line, unless it dies while it
+    /// Drops the start of a message whose rest will not arrive: Telegraf ends every line, unless it dies while it
     /// writes one.
     fn break_off(&mut self) {
         let len = self.converter.break_off(&mut self.out, &mut self.observer);
@@ -249,7 +251,7 @@ impl Stream {
         }
     }
 
-    /// Lets out what there is at the end of an input, even where reading it has failed.
+    /// Writes what is left at the end of an input, even if reading it has failed.
     fn end_input(&mut self, ended: Ended, failure: Result<()>) -> Result<Ended> {
         loop {
             self.converter.finish(&mut self.out, &mut self.observer);

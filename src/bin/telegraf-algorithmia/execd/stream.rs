@@ -22,59 +22,60 @@ use crate::output::progress;
 use crate::output::{self, Form};
 use crate::platform::{self, Signals};
 
-/// Write when this much is there, even if more input is waiting.
+/// Lines are written when the buffer holds this many bytes, even if more input is waiting.
 const WRITE_SIZE: usize = 128 * 1024;
 
-/// And when this much is there, even in the midst of a read: short messages that are rejected make a hundred times as much.
+/// The converter pauses for a write when the buffer holds this many bytes, even in the middle of a read. The lines of
+/// short messages that are rejected are a hundred times as large as the messages.
 const PAUSE_SIZE: usize = 2 * WRITE_SIZE;
 
-/// Who has started the process, and sends it signals.
+/// What started the process and sends it signals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Caller {
-    /// A person, a script, or a Telegraf that is not told `execd`: a signal interrupts what is not finished.
+    /// A person, a script, or a Telegraf that is not configured with `execd`. A signal interrupts unfinished work.
     Hand,
-    /// Telegraf ends the process by a signal, and nothing is wrong then.
+    /// Telegraf ends the process with a signal. That is no error.
     Telegraf,
-    /// The supervisor hands on Telegraf's signals, and ends the pipes.
+    /// The supervisor forwards Telegraf's signals, and closes the pipes.
     Supervisor(Worker),
 }
 
-/// What is done beside converting.
+/// What the stream does in addition to converting.
 #[derive(Clone, Debug, Default)]
 pub struct Service {
     pub journal: Option<journal::Settings>,
-    /// The name of the output whose buffer is heeded.
+    /// The name of the output whose buffer limits what is written.
     pub flow_control: Option<String>,
-    /// How often to report, under which name, and as whom.
+    /// The interval of the self-report, the name it is reported under, and the name of the instance.
     pub stats: Option<(Duration, String, String)>,
 }
 
-/// What a stream is told once.
+/// The settings of a stream.
 pub struct Plan {
     pub caller: Caller,
     pub service: Service,
     pub form: Form,
-    /// What to say of all lines at the end.
+    /// The summary of all lines, printed at the end.
     pub summary: Option<Summary>,
     /// How many threads convert a file.
     pub threads: usize,
     pub patience: Patience,
 }
 
-/// Why reading an input came to its end.
+/// Why the reading of an input ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// The input ended, or could not be read any further.
+    /// The input ended, or could not be read further.
     Input,
-    /// A signal asked us to end, and what was under way to us has been read.
+    /// A signal asked us to end, and the messages in flight have been read.
     Signal,
-    /// A signal has cut the input short; the exit status that says so.
+    /// A signal interrupted the input; holds the exit status for that.
     Interrupted(u8),
-    /// Nobody reads our output any more, or it cannot be written.
+    /// Our output has no reader any more, or cannot be written.
     Output,
 }
 
-/// The way from inputs to stdout.
+/// The pipeline from inputs to stdout.
 pub struct Stream {
     pub(super) converter: Converter,
     pub(super) observer: Watch,
@@ -86,23 +87,23 @@ pub struct Stream {
     pub(super) caller: Caller,
     pub(super) patience: Patience,
     pub(super) threads: usize,
-    /// For the worker that may have to take our place.
+    /// The position for the worker that may have to replace us.
     pub(super) handover: Option<Handover>,
-    /// From the worker before us, until the first input has come.
+    /// The position that the worker before us left; None once the first input has arrived.
     pub(super) note: Option<Note>,
-    /// Bytes of input.
+    /// How many bytes of input have been read.
     pub(super) received: u64,
 }
 
 impl Stream {
     /// # Errors
-    /// Where stdout or signals cannot be used, or another process uses the journal.
+    /// If stdout or signals cannot be used, or another process uses the journal.
     pub fn new(converter: Converter, plan: Plan) -> Result<Self> {
         let Service { journal, flow_control, .. } = &plan.service;
         if let Some(limits) = platform::LIMITS.filter(|_| journal.is_some() || flow_control.is_some()) {
             bail!("{limits}");
         }
-        // Before the journal, which may have to be waited for.
+        // Listen before opening the journal, which may have to wait.
         let signals = match plan.caller {
             Caller::Hand | Caller::Telegraf => Signals::new(true, false),
             Caller::Supervisor(worker) => Signals::new(false, worker.turn == Turn::Last),
@@ -112,7 +113,7 @@ impl Stream {
         Self::to(stdout, Rc::new(signals), converter, plan)
     }
 
-    /// The way to any file.
+    /// A stream that writes to any file.
     pub(super) fn to(stdout: File, signals: Rc<Signals>, mut converter: Converter, plan: Plan) -> Result<Self> {
         let Plan { caller, service, form, summary, threads, patience } = plan;
         let Service { journal, flow_control, stats } = service;
@@ -125,7 +126,7 @@ impl Stream {
         let mut outlet = Outlet::new(stdout, journal, flow, patience);
         match caller {
             Caller::Supervisor(worker) if worker.turn != Turn::First => outlet.spoil_line()?,
-            // Only Telegraf has gauges to heed. Anybody else would wonder.
+            // Only Telegraf sends gauges. Any other reader would see unexpected blank lines.
             _ if flow_control.is_some() => outlet.widen_reader()?,
             _ => {}
         }
@@ -135,7 +136,7 @@ impl Stream {
         }
         Ok(Stream {
             converter,
-            // A trace is told where the message is read, message by message.
+            // A trace is written message by message, while the message is read.
             threads: if form.traces() { 1 } else { threads },
             observer: Watch::new(form, flow_control, &patience),
             signals,
@@ -151,7 +152,7 @@ impl Stream {
         })
     }
 
-    /// Reads these inputs, files or `-` for stdin, one after the other, and ends; the exit status.
+    /// Reads these inputs, files or `-` for stdin, one after the other. Returns the exit status.
     pub fn run(mut self, inputs: &[PathBuf], strict: bool) -> Result<ExitCode> {
         progress::start(inputs, self.patience.progress);
         let mut failed = false;
@@ -163,7 +164,7 @@ impl Stream {
                     ended = other;
                     break;
                 }
-                // One file that cannot be read does not cost the others.
+                // If one file cannot be read, the others still are.
                 Err(error) => {
                     log::write('E', format_args!("{error:#}"));
                     failed = true;
@@ -208,8 +209,8 @@ impl Stream {
         Ok(ended)
     }
 
-    /// Whether a signal has cut this input short. By hand, a program that writes to a pipe mostly got the signal too, and ended
-    /// before its time.
+    /// Whether a signal interrupted this input. If a person runs the program, the sender at the other end of the pipe
+    /// usually got the signal too, and ended early.
     pub(super) fn is_interrupted(&self, ended: Ended, quiet: Option<Duration>) -> bool {
         let is_cut = match quiet {
             None => ended == Ended::Signal,
@@ -218,7 +219,7 @@ impl Stream {
         is_cut && self.signals.arrived()
     }
 
-    /// Converts what has been read; how many lines it became.
+    /// Converts what has been read. Returns the number of lines.
     pub(super) fn convert(&mut self, bytes: &[u8]) -> Result<u64> {
         self.received += bytes.len() as u64;
         progress::advance(bytes.len());
@@ -235,8 +236,8 @@ impl Stream {
             self.put()?;
             rest = &[];
         }
-        // What the input does not keep for us has to be in the journal before anything else; and where the next read waits,
-        // nothing else would let it out.
+        // Lines whose input is already out of the pipe have to be in the journal before anything else. And if the next
+        // read blocks, nothing else would write them.
         if self.outlet.has_journal() || platform::READS_WAIT || self.out.len() >= WRITE_SIZE {
             self.put()?;
         }
@@ -250,16 +251,16 @@ impl Stream {
         [log, stats, self.outlet.due()].into_iter().flatten().min()
     }
 
-    /// Heeds the gauges that were among the last `len` bytes of input.
+    /// Passes the gauges in the last `len` bytes of input to flow control.
     fn heed_gauges(&mut self, len: usize) {
         let Some(flow) = self.outlet.flow() else { return };
         flow.input_came(len);
         self.observer.gauges.drain(..).for_each(|reading| flow.read(reading));
     }
 
-    /// Passes the lines that there are to the outlet.
+    /// Passes the buffered lines to the outlet.
     pub(super) fn put(&mut self) -> Result<()> {
-        // In a flood there is no other pause.
+        // In a flood the log has no other chance to write.
         self.observer.log.iter_mut().for_each(log::Log::tick);
         if self.stats.as_ref().is_some_and(|stats| stats.due().is_zero()) {
             self.report();
@@ -277,7 +278,7 @@ impl Stream {
                 }
             }
         }
-        // A flood of rejections may have made it large; a stream runs for months.
+        // A flood of rejections may have made the buffer large, and a stream runs for months.
         self.out.shrink_to(PAUSE_SIZE);
         Ok(())
     }
@@ -291,14 +292,14 @@ impl Stream {
         }
     }
 
-    /// Lets out what there is, waits until it has been read, says what there was to say, and lets go of both pipes. None where
-    /// the output could not be written.
+    /// Writes what is left, waits until it has been read, writes the last log lines and the summary, and closes both pipes. Returns
+    /// None if the output could not be written.
     pub(super) fn finish(mut self, ended: Ended) -> Result<Option<Counts>> {
         progress::end();
         let is_for_programs = matches!(self.observer.form, Form::Lines);
         if ended != Ended::Output {
             self.outlet.finish()?;
-            // The last report counts what has just gone out.
+            // The last report includes what has just been written.
             self.report();
             self.put()?;
             self.outlet.finish()?;
@@ -317,7 +318,7 @@ impl Stream {
                     self.outlet.lose_reader(&error);
                 }
             }
-            // Beside the lines. If nobody reads it, that is no error.
+            // The lines are on stdout, so the summary goes to stderr. It is no error if nobody reads it.
             (Some(summary), _) => drop(output::summarize(io::stderr().lock(), summary, &counts)),
         }
         let failed = self.outlet.is_broken();
@@ -337,7 +338,7 @@ fn open(path: &Path) -> Result<File> {
     File::open(path).with_context(|| format!("cannot open {}: check its name, and who may read it", path.display()))
 }
 
-/// The first bytes of a file, which is read from them on all the same.
+/// The first bytes of a file. The file is then read from its start all the same.
 fn start_of(file: &mut File) -> io::Result<Vec<u8>> {
     let mut start = Vec::new();
     let len = file.take(4).read_to_end(&mut start)?;
@@ -346,7 +347,7 @@ fn start_of(file: &mut File) -> io::Result<Vec<u8>> {
 }
 
 /// # Errors
-/// Where an input that begins with `start` is compressed; the error says what to do.
+/// If an input that begins with `start` is compressed; the error says what to do.
 pub(super) fn refuse_compressed(start: &[u8], path: &Path) -> Result<()> {
     let Some(program) = compression(start) else { return Ok(()) };
     let (what, file) = match path.to_string_lossy() {
@@ -356,7 +357,7 @@ pub(super) fn refuse_compressed(start: &[u8], path: &Path) -> Result<()> {
     bail!("{what} is compressed: decompress it first, `{program} -dc {file} | telegraf-algorithmia ...`")
 }
 
-/// What to say where a file, or `-` for stdin, cannot be read.
+/// The error message for a file, or `-` for stdin, that cannot be read.
 pub(super) fn unreadable(path: &Path) -> String {
     if path == Path::new("-") {
         return "cannot read stdin: pipe messages in, or name a file".to_owned();
@@ -364,7 +365,7 @@ pub(super) fn unreadable(path: &Path) -> String {
     format!("cannot read {}: check that it is a file, and its disk", path.display())
 }
 
-/// Waits until a pipe has been read empty, or nobody reads it, but no longer than `most`.
+/// Waits until a pipe is empty or has no reader, but no longer than `most`.
 fn wait_until_read(stdout: &File, most: Duration) -> Result<()> {
     let stop_at = Instant::now() + most;
     let mut pause = Duration::from_micros(100);

@@ -14,13 +14,13 @@ use anyhow::{Context, Result};
 use super::{Patience, Turn, WORKER, log};
 use crate::platform::{self, ChildSignals, ask_to_end};
 
-/// What a Rust program exits with when it panics.
+/// The exit status of a Rust program that panics.
 const PANICKED: i32 = 101;
 
-/// When so many workers in a row have died young, the next one will not do better.
+/// If this many workers in a row die young, the next one would die too.
 const MAX_DEATHS: u32 = 10;
 
-/// Runs workers until one has done its work; what it exits with.
+/// Runs workers until one has finished its work. Returns its exit status.
 pub fn run(patience: &Patience) -> Result<u8> {
     let mut signals = ChildSignals::new().context("cannot listen for signals")?;
     let mut deaths = 0;
@@ -37,7 +37,8 @@ pub fn run(patience: &Patience) -> Result<u8> {
             log::write('E', format_args!("{MAX_DEATHS} workers in a row have died at once, the last of {status}"));
             return Ok(1);
         }
-        // What asked us to end may have killed the worker before it could listen; there is still what it had to read.
+        // The signal that asked us to end may have killed the worker before it could listen. Its input still has to be
+        // read.
         turn = if signals.asked_to_end() { Turn::Last } else { Turn::Next };
         if turn == Turn::Next {
             log::write('W', format_args!("the worker has died ({status}); another one goes on where it was"));
@@ -45,8 +46,8 @@ pub fn run(patience: &Patience) -> Result<u8> {
     }
 }
 
-/// Starts a worker, as soon as the system has the memory for it: one that was killed for want of memory is replaced.
-/// Meanwhile Telegraf waits.
+/// Starts a worker as soon as the system has the memory for it, since a worker that was killed for lack of memory is
+/// replaced. Meanwhile Telegraf waits.
 fn start_somehow(turn: Turn) -> Result<Child> {
     const PAUSE: Duration = Duration::from_millis(100);
     let mut told = false;
@@ -71,7 +72,7 @@ fn start_somehow(turn: Turn) -> Result<Child> {
 fn start(turn: Turn) -> io::Result<Child> {
     let spawn = |program: &Path| {
         let mut command = Command::new(program);
-        // Behind the name of the command, which is the first of them.
+        // After the name of the command, which is the first argument.
         let mut args = std::env::args_os().skip(1);
         command.args(args.next()).arg(format!("--{WORKER}={turn}")).args(args);
         if let Some(name) = std::env::args_os().next() {
@@ -83,7 +84,7 @@ fn start(turn: Turn) -> io::Result<Child> {
     std::env::current_exe().and_then(|program| spawn(&program)).or_else(|_| running())
 }
 
-/// Waits for the worker's end, and sends it the signals that ask us to end.
+/// Waits for the worker to exit, and forwards the signals that ask us to end.
 fn wait(worker: &mut Child, signals: &mut ChildSignals) -> io::Result<ExitStatus> {
     loop {
         let asked = signals.wait();
