@@ -14,31 +14,32 @@ use super::{Patience, log};
 /// The measurement of the gauges.
 const GAUGES: &str = "internal_write";
 
-/// While there is no room, the next gauge is looked for after the time that is between two gauges, for so many gauges. Then
-/// after ever longer times, up to [`Patience::rare_look`], since each look takes as many messages in as are before the gauge.
+/// While there is no room, input is read up to the next gauge once per interval between two gauges, for this many
+/// gauges. Then the time between looks grows, up to [`Patience::rare_look`], since each look also reads the messages before the
+/// gauge.
 const EAGER_LOOKS: u32 = 20;
 
-/// A look that has found no gauge in so many bytes of input goes on after the time between two gauges.
+/// A look that has found no gauge in this many bytes of input continues after the interval between two gauges.
 const LOOK_SIZE: usize = 256 * 1024;
 
-/// What is written may be this many bytes and lines away from the buffer: in the pipe, in Telegraf's reader, and in the
-/// queues between its parts, which hold 100 metrics each.
+/// The most that can be in flight between us and the buffer, in bytes and lines: in the pipe, in Telegraf's reader, and
+/// in the queues between its parts, which hold 100 metrics each.
 const UNDER_WAY_BYTES: u64 = 128 * 1024;
 const UNDER_WAY_LINES: u64 = 300;
 
-/// What was written longer ago than this is no longer under way.
+/// Lines that were written longer ago than this are no longer in flight.
 const UNDER_WAY_TIME: Duration = Duration::from_secs(1);
 
-/// Writes that are remembered, each at least so long after the one before.
+/// How many writes are remembered, and the shortest time between two of them.
 const WRITES: usize = 4096;
 const WRITE_DISTANCE: Duration = Duration::from_millis(5);
 
-/// What an output says of its buffer.
+/// What a gauge reports about an output's buffer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reading {
-    /// What tells one output's gauges from another's.
+    /// Identifies the output that the gauge belongs to.
     series: Vec<u8>,
-    /// When it was made, in nanoseconds since the epoch.
+    /// When the gauge was made, in nanoseconds since the epoch.
     time: i64,
     pub size: u64,
     pub limit: u64,
@@ -47,7 +48,7 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// The reading in a metric that is a gauge of an output of this name or alias.
+    /// The reading of a metric, if it is a gauge of an output with this name or alias.
     pub fn of(metric: Metric<'_>, output: &str) -> Option<Self> {
         let is_called = |key| metric.tag(key).is_some_and(|name| *name == *output.as_bytes());
         if *metric.name() != *GAUGES.as_bytes() || !(is_called("output") || is_called("alias")) {
@@ -64,13 +65,13 @@ impl Reading {
     }
 }
 
-/// How many of these lines are gauges. They do not get into the buffer, since InfluxDB has no use for them: to count them
-/// would be to think that points have left it that are still there.
+/// How many of these lines are gauges. Gauges do not enter the buffer, since InfluxDB has no use for them. If they were
+/// counted, points that are still in the buffer would seem to have left it.
 pub fn gauges_in(lines: &[u8]) -> u64 {
     lines_of(lines, GAUGES).count() as u64
 }
 
-/// The lines that are no gauges.
+/// The lines without the gauges.
 pub fn without_gauges(lines: &[u8]) -> Vec<u8> {
     let (mut others, mut at) = (Vec::with_capacity(lines.len()), 0);
     for gauge in lines_of(lines, GAUGES) {
@@ -91,14 +92,14 @@ pub struct Flow {
     last_gauge: Option<Instant>,
     /// The shortest time between two gauges of one output.
     distance: Option<Duration>,
-    /// How many gauges in a row have left no room.
+    /// How many gauges in a row left no room.
     full: u32,
-    /// When to look for the next gauge, and how much input has been taken since.
+    /// When to look for the next gauge, and how many bytes of input have been read since.
     look_at: Instant,
     looked: usize,
-    /// How many lines had gone out before each of the last writes.
+    /// The time of each of the last writes, and how many lines had been written before it.
     writes: VecDeque<(Instant, u64)>,
-    /// How many lines, and bytes, have gone out.
+    /// How many lines and bytes have been written.
     lines: u64,
     bytes: u64,
     told: bool,
@@ -107,12 +108,12 @@ pub struct Flow {
 struct Gauge {
     reading: Reading,
     seen: Instant,
-    /// How many of the lines that have gone out the reading counts.
+    /// How many of the written lines are included in the reading.
     counted: u64,
 }
 
 impl Flow {
-    /// Heeds the gauges of the outputs of this name.
+    /// Flow control by the gauges of the outputs with this name.
     pub fn new(output: String, patience: Patience) -> Self {
         let now = Instant::now();
         Flow {
@@ -133,7 +134,7 @@ impl Flow {
         }
     }
 
-    /// Takes notice of a gauge.
+    /// Records a gauge.
     pub fn read(&mut self, reading: Reading) {
         self.read_at(reading, Instant::now(), SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
     }
@@ -155,12 +156,12 @@ impl Flow {
                     let distance = distance.max(Duration::from_millis(20));
                     self.distance = Some(self.distance.map_or(distance, |shortest| shortest.min(distance)));
                 }
-                // What was counted before still is.
+                // Lines that were counted before are still counted.
                 *gauge = Gauge { reading, seen: now, counted: counted.max(gauge.counted) };
             }
             None => self.gauges.push(Gauge { reading, seen: now, counted }),
         }
-        // An output that is no longer there says nothing any more.
+        // An output that no longer exists sends no more gauges.
         self.gauges.retain(|gauge| now.duration_since(gauge.seen) < 2 * self.patience.last_gauge);
         if std::mem::take(&mut self.told) {
             log::write('I', "flow control again: Telegraf says how full its buffer is");
@@ -172,7 +173,7 @@ impl Flow {
         (self.look_at, self.looked) = (now + wait, 0);
     }
 
-    /// How many lines had gone out at that time, or less.
+    /// How many lines had been written at that time, or fewer.
     fn lines_before(&self, when: Instant) -> u64 {
         let later = self.writes.partition_point(|(write, _)| *write <= when);
         match later.checked_sub(1) {
@@ -182,12 +183,12 @@ impl Flow {
         }
     }
 
-    /// Whether anything has gone out since that time.
+    /// Whether anything has been written since that time.
     fn moved_since(&self, when: Instant) -> bool {
         self.writes.back().is_some_and(|(write, _)| *write + WRITE_DISTANCE >= when)
     }
 
-    /// Takes notice that lines have gone out.
+    /// Records that lines have been written.
     pub fn wrote(&mut self, lines: u64, bytes: usize) {
         let now = Instant::now();
         if self.writes.back().is_none_or(|(last, _)| now.duration_since(*last) >= WRITE_DISTANCE) {
@@ -200,12 +201,12 @@ impl Flow {
         self.bytes += bytes as u64;
     }
 
-    /// How many lines have gone out.
+    /// How many lines have been written.
     pub fn lines(&self) -> u64 {
         self.lines
     }
 
-    /// How many lines may go out now.
+    /// How many lines may be written now.
     pub fn room(&mut self) -> u64 {
         match self.room_by_gauges() {
             Some(room) => room,
@@ -217,22 +218,22 @@ impl Flow {
         }
     }
 
-    /// None without gauges.
+    /// The room according to the gauges. None without gauges.
     fn room_by_gauges(&self) -> Option<u64> {
         let room = |gauge: &Gauge| {
-            // A tenth is for metrics of other inputs, which ask nobody.
+            // A tenth of the buffer is left for metrics of other inputs, which have no flow control.
             let usable = gauge.reading.limit * 9 / 10;
             usable.saturating_sub(gauge.reading.size + (self.lines - gauge.counted))
         };
         self.gauges.iter().map(room).min()
     }
 
-    /// Whether any gauge has come.
+    /// Whether there are gauges.
     pub fn has_gauges(&self) -> bool {
         !self.gauges.is_empty()
     }
 
-    /// How many of the lines that have gone out have also left the buffer. None without gauges.
+    /// How many of the written lines have left the buffer again. None without gauges.
     pub fn stored(&self) -> Option<u64> {
         self.gauges.iter().map(|gauge| gauge.counted.saturating_sub(gauge.reading.size)).min()
     }
@@ -248,7 +249,7 @@ impl Flow {
         (self.gauges.is_empty() && !self.told).then(|| self.first_wait())
     }
 
-    /// For how long lines still wait for a first gauge.
+    /// How much longer lines wait for a first gauge.
     fn first_wait(&self) -> Duration {
         let without_input = self.started + self.patience.first_input;
         let until =
@@ -256,12 +257,12 @@ impl Flow {
         until.saturating_duration_since(Instant::now())
     }
 
-    /// While there is no room: how long until the next gauge should be looked for.
+    /// While there is no room: how long until the next look for a gauge.
     pub fn look_in(&self) -> Duration {
         self.look_at.saturating_duration_since(Instant::now())
     }
 
-    /// Takes notice that input has come, which should have a gauge in it from time to time.
+    /// Records that input has arrived. It should contain a gauge from time to time.
     pub fn input_came(&mut self, len: usize) {
         let now = Instant::now();
         self.first_input.get_or_insert(now);
@@ -345,11 +346,11 @@ mod tests {
         }
         (flow.lines, flow.bytes) = (1000, 300_000);
         let now = start + Duration::from_secs(20);
-        // Made in the fifth second, when 500 lines had gone out; the last hundred may still have been under way.
+        // Made in the fifth second, when 500 lines had been written; the last hundred may still have been in flight.
         let made = CLOCK - Duration::from_millis(14_500);
         flow.read_at(reading(made, 0, 10_000), now, CLOCK);
         assert_eq!(flow.room(), 9000 - 600);
-        // An older one does not take back what is known.
+        // An older gauge does not undo what is known.
         flow.read_at(reading(made - Duration::from_secs(2), 0, 10_000), now, CLOCK);
         assert_eq!(flow.room(), 9000 - 600);
         // Times that Telegraf has rounded to the second may be half a second late.

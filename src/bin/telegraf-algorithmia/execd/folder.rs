@@ -10,44 +10,44 @@ use anyhow::{Context, Result, bail};
 use super::log;
 use crate::platform::{self, Call, Dir, call, part};
 
-/// Older versions lock this file alone. It has the id of the process that has the folder.
+/// Older versions lock only this file. It contains the id of the process that holds the folder.
 const LOCK: &str = "lock";
 
-/// What a worker leaves to the next one.
+/// The file with what a worker leaves to the next one.
 pub const HANDOVER: &str = "handover";
 
 /// A process id has no more digits.
 const MAX_HOLDER: u64 = 20;
 
-/// What the names of segments end in, and of those that could not be read.
+/// The extensions of segments, and of segments that could not be read.
 const SEGMENT: &str = "lp";
 const UNREAD: &str = "unread";
 
-/// Which process has a folder, as it is said in a sentence.
+/// The process that holds a folder, worded for use in a sentence.
 pub type Holder = String;
 
 /// An open folder.
 pub struct Folder {
     dir: Dir,
-    /// None where the folder is not ours.
+    /// None if the folder is not ours.
     lock: Option<File>,
     copies: bool,
 }
 
 impl Folder {
-    /// Opens a folder that somebody else may be using, to copy what is in it.
+    /// Opens a folder that another process may be using, to copy its contents.
     ///
     /// # Errors
-    /// Where it cannot be read, or not be trusted.
+    /// If it cannot be read or trusted.
     pub fn to_copy(path: &Path) -> Result<Self> {
         let cannot_read = || format!("cannot read the folder {}", path.display());
         Self::open(path, true).with_context(cannot_read)
     }
 
-    /// Takes the folder for this process, and makes it if need be; which process has it where another one does.
+    /// Locks the folder for this process, and creates it if necessary. Returns the holder if another process has it.
     ///
     /// # Errors
-    /// Where it cannot be used, or not be trusted.
+    /// If it cannot be used or trusted.
     pub fn take(path: &Path) -> Result<Result<Self, Holder>> {
         let mut private = DirBuilder::new();
         platform::private_folder(private.recursive(true));
@@ -56,8 +56,8 @@ impl Folder {
         loop {
             let cannot_open = || format!("cannot open the folder {}", path.display());
             let mut folder = Self::open(path, false).with_context(cannot_open)?;
-            // Nobody can take the folder itself away and put another one there without that being noticed, as it goes with `lock`.
-            // Some network file systems lock no folders, and have only `lock`.
+            // If the folder itself is replaced by another one, that is noticed, since `lock` goes with it. Some network
+            // file systems cannot lock folders; there, only `lock` is locked.
             if let Err(TryLockError::WouldBlock) = folder.dir.try_lock() {
                 return Ok(Err(folder.holder()));
             }
@@ -78,7 +78,7 @@ impl Folder {
         Ok(Folder { dir, lock: None, copies })
     }
 
-    /// Takes the file `lock`; who has it where another process does.
+    /// Locks the file `lock`. Returns the holder if another process has it.
     fn take_lock(&mut self) -> Result<Result<(), Holder>> {
         self.lock = None;
         let path = self.dir.path().join(LOCK);
@@ -93,7 +93,7 @@ impl Folder {
                     return Err(error).with_context(|| format!("cannot lock {}", path.display()));
                 }
             }
-            // Somebody may have removed it before it was locked.
+            // The file may have been removed before it was locked.
             if !self.dir.has(LOCK, &lock).with_context(cannot_open)? {
                 continue;
             }
@@ -119,17 +119,17 @@ impl Folder {
         }
     }
 
-    /// Whether the folder was ours when that was looked at last.
+    /// Whether the folder was ours at the last check.
     pub fn has_lock(&self) -> bool {
         self.lock.is_some()
     }
 
-    /// Whether the folder is still ours. Where it has been moved or deleted, or another process has `lock`, it is not; `lock` alone
-    /// is made again where it is gone.
+    /// Whether the folder is still ours. It is not if it was moved or deleted, or if another process has `lock`. If
+    /// only `lock` is gone, it is created again.
     pub fn is_ours(&mut self) -> Result<bool> {
         let kept = self.keep();
         if self.lock.is_none() {
-            // Who takes the folder next may be this process.
+            // The next holder of the folder may be this process.
             let _ = self.dir.unlock();
         }
         kept.map(|()| self.lock.is_some())
@@ -149,7 +149,7 @@ impl Folder {
         Ok(())
     }
 
-    /// What segments there are.
+    /// Lists the segments.
     pub fn list(&self) -> Result<Listing> {
         let path = self.dir.path();
         let cannot_read = || format!("cannot read the folder {}", path.display());
@@ -179,7 +179,7 @@ impl Folder {
         Ok(listing)
     }
 
-    /// The path that it was opened by.
+    /// The path by which it was opened.
     pub fn path(&self) -> &Path {
         self.dir.path()
     }
@@ -189,7 +189,7 @@ impl Folder {
         self.dir.path().join(name_of(number))
     }
 
-    /// Opens a segment to read it from `offset` on.
+    /// Opens a segment to read it from `offset`.
     pub fn read(&self, number: u64, offset: u64) -> io::Result<Segment> {
         let name = name_of(number);
         let mut file = self.dir.read(&name)?;
@@ -198,7 +198,7 @@ impl Folder {
         Ok(Segment(file))
     }
 
-    /// Makes a segment of a number that none has.
+    /// Creates a segment with an unused number.
     pub fn make(&self, number: u64) -> io::Result<File> {
         self.dir.make(&name_of(number))
     }
@@ -208,25 +208,25 @@ impl Folder {
         self.dir.remove(&name_of(number))
     }
 
-    /// Gives a segment a name that is none of a segment; its path.
+    /// Renames a segment so that it is no longer read as one. Returns its new path.
     pub fn set_aside(&self, number: u64) -> io::Result<PathBuf> {
         let aside = format!("{number:020}.{UNREAD}");
         self.dir.rename(&name_of(number), &aside)?;
         Ok(self.dir.path().join(aside))
     }
 
-    /// Opens the file for what a worker leaves to the next one.
+    /// Opens the file with what a worker leaves to the next one.
     pub fn handover(&self) -> io::Result<File> {
         let file = self.dir.open_or_make(HANDOVER)?;
         self.check(&file, HANDOVER).map(|()| file)
     }
 
-    /// Waits until new segments are on the disk.
+    /// Waits until the names of new segments are on the disk.
     pub fn sync(&self) -> io::Result<()> {
         self.dir.sync()
     }
 
-    /// Whether an open file is one that can be used.
+    /// Checks that an open file can be used.
     fn check(&self, file: &File, name: &str) -> io::Result<()> {
         let metadata: Metadata = platform::metadata(file)?;
         if !metadata.is_file() {
@@ -248,11 +248,11 @@ fn name_of(number: u64) -> String {
 pub struct Listing {
     /// Their numbers and sizes, in order.
     pub segments: Vec<(u64, u64)>,
-    /// The highest number that anything has, be it a segment or not.
+    /// The highest number in a file name, whether the file is a segment or not.
     pub last: u64,
 }
 
-/// A segment that is read.
+/// A segment that is being read.
 pub struct Segment(File);
 
 impl Read for Segment {

@@ -21,20 +21,20 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::{Turn, Worker, log};
 use crate::platform::{Call, call};
 
-/// The line has this length, so that one write makes one of another.
+/// Every line has this length, so that one write replaces the previous line completely.
 const LENGTH: usize = 96;
 
 pub struct Handover {
     file: File,
     path: PathBuf,
     supervisor: u32,
-    /// Where the next worker would begin.
+    /// The position at which the next worker would begin.
     standing: Standing,
-    /// The file says something else, because it could not be written.
+    /// The file does not hold this position, because it could not be written.
     is_stale: bool,
 }
 
-/// What the worker before has left.
+/// What the previous worker has left.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Note {
     supervisor: u32,
@@ -45,8 +45,8 @@ pub struct Note {
 }
 
 impl Handover {
-    /// Takes over with `file`, which is at `path`: what the worker before of the same supervisor has left there, or nothing if there
-    /// was none.
+    /// Opens the handover in `file`, which is at `path`. Also returns the note of the previous worker of the same
+    /// supervisor, if there was one.
     pub fn new(mut file: File, path: &Path, worker: Worker) -> io::Result<(Self, Option<Note>)> {
         let Worker { supervisor, turn } = worker;
         let mut text = Vec::new();
@@ -62,14 +62,14 @@ impl Handover {
         Ok((Handover { file, path, supervisor, standing: Standing::default(), is_stale: false }, note))
     }
 
-    /// This is where the input begins.
+    /// Sets the position at which the input begins.
     pub fn begin(&mut self, standing: Standing) {
         self.standing = standing;
     }
 
-    /// Before `bytes` are taken out of the pipe: the place at which the next worker begins then.
+    /// Call this before `bytes` are taken out of the pipe: stores the position at which the next worker then begins.
     pub fn note(&mut self, behind: Standing, bytes: &[u8]) {
-        // Metrics of the usual size stay in the pipe until they are whole, so there is nothing new.
+        // Metrics of the usual size stay in the pipe until they are complete, so the position does not change.
         if bytes.is_empty() || behind == self.standing && !behind.is_within() && !self.is_stale {
             return;
         }
@@ -80,7 +80,7 @@ impl Handover {
         let written = call(Call::Write, || self.file.rewind().and_then(|()| self.file.write_all(text.as_bytes())));
         let was_stale = std::mem::replace(&mut self.is_stale, written.is_err());
         if let Err(error) = written {
-            // An old note would be worse than none.
+            // An outdated note would be worse than none.
             let _ = call(Call::Truncate, || self.file.set_len(0));
             if was_stale {
                 return;
@@ -110,7 +110,7 @@ impl Note {
         format!("{words:<width$}\n", width = LENGTH - 1)
     }
 
-    /// The place of a worker that finds these bytes in the pipe.
+    /// The position of a worker that finds these bytes in the pipe.
     pub fn standing(&self, bytes: &[u8]) -> Standing {
         let not_taken = bytes.get(..self.len).is_some_and(|bytes| xxh3_64(bytes) == self.hash);
         if not_taken { self.before } else { self.behind }

@@ -8,52 +8,54 @@ use std::time::{Duration, Instant};
 use super::log;
 use crate::platform::{self, Call, PipeCopy, Signals, Waited, call, call_once, part, while_waiting};
 
-/// Read at most this much at once: what a pipe holds.
+/// The most bytes to read at once: the capacity of a pipe.
 const READ_SIZE: usize = 64 * 1024;
 
-/// The start of a metric, while the rest of it has not come, stays in the pipe, which grows up to this many bytes: what
-/// Linux lets everybody have. A metric that takes more than half of that is not safe from a kill while it comes.
+/// The start of an incomplete metric stays in the pipe, which grows up to this many bytes, the limit that Linux allows
+/// every user. A metric of more than half of that can be lost in a kill while it arrives.
 const MAX_PIPE: usize = 1024 * 1024;
 
-/// Four pages. Linux gives a user with many pipes smaller ones, of two pages or one, and a few bytes may fill both.
+/// The least capacity: four pages. Linux gives a user with many pipes smaller ones, of two pages or one, and a few
+/// bytes may fill both.
 const MIN_PIPE: usize = 16 * 1024;
 
-/// Between two looks for more behind what stays in the pipe.
+/// The longest pause between two checks for more input after the bytes that stay in the pipe.
 const LONGEST_PAUSE: Duration = Duration::from_millis(10);
 
 pub struct Input {
     file: File,
-    /// For a pipe that keeps what is read until [`Input::consume`].
+    /// For a pipe that keeps the bytes that are read until [`Input::consume`].
     copy: Option<PipeCopy>,
-    /// How much of what is in the pipe has been read.
+    /// How many of the bytes in the pipe have been read.
     seen: usize,
     buffer: Vec<u8>,
 }
 
-/// What a read gave.
+/// The result of a read.
 pub enum Chunk<'a> {
     Bytes(&'a [u8]),
-    /// There is nothing to read now.
+    /// There is nothing to read for now.
     Empty,
-    /// Nobody will write any more. Behind what was read and not consumed may be more.
+    /// All writers have closed the pipe. There may be more bytes after those that were read and not consumed.
     HungUp,
     /// The input has ended.
     End,
 }
 
 impl Input {
-    /// An input from which is taken what is read.
+    /// An input that takes out of the pipe what is read.
     pub fn new(file: File) -> Self {
         Input { file, copy: None, seen: 0, buffer: vec![0; READ_SIZE] }
     }
 
-    /// An input that keeps what is read until it is consumed, where it is a pipe and the platform can do that.
+    /// An input that keeps the bytes that are read until they are consumed, if it is a pipe and the platform supports
+    /// that.
     pub fn keeping(file: File) -> io::Result<Self> {
         let mut input = Input::new(file);
         let mut told = false;
         let copy = loop {
             match PipeCopy::of(&input.file) {
-                // To end would be to lose what is in the pipe.
+                // Exiting would lose what is in the pipe.
                 Err(error) if platform::is_shortage(&error) => {
                     if !std::mem::replace(&mut told, true) {
                         log::write('E', format_args!("cannot read stdin yet, but go on trying: {error}"));
@@ -64,19 +66,19 @@ impl Input {
             }
         };
         if let Some(copy) = copy {
-            // It may have grown under a worker before us.
+            // The pipe may have been enlarged by a previous worker.
             input.buffer.resize(copy.size()?, 0);
             input.copy = Some(copy);
         }
         Ok(input)
     }
 
-    /// Whether it keeps what is read.
+    /// Whether the input keeps the bytes that are read.
     pub fn keeps(&self) -> bool {
         self.copy.is_some()
     }
 
-    /// Reads what has come, without waiting for it.
+    /// Reads what has arrived, without waiting.
     pub fn read(&mut self) -> io::Result<Chunk<'_>> {
         let Some(copy) = &mut self.copy else {
             if !platform::is_readable(&self.file)? {
@@ -108,7 +110,7 @@ impl Input {
         Ok(if platform::has_hung_up(&self.file)? { Chunk::HungUp } else { Chunk::Empty })
     }
 
-    /// Makes a pipe hold `size` bytes, if it holds less.
+    /// Enlarges a pipe to `size` bytes, if it holds less.
     pub fn grow(&mut self, size: usize) {
         match &self.copy {
             Some(copy) if self.buffer.len() < size && copy.grow(&self.file, size) => self.buffer.resize(size, 0),
@@ -117,12 +119,12 @@ impl Input {
         }
     }
 
-    /// What has been read and not consumed, but for the last `rest` bytes.
+    /// The bytes that have been read and not consumed, except the last `rest` bytes.
     pub fn seen(&self, rest: usize) -> &[u8] {
         &self.buffer[..self.seen.saturating_sub(rest)]
     }
 
-    /// Takes out of the pipe what has been read, but for the last `rest` bytes.
+    /// Takes out of the pipe what has been read, except the last `rest` bytes.
     pub fn consume(&mut self, rest: usize) -> io::Result<()> {
         let rest = rest.min(self.seen);
         take(&mut self.file, self.seen - rest, &mut self.buffer)?;
@@ -130,15 +132,16 @@ impl Input {
         Ok(())
     }
 
-    /// Whether a sender can write more while `rest` bytes stay in the pipe. Where there is little room left, makes more.
+    /// Whether a sender can write more while `rest` bytes stay in the pipe. Enlarges the pipe if there is little room
+    /// left.
     pub fn has_room_behind(&mut self, rest: usize) -> bool {
-        // Each write may leave nearly half of a page unused, and the first byte that stays takes one.
+        // Each write may leave nearly half of a page unused, and the first byte that stays occupies a page.
         if rest == 0 || rest <= self.buffer.len() / 4 && self.buffer.len() >= MIN_PIPE {
             return true;
         }
         let size = 2 * self.buffer.len();
         if size > MAX_PIPE && rest <= self.buffer.len() / 2 {
-            // It has come in large pieces, which fill their pages.
+            // The bytes arrived in large pieces, which fill their pages.
             return true;
         }
         let grown = size <= MAX_PIPE && self.copy.as_ref().is_some_and(|copy| copy.grow(&self.file, size));
@@ -148,22 +151,22 @@ impl Input {
         grown
     }
 
-    /// Whether nobody will write any more.
+    /// Whether all writers have closed the pipe.
     pub fn has_hung_up(&self) -> io::Result<bool> {
         platform::has_hung_up(&self.file)
     }
 
-    /// Waits until nobody will write any more, whatever there may be to read.
+    /// Waits until all writers have closed the pipe, even if there is something to read.
     pub fn wait_for_hang_up(&self, signals: &Signals, timeout: Option<Duration>) -> io::Result<Waited> {
         wait(timeout, |timeout| signals.wait_for_hang_up(&self.file, timeout))
     }
 
-    /// Waits until there is more to read, or the input has ended. A signal ends the wait where `heed` says so.
+    /// Waits until there is more to read, or the input has ended. A signal ends the wait if `heed` is set.
     pub fn wait(&self, signals: &Signals, timeout: Option<Duration>, heed: bool) -> io::Result<Waited> {
         if self.seen == 0 {
             return wait(timeout, |timeout| signals.wait(Some(&self.file), timeout, heed));
         }
-        // A poll would see what stays in the pipe.
+        // A poll would report the bytes that stay in the pipe.
         let until = while_waiting(timeout).map(|timeout| Instant::now() + timeout);
         let mut pause = Duration::from_micros(200);
         loop {
@@ -183,7 +186,7 @@ impl Input {
     }
 }
 
-/// Waits. Where memory is too short even for that, it is as if something had come.
+/// Waits. If memory is too short even for that, returns as if input had arrived.
 fn wait(timeout: Option<Duration>, wait: impl FnOnce(Option<Duration>) -> io::Result<Waited>) -> io::Result<Waited> {
     let timeout = while_waiting(timeout);
     match call_once(Call::Poll, || wait(timeout)) {
@@ -193,16 +196,16 @@ fn wait(timeout: Option<Duration>, wait: impl FnOnce(Option<Duration>) -> io::Re
     }
 }
 
-/// Whether an error only says that there is nothing to read now.
+/// Whether an error only means that there is nothing to read for now.
 fn is_nothing(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock)
 }
 
-/// Takes `len` bytes, which have to be there, out of a pipe.
+/// Takes `len` bytes, which must be there, out of a pipe.
 fn take(file: &mut File, len: usize, buffer: &mut [u8]) -> io::Result<()> {
     let mut left = len;
     while left > 0 {
-        // A pipe gives all that it has, so no kill comes between two parts of a message.
+        // A read returns everything that is in the pipe, so no kill can happen between two parts of a message.
         let most = left.min(buffer.len());
         match call(Call::ReadPipe, || file.read(&mut buffer[..most]))? {
             0 => break,
@@ -220,7 +223,7 @@ mod tests {
 
     use super::*;
 
-    /// Where the start of a message stays in the only page, or the last of two, the rest of it could never come.
+    /// If the start of a message stayed in the only page, or in the last of two, its rest could never arrive.
     #[test]
     fn what_stays_in_a_small_pipe_leaves_room_for_the_next_write() {
         for size in [4096, 8192] {
@@ -229,7 +232,7 @@ mod tests {
             let mut writer = File::from(writer);
             let mut input = Input::keeping(File::from(reader)).unwrap();
             for _ in 0..3 {
-                // It fills all pages, but for a few bytes.
+                // The write fills all pages, except for a few bytes.
                 writer.write_all(&vec![b'x'; size - 10]).unwrap();
                 let Chunk::Bytes(bytes) = input.read().unwrap() else { panic!("there is something to read") };
                 let len = bytes.len();

@@ -292,8 +292,8 @@ impl Stream {
         }
     }
 
-    /// Writes what is left, waits until it has been read, writes the last log lines and the summary, and closes both pipes. Returns
-    /// None if the output could not be written.
+    /// Writes what is left, waits until it has been read, writes the last log lines and the summary, and closes both
+    /// pipes. Returns None if the output could not be written.
     pub(super) fn finish(mut self, ended: Ended) -> Result<Option<Counts>> {
         progress::end();
         let is_for_programs = matches!(self.observer.form, Form::Lines);

@@ -10,20 +10,20 @@ use crate::output::Form;
 
 pub struct Watch {
     pub counts: Counts,
-    /// None where all of it is shown anyway.
+    /// None if everything is shown anyway.
     pub log: Option<Log>,
     pub form: Form,
-    /// Lines that have not been passed to the outlet yet.
+    /// How many lines have not been passed to the outlet yet.
     pub lines: u64,
     /// For the self-report.
     pub lag: Lag,
-    /// The output whose gauges count.
+    /// The output whose gauges are collected.
     output: Option<String>,
     pub gauges: Vec<Reading>,
 }
 
 impl Watch {
-    /// Picks out the gauges of the outputs of this name.
+    /// Collects the gauges of the outputs with this name.
     pub fn new(form: Form, output: Option<String>, patience: &Patience) -> Self {
         Watch {
             counts: Counts::default(),
@@ -36,7 +36,7 @@ impl Watch {
         }
     }
 
-    /// Takes notice of points and of metrics that passed through.
+    /// Adds the counts of points and of metrics that passed through.
     pub fn add(&mut self, counts: &Counts) {
         self.counts.add(counts);
         self.lines += counts.converted + counts.passed;

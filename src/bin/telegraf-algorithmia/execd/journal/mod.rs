@@ -36,43 +36,43 @@ use super::record::{new_key, write_head};
 use super::{Patience, Worker, log};
 use crate::platform::{self, Call, call};
 
-/// What is kept, and where.
+/// What the journal keeps, and where.
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub folder: PathBuf,
-    /// Lines are kept for this long after they went out, ...
+    /// Lines are kept for this long after they were written to stdout, ...
     pub window: Duration,
-    /// ... but for those that would make the folder larger than this many bytes.
+    /// ... except lines that would make the folder larger than this many bytes.
     pub size: u64,
-    /// Wait for the disk before lines go out.
+    /// Sync the journal to the disk before lines are written to stdout.
     pub sync: bool,
 }
 
-/// A segment is closed when it holds this share of all that the journal may, in bytes or in time: what is deleted is
-/// always a whole segment.
+/// A segment is closed when it reaches this share of the journal's limit, in bytes or in time, because only whole
+/// segments are deleted.
 const SHARE: u32 = 16;
 
-/// A segment that an error of the disk keeps from being read is tried so many times. Lines that come after it wait meanwhile.
+/// The number of attempts to read a segment that a disk error makes unreadable. Later lines wait meanwhile.
 const TRIES: u32 = 6;
 
 pub struct Journal {
     settings: Settings,
     patience: Patience,
-    /// None as long as the folder could not be used.
+    /// None while the folder cannot be used.
     folder: Option<Folder>,
-    /// In the order of their numbers. Those from an earlier life, too.
+    /// In the order of their numbers, including those of earlier processes.
     segments: VecDeque<Segment>,
     /// The last segment, if it can still be appended to.
     active: Option<Active>,
     next_number: u64,
-    /// Segments with a number below this one are from an earlier life.
+    /// Segments with a lower number were written by earlier processes.
     first_own: u64,
-    /// Where the lines begin that have not gone out; None where all have.
+    /// The start of the lines that have not been written to stdout; None if all have.
     cursor: Option<Cursor>,
-    /// The segment of the lines that went out last, or are about to.
+    /// The segment of the lines that were written to stdout last, or are about to be.
     latest: u64,
     retry_at: Option<Instant>,
-    /// When to try again to read what waits, and how often that has failed.
+    /// When to retry reading the waiting lines, and how often that has failed.
     reread: Option<(Instant, u32)>,
     written: u64,
     key: u32,
@@ -82,7 +82,7 @@ pub struct Journal {
 struct Segment {
     number: u64,
     bytes: u64,
-    /// When the last of its lines went out, and how many lines this process had written then.
+    /// When the last of its lines was written to stdout, and how many lines this process had written by then.
     emitted: Option<(Instant, u64)>,
 }
 
@@ -98,11 +98,12 @@ struct Cursor {
 }
 
 impl Journal {
-    /// Opens the folder, and makes it if need be. All that it holds is waiting to go out again. Where it cannot be used, that is
-    /// logged, and the journal is one that takes nothing until it can.
+    /// Opens the folder, and creates it if necessary. All lines in it wait to be written again. If the folder cannot be
+    /// used, that is logged, and the journal takes no lines until it can be used.
     ///
     /// # Errors
-    /// Where another process uses the folder and keeps it. As a child of Telegraf, waits for it instead, until Telegraf ends.
+    /// If another process uses the folder and keeps it. As a child of Telegraf, waits for that process instead, until
+    /// Telegraf ends.
     pub fn open(settings: Settings, patience: Patience) -> Result<Self> {
         let mut journal = Journal {
             settings,
@@ -140,7 +141,8 @@ impl Journal {
                 if !platform::has_only_pipes() {
                     return Err(error);
                 }
-                // If this process ended, what Telegraf writes would be lost; if it read on, what Telegraf then loses.
+                // If this process exited, what Telegraf writes would be lost. If it read on without a journal, what
+                // Telegraf then loses could not be recovered.
                 if told.is_none_or(|told| told.elapsed() >= patience.lock_reminder) {
                     log::write('E', format_args!("{error:#}; until then, messages wait in Kafka"));
                     told = Some(Instant::now());
@@ -155,8 +157,8 @@ impl Journal {
         Ok(journal)
     }
 
-    /// The file for what is left to a worker that takes our place, and what was left to us by one of the same supervisor. None where
-    /// the folder cannot be used.
+    /// The handover file for the worker that replaces us, and the note that the previous worker of the same supervisor
+    /// left in it. None if the folder cannot be used.
     pub fn handover(&self, worker: Worker) -> Option<(Handover, Option<Note>)> {
         let folder = self.folder.as_ref().filter(|folder| folder.has_lock())?;
         let path = folder.path().join(folder::HANDOVER);
@@ -164,13 +166,13 @@ impl Journal {
         opened.inspect_err(|error| log::write('W', format_args!("cannot use {}: {error}", path.display()))).ok()
     }
 
-    /// Takes the folder, and all that is in it to go out; who has it where another process does.
+    /// Takes the folder, and queues all its lines to be written. Returns the holder if another process has the folder.
     fn use_folder(&mut self) -> Result<Option<Holder>> {
         let folder = match Folder::take(&self.settings.folder)? {
             Ok(folder) => folder,
             Err(holder) => return Ok(Some(holder)),
         };
-        // A process was killed, or the power cut, before anything was in them.
+        // Segments are empty if a process was killed, or the power failed, before anything was written to them.
         let Listing { segments, last } = folder.list()?;
         let (empty, found): (Vec<_>, Vec<_>) = segments.into_iter().partition(|(_, bytes)| *bytes == 0);
         for (number, _) in empty {
@@ -184,7 +186,7 @@ impl Journal {
         Ok(None)
     }
 
-    /// The journal cannot be written: says so, and leaves it alone for a while.
+    /// The journal cannot be written: logs that, and pauses it until the next retry.
     fn fail(&mut self, error: &anyhow::Error) {
         let again = self.patience.retry.as_secs_f64();
         log::write(
@@ -198,8 +200,8 @@ impl Journal {
         self.retry_at = Some(Instant::now() + self.patience.retry);
     }
 
-    /// Appends lines to the journal, and says whether they are in it now. They wait for [`Journal::next`], unless they
-    /// are about to go out: then nothing may be waiting.
+    /// Appends lines to the journal. Returns whether they are in it now. They wait for [`Journal::next`], unless they
+    /// are about to be written to stdout; then no other lines may be waiting.
     pub fn append(&mut self, lines: &[u8], count: u64, waits: bool) -> bool {
         if self.retry_at.is_some_and(|retry_at| Instant::now() < retry_at) {
             return false;
@@ -231,7 +233,7 @@ impl Journal {
         }
     }
 
-    /// Where the next record takes a new segment, sees to it that the folder is ours.
+    /// If the next record needs a new segment, closes the current one and checks that the folder is ours.
     fn close_full_segment(&mut self) -> Result<()> {
         let bytes = self.segments.back().map_or(0, |segment| segment.bytes);
         let Settings { size, window, .. } = self.settings;
@@ -247,7 +249,7 @@ impl Journal {
         Ok(())
     }
 
-    /// Writes a record; the segment it is in, where it begins there, and its length.
+    /// Writes a record. Returns its segment, its offset in the segment, and its length.
     fn write(&mut self, lines: &[u8], count: u64) -> Result<(u64, u64, u64)> {
         let Some(folder) = &self.folder else { bail!("there is no folder to write to") };
         while self.active.is_none() {
@@ -258,7 +260,7 @@ impl Journal {
                     self.active = Some(Active { file, since: Instant::now() });
                     self.segments.push_back(Segment { number, bytes: 0, emitted: None });
                 }
-                // An older version, or somebody, has put something there.
+                // An older version, or another user, has created a file of that name.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => {
                     return Err(error).with_context(|| format!("cannot make {}", folder.path_of(number).display()));
@@ -275,7 +277,7 @@ impl Journal {
             written.and_then(|()| if self.settings.sync { sync(folder, &active.file, is_new) } else { Ok(()) });
         if let Err(error) = written {
             let number = segment.number;
-            // What is torn would be skipped, but a full disk is glad of the room.
+            // A reader would skip the torn record, but removing it frees room on a full disk.
             if is_new {
                 let _ = folder.remove(number);
                 self.segments.pop_back();
@@ -290,7 +292,7 @@ impl Journal {
         Ok((segment.number, offset, bytes))
     }
 
-    /// How many bytes wait to go out.
+    /// How many bytes are waiting to be written to stdout.
     pub fn waiting(&self) -> u64 {
         let Some(cursor) = &self.cursor else { return 0 };
         let behind = |segment: &Segment| match segment.number.cmp(&cursor.segment) {
@@ -301,20 +303,20 @@ impl Journal {
         self.segments.iter().map(behind).sum()
     }
 
-    /// Whether lines wait to go out, or it has to be seen that none does.
+    /// Whether lines are waiting to be written to stdout, or the rest of the journal has yet to be checked for some.
     pub fn waits(&self) -> bool {
         let (Some(cursor), Some(last)) = (&self.cursor, self.segments.back()) else { return false };
         (cursor.segment, cursor.offset) < (last.number, last.bytes)
     }
 
-    /// How long until something may have to be deleted, or to be read again. None where there is nothing.
+    /// How long until a segment may have to be deleted or read again. None if nothing is due.
     pub fn due(&self) -> Option<Duration> {
         let reread = self.reread.map(|(when, _)| when.saturating_duration_since(Instant::now()));
         let tidy = (!self.segments.is_empty()).then(|| self.settings.window / SHARE);
         reread.into_iter().chain(tidy).min()
     }
 
-    /// Whether the lines that [`Journal::next`] gave last are from an earlier life.
+    /// Whether the lines that [`Journal::next`] returned last were written by an earlier process.
     pub fn is_earlier(&self) -> bool {
         self.cursor.as_ref().is_some_and(|cursor| cursor.segment < self.first_own)
     }
@@ -329,8 +331,8 @@ impl Journal {
         self.segments.iter().map(|segment| segment.bytes).sum()
     }
 
-    /// Replaces `lines` by those of the first record that waits; how many they are. None where none waits any more, or it cannot
-    /// be read for now.
+    /// Replaces `lines` with those of the first waiting record. Returns their number. None if no record is waiting, or
+    /// it cannot be read for now.
     pub fn next(&mut self, lines: &mut Vec<u8>) -> Option<u64> {
         if self.reread.is_some_and(|(when, _)| Instant::now() < when) {
             return None;
@@ -350,7 +352,7 @@ impl Journal {
                     self.reread = None;
                     return Some(count);
                 }
-                // This one has nothing that would have to go out.
+                // This segment has no more lines to write.
                 Ok(None) => {
                     if let Some(segment) = self.segments.iter_mut().find(|segment| segment.number == done) {
                         segment.emitted.get_or_insert((Instant::now(), 0));
@@ -360,7 +362,7 @@ impl Journal {
                     if !self.give_up(&error) {
                         return None;
                     }
-                    // What is appended to it would not be found again.
+                    // Records appended to this segment would not be found again.
                     if self.segments.back().is_some_and(|last| last.number == done) {
                         self.active = None;
                     }
@@ -373,8 +375,8 @@ impl Journal {
         }
     }
 
-    /// What becomes of the segment at the cursor, which cannot be read: whether to go on without it, for as long as this process
-    /// lives. It may be whole, and readable for somebody else; so it is not to be deleted with the others.
+    /// Handles a segment at the cursor that cannot be read. Returns whether this process continues without it. The
+    /// segment may be intact, and readable for another program, so it is not deleted with the others.
     fn give_up(&mut self, error: &io::Error) -> bool {
         let (Some(folder), Some(cursor)) = (&self.folder, &mut self.cursor) else { return true };
         let path = folder.path_of(cursor.segment);
@@ -407,8 +409,8 @@ impl Journal {
         true
     }
 
-    /// Takes notice that the lines last appended, or last given by [`Journal::next`], have gone out; with them, this process
-    /// has written `total` lines.
+    /// Records that the lines last appended, or last returned by [`Journal::next`], have been written to stdout. With
+    /// them, this process has written `total` lines.
     pub fn emitted(&mut self, total: u64) {
         let segment = self.segments.iter_mut().rfind(|segment| segment.number == self.latest);
         if let Some(segment) = segment {
@@ -416,10 +418,11 @@ impl Journal {
         }
     }
 
-    /// Deletes what is not needed any more: what is too old or too much, and not in Telegraf's buffer. `stored` says how many of
-    /// the lines that this process has written are known to have left that; without it, nothing is known to be there.
+    /// Deletes segments that are no longer needed: those that are too old or exceed the size, and are not in Telegraf's
+    /// buffer. `stored` is the number of lines of this process that are known to have left the buffer. Without it, no
+    /// line is assumed to be in the buffer.
     pub fn tidy(&mut self, stored: Option<u64>) {
-        // Another process decides about what is in a folder that is its own.
+        // If another process has the folder, it decides about the files in it.
         let Some(folder) = self.folder.as_ref().filter(|folder| folder.has_lock()) else { return };
         let mut bytes = self.bytes();
         while let Some(first) = self.segments.front() {

@@ -12,7 +12,8 @@ use crate::execd::log;
 use crate::execd::record::RecordReader;
 use crate::platform::{Call, call, part};
 
-/// Writes all lines of the journal in `folder` to `out`, oldest first, but for the gauges, which say how full a buffer was then.
+/// Writes all lines of the journal in `folder` to `out`, oldest first. Leaves out the gauges, which describe the buffer
+/// of that time.
 pub fn replay(folder: &Path, out: &mut dyn Write) -> Result<()> {
     let folder = Folder::to_copy(folder)?;
     let found = folder.list()?.segments;
@@ -28,7 +29,7 @@ pub fn replay(folder: &Path, out: &mut dyn Write) -> Result<()> {
             Ok(())
         });
         match read {
-            // A process that writes the journal may just have deleted it.
+            // A process that writes the journal may just have deleted the segment.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             read => read.with_context(|| format!("cannot copy {}", folder.path_of(number).display()))?,
         }
@@ -36,7 +37,7 @@ pub fn replay(folder: &Path, out: &mut dyn Write) -> Result<()> {
     out.flush().context("cannot write to stdout")
 }
 
-/// Reads the records of one segment, and logs what is damaged.
+/// Reads the records of one segment, and logs damaged bytes.
 pub struct SegmentReader {
     records: RecordReader<folder::Segment>,
     path: PathBuf,
@@ -64,10 +65,10 @@ impl SegmentReader {
     }
 }
 
-/// Waits until what was appended to a segment is on the disk.
+/// Waits until the data appended to a segment is on the disk.
 pub fn sync(folder: &Folder, file: &File, is_new: bool) -> io::Result<()> {
     if is_new {
-        // A new file is in its folder only when the folder is on the disk.
+        // A new file survives a power failure only if the folder is on the disk, too.
         folder.sync()?;
     }
     call(Call::Sync, || file.sync_data())
