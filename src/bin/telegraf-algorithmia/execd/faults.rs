@@ -27,25 +27,26 @@ use crate::platform::{Call, Signals};
 
 const SCHEDULES: u64 = 1000;
 
-/// What the pipe from Telegraf holds, and the one to it.
+/// The capacity of the pipe from Telegraf, and of the one to it.
 const INPUT_PIPE: usize = 16 * 1024;
 const PIPE: usize = 4096;
 
-/// What Telegraf's buffer holds.
+/// The capacity of Telegraf's buffer, in messages.
 const BUFFER: usize = 30;
 
-/// The journal holds more than the pipe to Telegraf and Telegraf's buffer do, and is less than all messages.
+/// The size of the journal: larger than the pipe to Telegraf and Telegraf's buffer together, and smaller than all
+/// messages.
 const JOURNAL: u64 = 32 * 1024;
 
 const MOST_MESSAGES: usize = 400;
 
-/// Makes an end to half a line.
+/// Ends an incomplete line.
 const SPOILER: &[u8] = b"\"\" !";
 
-/// A message whose start was lost is rejected.
+/// The error of a message that was rejected because its start was lost.
 const REST: &[u8] = b"was lost when a process was killed; this is the rest of it";
 
-/// Messages, and the lines that they become.
+/// Messages, and the lines that they are converted to.
 struct Messages {
     metrics: Vec<String>,
     numbers: BTreeMap<Vec<u8>, usize>,
@@ -74,7 +75,7 @@ enum End {
     Stopped,
 }
 
-/// Telegraf, and what is known of each message.
+/// The simulated Telegraf, and what is known of each message.
 struct World {
     messages: Arc<Messages>,
     random: Random,
@@ -82,32 +83,33 @@ struct World {
     /// The ends of the pipes that the supervisor keeps open.
     worker_input: File,
     worker_output: File,
-    /// Telegraf's ends. None when it has closed them.
+    /// Telegraf's ends of the pipes. None once it has closed them.
     input: Option<File>,
     output: Option<File>,
     end: End,
-    /// Each Telegraf has another one.
+    /// The id of the supervisor, a different one for each Telegraf.
     supervisor: u32,
-    /// How many messages this Telegraf still has.
+    /// How many messages this Telegraf still has to write.
     left: usize,
     /// How often it had nothing to do.
     idle: u32,
-    /// The rest of what it is writing, and the messages in it, with where they end in all that it writes.
+    /// The bytes still to be written, and the messages in them with the offset of their end in all that it writes.
     outbox: Vec<u8>,
     under_way: VecDeque<(u64, usize)>,
     queued: u64,
     written: u64,
-    /// The messages that this Telegraf has written.
+    /// The messages that this Telegraf has written completely.
     handed: Vec<(u64, usize)>,
-    /// The start of a line, and the messages in its buffer.
+    /// The start of an incomplete line, and the messages in its buffer.
     unread: Vec<u8>,
     buffer: VecDeque<usize>,
     gauges: BTreeSet<Vec<u8>>,
     next: usize,
     stored: BTreeSet<usize>,
-    /// How many messages were rejected because a kill had cost them their start.
+    /// How many messages were rejected because a kill had lost their start.
     rests: usize,
-    /// Messages that this worker has read while the journal could not be written, and those of them that a kill may have lost.
+    /// Messages that this worker has read while the journal could not be written, and those of them that a kill may
+    /// have lost.
     unsafe_ones: BTreeSet<usize>,
     excused: BTreeSet<usize>,
     /// Whether the worker has begun to read.
@@ -123,7 +125,7 @@ fn pipe(size: usize) -> (File, File) {
 }
 
 impl World {
-    /// A Telegraf, and new pipes.
+    /// Starts a Telegraf with new pipes.
     fn start(&mut self, end: End, messages: usize) {
         let (worker_input, input) = pipe(INPUT_PIPE);
         let (output, worker_output) = pipe(PIPE);
@@ -145,7 +147,7 @@ impl World {
             Moment::Log(line) => {
                 self.log.push(line.trim_end().to_owned());
                 if self.reads && line.contains("no journal, so a kill now loses") {
-                    // Those that are read stay in the pipe until they are in the journal.
+                    // Messages that have been read stay in the pipe until they are in the journal.
                     let consumed = self.written - platform::readable_bytes(&self.worker_input).unwrap();
                     let read = self.handed.iter().filter(|(end, _)| *end > consumed);
                     self.unsafe_ones.extend(read.map(|(_, number)| number));
@@ -168,7 +170,7 @@ impl World {
                 if dies || self.left == 0 && self.outbox.is_empty() {
                     self.idle += 1;
                 }
-                // While something comes out, it has not all that there is.
+                // While there is output, it has not received everything.
                 if dies || self.idle > 4 && !self.read(PIPE) {
                     self.finish();
                 }
@@ -176,7 +178,7 @@ impl World {
         }
     }
 
-    /// Ends, with all that it has, or nothing but its input.
+    /// Ends Telegraf: both pipes, or only the worker's input.
     fn finish(&mut self) {
         self.input = None;
         if self.end == End::Killed {
@@ -211,11 +213,11 @@ impl World {
         }
     }
 
-    /// Reads as many bytes at most; whether there were any.
+    /// Reads at most `most` bytes. Returns whether there were any.
     fn read(&mut self, most: usize) -> bool {
         let Some(mut output) = self.output.as_ref() else { return false };
         if self.flow_control && self.buffer.len() >= BUFFER {
-            // It would drop the oldest ones. Flow control, which has come too late then, is tested elsewhere.
+            // Telegraf would drop the oldest messages. Flow control that comes too late is tested elsewhere.
             self.stored.extend(self.buffer.drain(..BUFFER / 2));
         }
         let mut bytes = vec![0; most];
@@ -243,7 +245,7 @@ impl World {
         len > 0
     }
 
-    /// Whether this is the start of a line, or of one that had its end made already, if not all of it.
+    /// Whether this is the start of a line, or of a line that was ended by the spoiler or a part of it.
     fn is_torn(&self, text: &[u8]) -> bool {
         let behind = (Bound::Included(text), Bound::Unbounded);
         let starts = |found: Option<&Vec<u8>>| found.is_some_and(|line| line.starts_with(text));
@@ -255,7 +257,7 @@ impl World {
     }
 }
 
-/// One worker, from its start to its end: None where it was killed.
+/// Runs one worker from its start to its end. None if it was killed.
 fn work(
     world: &Rc<RefCell<World>>,
     signals: &Rc<Signals>,
@@ -274,7 +276,7 @@ fn work(
         form: Form::Lines,
         summary: None,
         threads: 1,
-        // Nobody waits here.
+        // No time passes in the simulation.
         patience: Patience::divided(u32::MAX),
     };
     let (input, output) = {
@@ -294,9 +296,9 @@ fn work(
     (!faults::take_killed()).then_some(result)
 }
 
-/// What several lives of Telegraf have come to.
+/// The result of several lives of Telegraf.
 struct Outcome {
-    /// How many messages were written, and have not been stored in the end.
+    /// How many messages were written, and how many of them were not stored in the end.
     handed: usize,
     missing: usize,
     wrong: Vec<String>,
@@ -305,7 +307,7 @@ struct Outcome {
     seen: BTreeSet<Call>,
 }
 
-/// Several lives of Telegraf.
+/// Runs several lives of Telegraf.
 fn run(seed: u64, messages: &Arc<Messages>, signals: &Rc<Signals>) -> Outcome {
     let memory = Path::new("/dev/shm");
     let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();

@@ -4,29 +4,31 @@ use std::time::{Duration, Instant};
 
 use crate::platform;
 
-/// In a flood, wait so long before reading on: what comes meanwhile is read, written and woken up for at once. A pipe of
-/// 64 KiB has room for what Telegraf writes in three times as long; one that is full would hold it up.
+/// In a flood, the pause before the next read. What arrives during the pause is read and written together, with one
+/// wake-up. A pipe of 64 KiB has room for what Telegraf writes in three times this time; a full pipe would delay it.
 const FLOOD_PAUSE: Duration = Duration::from_micros(500);
 
-/// It is a flood when so many more waits for input were short, or brought so many lines at once, than were and did neither.
-/// On a busy machine, which wakes us late, it is the lines that tell.
+/// A wait for input counts as part of a flood if it was shorter than `FLOOD_WAIT` or brought `FLOOD_LINES` lines at
+/// once. A flood starts when such waits outnumber the others by `FLOOD_WAITS`. On a busy machine, which wakes us late,
+/// only the lines show a flood.
 const FLOOD_WAITS: u32 = 32;
 const FLOOD_WAIT: Duration = Duration::from_micros(50);
 const FLOOD_LINES: u64 = 4;
 
-/// It is one no longer when a pause has brought fewer lines. If it has brought any, the next flood has to be longer before
-/// it counts: a sender that waits for each answer before the next message must not wait for pauses.
+/// A flood ends when a pause has brought fewer lines than `FLOOD_LINES`. If the pause has brought any lines, the next
+/// flood has to be longer before it counts, up to this limit: a sender that waits for each answer before the next
+/// message must not wait for pauses.
 const MAX_FLOOD_WAITS: u32 = 32 * 1024;
 
 /// Tells a flood of input from single messages.
 pub struct Flood {
-    /// How many more waits were those of a flood than were not.
+    /// By how many the waits of a flood outnumber the others.
     waits: u32,
-    /// How many of them make a flood.
+    /// The value of `waits` from which it is a flood.
     needed: u32,
-    /// When the wait for input began. None if there was none.
+    /// When the wait for input began. None if there was no wait.
     wait: Option<Instant>,
-    /// In a flood, the lines that have come since the last pause.
+    /// In a flood, how many lines have arrived since the last pause.
     lines: Option<u64>,
 }
 
@@ -37,7 +39,7 @@ impl Default for Flood {
 }
 
 impl Flood {
-    /// So many lines have come.
+    /// Records that this many lines have arrived.
     pub fn came(&mut self, lines: u64) {
         if let Some(sum) = &mut self.lines {
             *sum += lines;
@@ -48,12 +50,12 @@ impl Flood {
         }
     }
 
-    /// There is nothing to read: makes a pause if this is a flood, and says so.
+    /// There is nothing to read: pauses if this is a flood. Returns whether it paused.
     pub fn pause(&mut self) -> bool {
         match self.lines {
             None if self.waits < self.needed => return false,
             None => {}
-            // A gap in the flood, rather than a sender that waits for us.
+            // This is a gap in the flood, not a sender that waits for us.
             Some(0) => {
                 *self = Flood { needed: self.needed, ..Flood::default() };
                 return false;
@@ -71,7 +73,7 @@ impl Flood {
         true
     }
 
-    /// A wait for input begins.
+    /// Records that a wait for input begins.
     pub fn begin_wait(&mut self) {
         self.wait = Some(Instant::now());
     }

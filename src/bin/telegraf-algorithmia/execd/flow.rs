@@ -15,8 +15,8 @@ use super::{Patience, log};
 const GAUGES: &str = "internal_write";
 
 /// While there is no room, input is read up to the next gauge once per interval between two gauges, for this many
-/// gauges. Then the time between looks grows, up to [`Patience::rare_look`], since each look also reads the messages before the
-/// gauge.
+/// gauges. Then the time between looks grows, up to [`Patience::rare_look`], since each look also reads the messages
+/// before the gauge.
 const EAGER_LOOKS: u32 = 20;
 
 /// A look that has found no gauge in this many bytes of input continues after the interval between two gauges.

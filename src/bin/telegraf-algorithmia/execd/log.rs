@@ -10,12 +10,12 @@ use crate::output::progress;
 use crate::output::shown::shown;
 use crate::platform;
 
-/// A line is cut to this many bytes. Telegraf stops reading a child's stderr for good at a line of 64 KiB, and what was
-/// written then would block us.
+/// The maximum length of a line in bytes; the rest is cut. After a line of 64 KiB, Telegraf permanently stops reading a
+/// child's stderr, and further output would block us.
 const LINE: usize = 1000;
 
-/// Writes one line to stderr, unless that would have to wait: nobody's not reading the log may stop the stream. What is in the
-/// names of files, say, can neither change a terminal nor make another line of the log.
+/// Writes one line to stderr, unless that would block: an unread log must not stop the stream. Special characters, for
+/// example in file names, can neither affect a terminal nor start another line.
 pub fn write(level: char, text: impl Display) {
     let text = shown(&text.to_string().replace('\n', " "));
     let line = format!("{level}! {}\n", &text[..text.floor_char_boundary(LINE)]);
@@ -37,20 +37,20 @@ fn start(text: &str) -> String {
     format!("{:?}{}", &text[..end], if end < text.len() { "..." } else { "" })
 }
 
-/// Lines of one kind in one period; more are only counted.
+/// The most lines of one kind in one period; more are only counted.
 const LINES: u64 = 5;
 
-/// The kinds of line: one for each reason, and these.
+/// The kinds of log lines: one for each reason, and these.
 const NO_MESSAGE: usize = Reason::ALL.len();
 const LEFT_OUT: usize = NO_MESSAGE + 1;
 const TIME_DEFAULTED: usize = LEFT_OUT + 1;
 const STRING_CUT: usize = TIME_DEFAULTED + 1;
 const KINDS: usize = STRING_CUT + 1;
 
-/// Writes what happened, and holds back what would be too much.
+/// Logs events, and limits how many lines are written.
 pub struct Log {
     kinds: [Period; KINDS],
-    /// How long a period is.
+    /// The length of a period.
     period: Duration,
     write: Box<dyn FnMut(char, String)>,
 }
@@ -100,13 +100,13 @@ impl Log {
         }
     }
 
-    /// When there will be a count to write.
+    /// How long until there is a count to write.
     pub fn due(&self) -> Option<Duration> {
         let ends = self.kinds.iter().filter_map(|period| period.since).map(|since| since + self.period);
         ends.min().map(|end| end.saturating_duration_since(Instant::now()))
     }
 
-    /// Ends the periods that are over.
+    /// Ends the periods that have expired.
     pub fn tick(&mut self) {
         for kind in 0..KINDS {
             if self.kinds[kind].since.is_some_and(|since| since.elapsed() >= self.period) {
@@ -130,7 +130,7 @@ impl Log {
         }
     }
 
-    /// Writes what was held back, and the sums if there is anything in them to care for.
+    /// Writes the outstanding counts, and the totals if any message was rejected or any value left out or changed.
     pub fn finish(&mut self, counts: &Counts) {
         (0..KINDS).for_each(|kind| self.end(kind));
         let Counts { converted, passed, rejected, left_out, time_defaulted, strings_cut } = counts;

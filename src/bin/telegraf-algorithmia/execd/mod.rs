@@ -95,20 +95,20 @@ pub struct Execd {
 /// The option that makes a process a worker.
 const WORKER: &str = "worker";
 
-/// What this process is: decided once, from the command line.
+/// The role of this process, decided once from the command line.
 enum Role {
-    /// It starts workers, one after the other, and keeps the pipes to Telegraf open.
+    /// Starts workers, one after the other, and keeps the pipes to Telegraf open.
     Supervisor,
-    /// It does the work, and another one takes its place when it is killed.
+    /// Does the work. If it is killed, another worker replaces it.
     Worker(Worker),
-    /// It does the work, and there is no other: without a journal none could go on where it was.
+    /// Does the work without a supervisor: without a journal, another worker could not continue where this one stopped.
     Alone,
 }
 
-/// A process that does the work for another.
+/// A process that does the work for the supervisor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Worker {
-    /// The process that has started it and those before it, by its id.
+    /// The id of the process that has started this worker and those before it.
     supervisor: u32,
     turn: Turn,
 }
@@ -179,7 +179,8 @@ impl Execd {
     }
 }
 
-/// Converts these inputs. A refused setting, or what else keeps it from starting, is said for as long as Telegraf waits.
+/// Converts these inputs. If it cannot start, for example because of a refused setting, the error is logged repeatedly
+/// while Telegraf waits.
 pub fn run(settings: Settings, plan: Plan, inputs: &[PathBuf], strict: bool) -> Result<ExitCode> {
     let converter = match Converter::new(settings) {
         Ok(converter) => converter,
@@ -196,8 +197,9 @@ fn refuse(why: impl Display, status: u8) -> Result<ExitCode> {
     Ok(ExitCode::from(status))
 }
 
-/// Where Telegraf has started us in a way that cannot work, says so with `say` and waits until it has given us up: to end
-/// would be to lose what it reads from Kafka until somebody has a look. Anybody else sees us end at once.
+/// If Telegraf has started us in a way that cannot work, reports that with `say` and waits until Telegraf closes our
+/// input. Exiting would lose what Telegraf reads from Kafka until someone fixes the problem. In any other case, returns
+/// at once.
 pub fn hold(say: impl Fn()) -> Result<()> {
     const AGAIN: Duration = Duration::from_secs(60);
     say();
@@ -209,8 +211,8 @@ pub fn hold(say: impl Fn()) -> Result<()> {
     Ok(())
 }
 
-/// Ends our pipes, a moment before we end. Telegraf closes its ends when we are gone, and calls it an error if it was still
-/// reading then.
+/// Closes our pipes shortly before we exit. Telegraf closes its ends when we are gone, and reports an error if it was
+/// still reading then.
 fn let_go() -> Result<()> {
     const AFTER_CLOSE: Duration = Duration::from_millis(30);
     platform::close_output()?;
@@ -218,7 +220,7 @@ fn let_go() -> Result<()> {
     Ok(())
 }
 
-/// A time such as `60s` or `10min`. Longer ones than the longest may lie beyond what the system's clock can count.
+/// A time such as `60s` or `10min`. The limit exists because the system's clock may not be able to count longer times.
 fn duration(text: &str) -> Result<Duration, String> {
     const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
     let duration = text.parse::<SignedDuration>().map_err(|error| error.to_string())?;

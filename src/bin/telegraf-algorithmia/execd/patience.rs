@@ -2,41 +2,44 @@
 
 use std::time::Duration;
 
-/// The durations of one process. Documentation, help and log speak of the undivided ones, which are the default.
+/// The durations of one process. Documentation, help and log state the undivided durations, which are the default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Patience {
-    /// Until a journal that another process holds counts as in use. The process before may need this long to read what the
-    /// death of Telegraf left in its pipes.
+    /// How long to wait for a journal that another process holds before it counts as in use. The previous process may
+    /// need this long to read what was left in its pipes when Telegraf died.
     pub lock: Duration,
-    /// Between two log lines that say so. The lines stay rare, and show that the problem is still there.
+    /// The time between two log lines that report a journal in use. The lines are rare, and show that the problem
+    /// persists.
     pub lock_reminder: Duration,
-    /// Until a journal that cannot be written is tried again. Somebody has to make room on the disk first, and each failure
-    /// writes a log line.
+    /// How long until a journal that cannot be written is tried again. First someone has to free room on the disk, and
+    /// each failure writes a log line.
     pub retry: Duration,
-    /// For how long lines wait for a first gauge after the first input. Ten seconds is Telegraf's default interval, so
-    /// a gauge that comes at all comes within it.
+    /// How long lines wait for a first gauge after the first input. Ten seconds is Telegraf's default interval, so a
+    /// gauge that arrives at all arrives within it.
     pub first_gauge: Duration,
-    /// The same after the start, if there is no input. It covers the start of Telegraf's inputs.
+    /// How long lines wait for a first gauge after the start, if there is no input. It covers the start of Telegraf's
+    /// inputs.
     pub first_input: Duration,
-    /// After how long without a gauge, while input comes, gauges are over. It spans three intervals of Telegraf's default.
+    /// After this long without a gauge, while input arrives, flow control ends. It is three intervals of Telegraf's
+    /// default.
     pub last_gauge: Duration,
-    /// The longest time between two looks for a gauge while there is no room. Telegraf cannot stop before its last message has
-    /// been read, and has room for few gauges that wait.
+    /// The longest time between two looks for a gauge while there is no room. Telegraf cannot stop before its last
+    /// message has been read, and has room for only a few waiting gauges.
     pub rare_look: Duration,
-    /// After how long the log says that lines wait for room. A shorter wait is normal: the output writes in batches.
+    /// After this long, a wait for room is logged. A shorter wait is normal: the output writes in batches.
     pub long_wait: Duration,
-    /// After a signal: how long without input until the program expects no more. When the whole service stops, Telegraf gets
-    /// the signal together with us, and still has to write what it has read from Kafka. Tests do not divide this one:
-    /// they have to write within it, on a busy machine too.
+    /// After a signal: how long without input until no more is expected. When the whole service stops, Telegraf gets
+    /// the signal together with us, and still has to write what it has read from Kafka. Tests do not divide this
+    /// duration: they have to write within it, even on a busy machine.
     pub quiet: Duration,
-    /// After a signal, unless there is a supervisor, and again at the end of the output: the longest time to go on. Telegraf
-    /// kills a child 10 s after it has closed the child's stdin.
+    /// After a signal, unless there is a supervisor, and again at the end of the output: the longest time to continue.
+    /// Telegraf kills a child 10 s after it has closed the child's stdin.
     pub end: Duration,
-    /// The time in which the log has a few lines of each kind, and a count at its end.
+    /// The period in which the log writes a few lines of each kind, and a count at its end.
     pub log_period: Duration,
-    /// A worker that dies before this age dies at once. When many in a row do, the next one does too.
+    /// A worker that dies before this age dies young. If many in a row do, the next one would too.
     pub young: Duration,
-    /// From the start until progress is shown. A file that is done before needs none.
+    /// How long after the start progress is shown. A file that is finished before needs no progress.
     pub progress: Duration,
 }
 

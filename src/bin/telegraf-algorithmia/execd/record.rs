@@ -21,19 +21,19 @@ use std::io::{self, Read};
 use memchr::memmem;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-/// Begins every head, ...
+/// The start of every head, ...
 const MARK: &str = "# journal";
 
-/// ... goes on like this, ...
+/// ... which continues like this, ...
 const OURS: &str = "# journal/2 ";
 
-/// ... or, in the version before, like this.
+/// ... or, in the previous version, like this.
 const BEFORE: &str = "# journal ";
 
-/// No head is longer.
+/// The maximum length of a head.
 const MAX_HEAD: usize = 80;
 
-/// No record is longer.
+/// The maximum length of a record.
 const MAX_RECORD: usize = 1 << 30;
 
 /// A key for the heads of one process.
@@ -41,7 +41,7 @@ pub fn new_key() -> u32 {
     RandomState::new().hash_one(MARK) as u32
 }
 
-/// Replaces `head` by that of a record with these lines, `count` of them, that begins at `offset` of its segment.
+/// Replaces `head` with the head of a record with these lines, `count` of them, that begins at `offset` of its segment.
 pub fn write_head(head: &mut String, key: u32, lines: &[u8], count: u64, offset: u64) {
     head.clear();
     let _ = write!(head, "{OURS}{key:08x} {:016x} {} {count}", checksum(lines, count, offset), lines.len());
@@ -64,9 +64,9 @@ fn checksum(lines: &[u8], count: u64, offset: u64) -> u64 {
 /// Reads the records of one segment.
 pub struct RecordReader<R> {
     segment: R,
-    /// Where in the segment the next record begins, or what is none.
+    /// The offset in the segment of the next record, or of bytes that are no record.
     offset: u64,
-    /// What has been read of the segment. What is before `at` is done with.
+    /// What has been read of the segment. The bytes before `at` are done.
     buffer: Vec<u8>,
     at: usize,
     ended: bool,
@@ -75,29 +75,30 @@ pub struct RecordReader<R> {
     form: Option<Form>,
 }
 
-/// Which heads count.
+/// Which heads are valid.
 #[derive(Clone, Copy)]
 enum Form {
-    /// Those with the key of the first one.
+    /// Heads with the key of the first one.
     Keyed(u32),
-    /// Those with any key: the first head is damaged.
+    /// Heads with any key, because the first head is damaged.
     AnyKey,
-    /// Those of the version before.
+    /// Heads of the previous version.
     Before,
-    /// All: the start of the segment says nothing. The first one with a key says that it is none of the version before.
+    /// All heads, because the start of the segment does not show the version. The first head with a key rules out the
+    /// previous version.
     Unknown,
 }
 
 struct Head {
     checksum: u64,
-    /// Where the lines begin and end, from the start of the head.
+    /// The offsets of the lines' start and end from the start of the head.
     start: usize,
     end: usize,
     count: u64,
 }
 
 impl Form {
-    /// The form of a segment of which `text` was read first, at `offset`.
+    /// The form of a segment in which `text`, at `offset`, was read first.
     fn of(text: &[u8], offset: u64) -> Self {
         if let Some((key, _)) = Head::read(text, offset) {
             Form::Keyed(key)
@@ -123,20 +124,20 @@ impl Head {
         Some((u32::from_str_radix(key, 16).ok()?, Self::of(rest, start)?))
     }
 
-    /// Likewise, of the version before.
+    /// Reads a head of the previous version.
     fn read_before(text: &[u8]) -> Option<Self> {
         let (head, start) = Self::line(text, BEFORE)?;
         Self::of(head.strip_prefix(BEFORE)?, start)
     }
 
-    /// The first line, if it begins with `mark`, and where the next one begins.
+    /// The first line, if it begins with `mark`, and the offset of the next line.
     fn line<'a>(text: &'a [u8], mark: &str) -> Option<(&'a str, usize)> {
         let text = &text[..text.len().min(MAX_HEAD)];
         let end = text.starts_with(mark.as_bytes()).then(|| memchr::memchr(b'\n', text))??;
         Some((std::str::from_utf8(&text[..end]).ok()?, end + 1))
     }
 
-    /// What `CHECKSUM LENGTH COUNT` says of lines that begin at `start`.
+    /// Reads `CHECKSUM LENGTH COUNT`, for lines that begin at `start`.
     fn of(words: &str, start: usize) -> Option<Self> {
         let mut words = words.split(' ');
         let checksum = u64::from_str_radix(words.next()?, 16).ok()?;
@@ -149,27 +150,27 @@ impl Head {
 impl<R: Read> RecordReader<R> {
     pub const READ_SIZE: usize = 256 * 1024;
 
-    /// Reads a segment, of which `offset` bytes have been read before: some whole records, or nothing.
+    /// Reads a segment of which `offset` bytes have already been read: some complete records, or nothing.
     pub fn new(segment: R, offset: u64) -> Self {
         RecordReader { segment, offset, buffer: Vec::new(), at: 0, ended: false, skipped: 0, form: None }
     }
 
-    /// How much of the segment is done with.
+    /// How many bytes of the segment have been read or skipped.
     pub fn offset(&self) -> u64 {
         self.offset
     }
 
-    /// How many bytes have been skipped since this was asked last.
+    /// How many bytes have been skipped since the last call of this.
     pub fn take_skipped(&mut self) -> u64 {
         std::mem::take(&mut self.skipped)
     }
 
-    /// Replaces `lines` by those of the next record that is whole; how many they are. None at the end.
+    /// Replaces `lines` with those of the next intact record. Returns their number. None at the end.
     ///
     /// # Errors
-    /// Where the segment cannot be read.
+    /// If the segment cannot be read.
     pub fn next(&mut self, lines: &mut Vec<u8>) -> io::Result<Option<u64>> {
-        // There may be more by now.
+        // The segment may have grown.
         self.ended = false;
         loop {
             if let Some(head) = self.head()? {
@@ -212,7 +213,7 @@ impl<R: Read> RecordReader<R> {
         })
     }
 
-    /// Moves on to where the next record may begin; false at the end.
+    /// Moves to the next place where a record may begin. Returns false at the end.
     fn skip(&mut self) -> io::Result<bool> {
         let mut from = 1;
         loop {
@@ -223,7 +224,7 @@ impl<R: Read> RecordReader<R> {
                 self.skipped += (from + found) as u64;
                 return Ok(true);
             }
-            // The mark may be cut by the end of what has been read.
+            // The end of what has been read may cut the mark.
             let done = if self.ended { rest.len() } else { rest.len().saturating_sub(MARK.len()) };
             self.done(done);
             self.skipped += done as u64;
@@ -240,12 +241,12 @@ impl<R: Read> RecordReader<R> {
         self.offset += len as u64;
     }
 
-    /// Reads on until `len` bytes are there behind the cursor, or the segment ends.
+    /// Reads until there are `len` bytes after the cursor, or the segment ends.
     fn fill(&mut self, len: usize) -> io::Result<()> {
         if self.buffer.len() - self.at >= len || self.ended {
             return Ok(());
         }
-        // So that no more is moved than is done with, whatever heads claim.
+        // This way no more bytes are moved than have been processed, whatever the heads claim.
         if self.at > self.buffer.len() / 2 {
             self.buffer.drain(..self.at);
             self.at = 0;
@@ -269,18 +270,18 @@ mod tests {
     use super::*;
 
     thread_local! {
-        /// How many bytes of lines this thread has made checksums of.
+        /// How many bytes this thread has hashed for checksums.
         pub static HASHED: Cell<usize> = const { Cell::new(0) };
     }
 
     const KEY: u32 = 0x9c0f_fee1;
 
-    /// A segment in the making.
+    /// A segment that is being built.
     #[derive(Default)]
     struct Segment(Vec<u8>);
 
     impl Segment {
-        /// Appends a record; where it begins.
+        /// Appends a record. Returns its offset.
         fn add(&mut self, key: u32, lines: &[u8]) -> usize {
             let (start, mut head) = (self.0.len(), String::new());
             write_head(&mut head, key, lines, 1, start as u64);
@@ -289,7 +290,7 @@ mod tests {
             start
         }
 
-        /// Likewise, as the version before wrote it.
+        /// Appends a record as the previous version wrote it. Returns its offset.
         fn add_before(&mut self, lines: &[u8]) -> usize {
             let start = self.0.len();
             self.0.extend_from_slice(head_before(lines, start).as_bytes());
@@ -297,7 +298,7 @@ mod tests {
             start
         }
 
-        /// The lines of all records that are found.
+        /// The lines of all records that the reader finds.
         fn read(&self) -> Vec<Vec<u8>> {
             let (mut reader, mut lines) = (RecordReader::new(self.0.as_slice(), 0), vec![]);
             let mut next = || reader.next(&mut lines).unwrap().map(|_| lines.clone());
@@ -309,7 +310,8 @@ mod tests {
         format!("{BEFORE}{:016x} {} 1\n", checksum(lines, 1, offset as u64), lines.len())
     }
 
-    /// A fuzzer found it: where the line break behind a head had become a space, the next head was taken for its end.
+    /// Found by a fuzzer: if the line break after a head had become a space, the next head was read as the end of that
+    /// head.
     #[test]
     fn a_head_with_more_in_it_is_none() {
         let mut segment = Segment::default();
@@ -323,8 +325,8 @@ mod tests {
         assert_eq!(reader.next(&mut lines).unwrap(), None);
     }
 
-    /// Fills `lines` with heads that are true but for one thing, as far as somebody who knows where they will be can make them;
-    /// each claims all that is behind it.
+    /// Lines full of heads that are valid except for one detail, as an attacker who knows their offsets could write
+    /// them. Each claims to cover everything after it.
     fn false_heads(kind: usize, start: usize, len: usize) -> Vec<u8> {
         let mut lines = Vec::new();
         let (mut head, rest) = (String::new(), vec![b'x'; len]);
@@ -346,13 +348,13 @@ mod tests {
     #[test]
     fn false_heads_in_a_damaged_record_cost_no_look_at_what_is_behind_them() {
         const LEN: usize = 128 << 10;
-        // The byte of the first head that is damaged.
+        // The damaged byte of the first head.
         let damage = [None, Some(0), Some(20)];
         for (kind, damaged) in (0..5).flat_map(|kind| damage.map(|damaged| (kind, damaged))) {
             let mut segment = Segment::default();
             segment.add(KEY, b"first f=1 1\n");
             let start = segment.0.len();
-            // They begin behind the head of the record that they are in.
+            // The false heads begin after the head of the record that contains them.
             let mut head = String::new();
             write_head(&mut head, KEY, &false_heads(kind, start, LEN), 1, start as u64);
             let lines = false_heads(kind, start + head.len(), LEN);
@@ -367,7 +369,7 @@ mod tests {
             HASHED.set(0);
             assert_eq!(segment.read(), expected[usize::from(damaged.is_some())..], "{kind} {damaged:?}");
             let hashed = HASHED.get();
-            // Where the first head does not say which key counts, they that have another one are looked at.
+            // If the first head does not show which key is valid, heads with another key are checked, too.
             if kind != 1 || damaged.is_none() {
                 assert!(hashed <= segment.0.len(), "{kind} {damaged:?}: {hashed} bytes of {}", segment.0.len());
             }
@@ -391,11 +393,11 @@ mod tests {
         segment.add(KEY, b"first f=1 1\n");
         let mut head = String::new();
         for _ in 0..200_000 {
-            // More than there is, with the right key, and yet in another place.
+            // A head with the right key that claims too many bytes, and is for another offset.
             write_head(&mut head, KEY, &[b'x'; 2000], 1, 7);
             segment.0.extend_from_slice(head.replace(" 2000 ", " 999999999 ").as_bytes());
         }
-        // A record that lacks its end, and in it another one that does.
+        // A record without its end, which contains another record without its end.
         let torn = segment.0.len();
         segment.add(KEY, &vec![b'y'; SIZE]);
         segment.add(KEY, &vec![b'z'; SIZE]);
@@ -420,7 +422,7 @@ mod tests {
             segment.add_before(lines);
         }
         assert_eq!(segment.read(), records);
-        // Where the lines of the first record begin, and all that is before them.
+        // Any byte of the first head or the first lines.
         for at in 0..head_before(&records[0], 0).len() + records[0].len() {
             for byte in [b' ', b'\n', b'#', b'/', 0, segment.0[at] ^ 1] {
                 let mut damaged = Segment(segment.0.clone());

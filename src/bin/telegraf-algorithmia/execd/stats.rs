@@ -9,11 +9,11 @@ use super::flow::Reading;
 use super::outlet::Sums;
 use crate::platform;
 
-/// How late calls come: from the time that their payload gives to the moment in which they are read. In nanoseconds; negative
-/// where the clock that gave the time is ahead of ours.
+/// The delay of calls, from the time in their payload to the moment in which they are read, in nanoseconds. It is
+/// negative if the clock that gave the time is ahead of ours.
 #[derive(Default)]
 pub struct Lag {
-    /// When what is looked at now was read.
+    /// When the current input was read.
     now: i64,
     sum: i128,
     count: i128,
@@ -21,12 +21,12 @@ pub struct Lag {
 }
 
 impl Lag {
-    /// What comes from here on was read now.
+    /// The input that follows is read now.
     pub fn read_now(&mut self) {
         self.now = now();
     }
 
-    /// A call that was made at this time has come.
+    /// Records a call that was made at this time.
     pub fn came(&mut self, time: i64) {
         let lag = self.now.saturating_sub(time);
         self.sum += i128::from(lag);
@@ -34,10 +34,10 @@ impl Lag {
         self.max = self.max.max(Some(lag));
     }
 
-    /// The mean and the longest since the last call of this, if any came.
+    /// The mean and the longest delay since this was last called. None if there was no call.
     fn take(&mut self) -> Option<(i64, i64)> {
         let Lag { sum, count, max, .. } = std::mem::replace(self, Lag { now: self.now, ..Lag::default() });
-        // Between numbers of 64 bits, so it is one.
+        // The mean of 64-bit numbers fits into 64 bits.
         max.map(|max| (sum.div_euclid(count) as i64, max))
     }
 }
@@ -51,13 +51,13 @@ fn now() -> i64 {
 pub struct Stats {
     every: Duration,
     next: Instant,
-    /// The measurement and the tags, as they are written.
+    /// The measurement and the tags, as line protocol.
     series: Vec<u8>,
 }
 
 impl Stats {
-    /// A report of the measurement `name`, tagged with the host's name and with `instance`, which tells apart the processes of
-    /// one host.
+    /// A report in the measurement `name`, tagged with the host's name and with `instance`, which distinguishes the
+    /// processes of one host.
     pub fn new(every: Duration, name: &str, instance: &str) -> Self {
         let mut series = Vec::new();
         escape_key(name.as_bytes(), &mut series);
@@ -76,7 +76,8 @@ impl Stats {
         self.next.saturating_duration_since(Instant::now())
     }
 
-    /// Appends the report to `out`. The next one is due after the usual time, and tells of calls that come until then.
+    /// Appends the report to `out`. The next one is due after the interval, and covers the calls that are read until
+    /// then.
     pub fn write(
         &mut self,
         counts: &Counts,

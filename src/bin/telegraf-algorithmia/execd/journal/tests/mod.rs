@@ -41,7 +41,7 @@ fn files(journal: &Journal) -> Vec<PathBuf> {
     files
 }
 
-/// Records with all that a line may hold, even what looks like the start of a record.
+/// Records with everything that a line may contain, even what looks like the start of a record.
 fn records() -> Vec<(String, u64)> {
     let mut head = String::new();
     write_head(&mut head, 7, b"m=1\"", 1, 0);
@@ -136,7 +136,7 @@ fn a_segment_that_is_cut_anywhere_loses_only_the_record_that_is_cut() {
         assert!(!journal.waits());
         assert!(journal.append(b"new f=1 1\n", 1, false), "and life goes on");
         drop(journal);
-        // Its segment; one that is cut to nothing gives up its number.
+        // The new record's segment. A segment that is cut to nothing is deleted and frees its number.
         let _ = fs::remove_file(segment_path(&folder.path().join("journal"), 2));
     }
 }
@@ -163,7 +163,7 @@ fn a_byte_that_is_not_what_it_was_costs_one_record() {
             let others =
                 records.iter().enumerate().filter(|(index, _)| *index != hit).map(|(_, record)| record.clone());
             let found = all(&mut open(&folder));
-            // The case of a digit of the check says nothing.
+            // The case of the check's hexadecimal digits does not matter.
             assert!(found == others.collect::<Vec<_>>() || found == records, "byte {at} ^ {flip}: {found:?}");
         }
     }

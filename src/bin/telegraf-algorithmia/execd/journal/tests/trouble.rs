@@ -8,7 +8,7 @@ fn a_folder_that_was_deleted_is_made_again() {
     let mut journal = open(&folder);
     fill(&mut journal, &records());
     fs::remove_dir_all(&journal.settings.folder).unwrap();
-    // Until the next segment, nobody notices.
+    // The journal notices only at the next segment.
     journal.active = None;
     assert!(journal.append(b"a f=1 1\n", 1, false));
     assert_eq!(files(&journal).len(), 1);
@@ -44,7 +44,7 @@ fn a_folder_that_cannot_be_used_is_tried_again() {
     assert_eq!(files(&journal).len(), 1);
 }
 
-/// A journal that makes a segment of each record.
+/// A journal that creates a segment for each record.
 #[cfg(unix)]
 fn open_small(folder: &TempDir) -> Journal {
     open_with(settings(folder, LONG, 1))
@@ -71,7 +71,7 @@ fn a_lock_that_is_a_link_is_not_followed() {
 #[test]
 fn what_is_no_regular_file_is_left_alone() {
     use rustix::fs::{CWD, FileType, Mode, mknodat};
-    // Another process, such as mkfifo, would hold the locks of other tests until it runs.
+    // A child process, such as mkfifo, would inherit the locks of other tests until it runs.
     let make_pipe = |path: &Path| mknodat(CWD, path, FileType::Fifo, Mode::RWXU, 0).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("journal");
@@ -96,7 +96,7 @@ fn what_is_no_regular_file_is_left_alone() {
     let mut copy = Vec::new();
     replay(&path, &mut copy).unwrap();
     assert_eq!(copy, b"a f=1 1\n");
-    // One in place of a segment is not read either.
+    // A pipe in place of a segment is not read either.
     assert!(journal.append(b"b f=1 1\n", 1, true));
     let last = files(&journal).remove(4);
     fs::remove_file(&last).unwrap();
@@ -211,7 +211,7 @@ fn in_a_folder_that_has_been_moved_nothing_is_deleted_for_its_successor() {
     assert_eq!(lines, "b f=1 1\nd f=1 1\n");
 }
 
-/// Has calls of this thread fail next, each so often, while it does something.
+/// Makes the next calls of this thread fail, each this often, while it does something.
 #[cfg(unix)]
 fn with_faults<T>(faults: &[(Call, rustix::io::Errno, u32)], work: impl FnOnce() -> T) -> T {
     use crate::platform::faults::{Schedule, begin, end};
@@ -241,7 +241,7 @@ fn a_segment_that_cannot_be_read_for_now_is_read_later() {
         });
         assert_eq!(all(&mut journal), records());
     }
-    // Nor is it tried again all the time.
+    // It is not retried continuously either.
     let mut journal = open_small(&folder);
     with_faults(&[(Call::Open, Errno::MFILE, 1)], || {
         for _ in 0..3 {
@@ -267,7 +267,7 @@ fn a_segment_that_the_disk_does_not_give_is_set_aside_in_the_end() {
     });
     assert!(first.with_extension("unread").exists());
     drop(journal);
-    // Its number is not given to another one.
+    // Its number is not used again.
     for file in files(&open_small(&folder)) {
         fs::remove_file(file).unwrap();
     }
