@@ -165,13 +165,14 @@ pub struct Files {
 }
 
 impl Files {
-    /// None, with the reason said, where the program would wait before an empty terminal.
+    /// The inputs. None if the program would wait for input from an empty terminal; the reason is then printed.
     pub fn inputs(self) -> Option<Vec<PathBuf>> {
         if self.files.is_empty() { has_input().then(|| vec!["-".into()]) } else { Some(self.files) }
     }
 }
 
-/// Whether something is piped in. Says how the program is used where it would wait before an empty terminal.
+/// Whether input is piped in. Otherwise prints the usage, since the program would wait for input from an empty
+/// terminal.
 pub fn has_input() -> bool {
     let is_terminal = io::stdin().is_terminal();
     if is_terminal {
@@ -192,8 +193,8 @@ pub struct Threads {
 }
 
 impl Threads {
-    /// One thread writes what all others make of a file, so more do not help; and with these, memory stays below what
-    /// tests/command/memory.rs says.
+    /// One thread writes the output of all others, so more threads do not help. With this many, memory stays below the
+    /// limit in tests/command/memory.rs.
     const MOST: usize = 16;
 
     pub fn count(&self) -> usize {
@@ -222,19 +223,19 @@ fn size(most: u64) -> impl TypedValueParser<Value = usize> {
     RangedU64ValueParser::<u64>::new().range(1..=most).map(|size| size as usize)
 }
 
-/// The whole command line, as it is without any environment.
+/// The whole command line, without any environment variables.
 pub fn command() -> clap::Command {
     Cli::command()
 }
 
-/// Reads the command line, and of the environment what belongs to the command that is given.
+/// Reads the command line, and the environment variables of the given command.
 ///
 /// # Errors
-/// Where they are wrong, or ask for help or the version; the error prints what to say.
+/// If they are wrong, or ask for help or the version. Printing the error shows the message.
 pub fn parse() -> Result<Command, clap::Error> {
     let mut command = without_empty_variables(command());
     if first().is_some_and(|first| command.find_subcommand(first).is_some()) {
-        // The options of use without a command are not those of this command, so their variables are nothing to it.
+        // The options without a command are not options of this command, so their variables do not apply.
         command = command.mut_args(|arg| arg.env(None::<&str>));
     }
     let matches = command.try_get_matches_from_mut(std::env::args_os()).map_err(|error| with_owner(error, &command))?;
@@ -242,7 +243,7 @@ pub fn parse() -> Result<Command, clap::Error> {
     Ok(command.unwrap_or(Command::Convert(convert)))
 }
 
-/// A variable that is set to nothing, as unit and compose files like to leave them, is not set.
+/// Treats a variable that is set to an empty value as unset: unit and compose files often set such variables.
 fn without_empty_variables(command: clap::Command) -> clap::Command {
     let is_empty = |arg: &clap::Arg| arg.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
     command
@@ -250,7 +251,7 @@ fn without_empty_variables(command: clap::Command) -> clap::Command {
         .mut_subcommands(without_empty_variables)
 }
 
-/// An error of an option that is unknown where it stands says which command it belongs to.
+/// If an option is unknown in its place but belongs to a command, the error names that command.
 fn with_owner(mut error: clap::Error, command: &clap::Command) -> clap::Error {
     let Some(ContextValue::String(given)) = error.get(ContextKind::InvalidArg) else { return error };
     let name = given.trim_start_matches('-');
@@ -267,12 +268,12 @@ fn with_owner(mut error: clap::Error, command: &clap::Command) -> clap::Error {
     error
 }
 
-/// The first word of the command line. A command is nothing else.
+/// The first word of the command line. Only this word can be a command.
 fn first() -> Option<OsString> {
     std::env::args_os().nth(1)
 }
 
-/// Whether the command line, right or wrong, may be one that Telegraf starts the program with.
+/// Whether the command line, valid or not, may be one with which Telegraf starts the program.
 pub fn may_be_telegrafs() -> bool {
     let first = first().unwrap_or_default();
     let name = first.to_string_lossy();

@@ -31,7 +31,7 @@ const HTTP: &str = include_str!("../../../telegraf/influxdb-http.yml");
 const EMAIL: &str = include_str!("../../../telegraf/influxdb-email.yml");
 const GRAFANA: &str = include_str!("../../../telegraf/grafana-dashboard.json");
 
-/// What is replaced in them, each the whole of a string in Flux, which is within YAML's `|`.
+/// The placeholders in the templates. Each is a whole string in Flux, within a block scalar (`|`) of YAML.
 const SLACK_URL: &str = "https://hooks.slack.com/services/REPLACE/WITH/YOURS";
 const HTTP_URL: &str = "https://example.com/algorithmia-alerts";
 const EMAIL_URL: &str = "https://api.sendgrid.com/v3/mail/send";
@@ -123,7 +123,7 @@ pub enum Refusal {
     NoAddress(String),
 }
 
-/// Takes a value that `check` finds nothing wrong with, and repeats none that is wrong.
+/// A parser that accepts the values that pass its check. Its errors do not repeat the value.
 #[derive(Clone, Copy)]
 struct Checked(fn(&str) -> Result<(), Refusal>);
 
@@ -179,18 +179,18 @@ impl What {
     }
 }
 
-/// Whether a text is an absolute URL as InfluxDB reads it too, which in Go is stricter than browsers are.
+/// Checks that a text is an absolute URL for InfluxDB, too. InfluxDB uses Go, which is stricter than browsers are.
 fn check_url(text: &str) -> Result<(), Refusal> {
     if !text.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\')) {
         return Err(Refusal::Character);
     }
-    // To people who edit the Flux that the URL is in, this is the start of an expression.
+    // In an editor of the Flux that contains the URL, this is the start of an expression.
     if text.contains("${") {
         return Err(Refusal::Expression);
     }
     let violation = Cell::new(None);
     let note = |found| match found {
-        // Such as braces: not quite right, but everybody reads them the same.
+        // For example braces: not strictly valid, but all programs read them the same way.
         SyntaxViolation::NonUrlCodePoint => {}
         found => violation.set(violation.get().or(Some(found))),
     };
@@ -221,12 +221,14 @@ fn check_address(text: &str) -> Result<(), Refusal> {
     }
 }
 
-/// A text without control characters as a string in Flux, which takes `$` together with whatever follows it, even an escape.
+/// A text without control characters as a string in Flux. The `$` is escaped as `\x24`, since Flux reads it together
+/// with whatever follows, even an escape.
 fn flux(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', r"\\").replace('"', r#"\""#).replace('$', r"\x24"))
 }
 
-/// The text with values in place of examples. What is put in is not searched again: it may be what another example is.
+/// The text with the placeholders replaced by values. Inserted values are not searched again, since a value may contain
+/// another placeholder.
 fn fill(text: &str, values: &[(String, String)]) -> String {
     let mut filled = String::new();
     let mut rest = text;

@@ -19,10 +19,10 @@ use crate::cli::Command;
 use crate::execd::{hold, log};
 use crate::output::shown::shown_lines;
 
-/// Something went wrong.
+/// The exit status for an error.
 const FAILURE: u8 = 1;
 
-/// Wrong usage, as clap exits for it too.
+/// The exit status for wrong usage, the same as clap's.
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
@@ -44,7 +44,7 @@ fn run() -> Result<ExitCode> {
         Ok(Command::Generate(generate)) => generate.run(),
         Ok(Command::Replay(replay)) => replay.run(),
         Err(error) => {
-            // Whether anybody reads it is nothing to us.
+            // It does not matter whether anyone reads it.
             let say = || drop(print(&error));
             if error.use_stderr() && cli::may_be_telegrafs() {
                 hold(say)?
@@ -56,7 +56,7 @@ fn run() -> Result<ExitCode> {
     }
 }
 
-/// Prints what is wrong with the command line, or the help. The names of files may be in it.
+/// Prints the error of the command line, or the help. Control characters, for example in file names, are escaped.
 fn print(error: &clap::Error) -> io::Result<()> {
     if std::env::args_os().any(|arg| arg.to_string_lossy().contains(char::is_control)) {
         return io::stderr().write_all(shown_lines(error.render().to_string().as_bytes()).as_bytes());

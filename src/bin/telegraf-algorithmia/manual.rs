@@ -5,15 +5,15 @@ use clap_complete::Shell;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
-/// What the man page says beside what the command line knows of itself.
+/// The part of the man page that is not generated from the command line.
 const MANUAL: &str = include_str!("manual.roff");
 
-/// The versions of the Debian package, and when each was made.
+/// The changelog of the Debian package, which has the date of each version.
 const RELEASES: &str = include_str!("../../../packaging/debian/changelog");
 
 const NAME: &str = "telegraf-algorithmia";
 
-/// How the program is called. All options at once would only hide it.
+/// The usage of the program. A list of all options would be too long.
 const USAGE: &str = "\
 telegraf-algorithmia [convert] [OPTION]... [FILE]...
 telegraf-algorithmia execd [OPTION]...
@@ -23,13 +23,13 @@ telegraf-algorithmia replay DIR";
 
 /// The man page.
 pub fn page(root: Command) -> String {
-    // Without the commit: the same version gives the same page.
+    // Leaves out the commit, so that the same version always gives the same page.
     let version = concat!("telegraf-algorithmia ", env!("CARGO_PKG_VERSION"));
     let page =
         Man::new(root.clone().override_usage(USAGE)).date(release_date()).source(version).manual("User Commands");
     let page = written(|out| page.render(out));
     let (start, _) = page.split_once(".SH OPTIONS\n").unwrap_or((&page, ""));
-    // What use by hand has in common with execd, inspect has as well.
+    // The options that convert shares with execd are options of inspect, too.
     let has = |command: &Command, arg: &Arg| command.get_arguments().any(|its| its.get_id() == arg.get_id());
     let is_shared = |arg: &Arg| has(&root, arg) && root.find_subcommand("execd").is_some_and(|execd| has(execd, arg));
     let mut commands = String::new();
@@ -44,7 +44,7 @@ pub fn page(root: Command) -> String {
     format!("{start}.SH COMMANDS\n{commands}.SH OPTIONS\nThose of convert, execd and inspect are:\n{shared}{MANUAL}")
 }
 
-/// What a command is for, and the options that it does not share with others, below a heading.
+/// The purpose of a command, and the options that it does not share with others, below a heading.
 fn described(heading: &str, command: &Command, is_shared: impl Fn(&Arg) -> bool) -> String {
     let mut text = Roff::new();
     text.control(heading, []).text([bold(command.get_name())]);
@@ -59,13 +59,13 @@ fn described(heading: &str, command: &Command, is_shared: impl Fn(&Arg) -> bool)
 /// The options of a command, each group below a heading.
 fn options(command: Command) -> String {
     let section = written(|out| Man::new(command).render_options_section(out));
-    // A group of options is no section of its own: what is about the input, say, has one already. And of a break, an empty line
-    // and a break, man pages take offence at the breaks.
+    // Makes each group of options a subsection: some section names, such as that of the input, are in use already. Also
+    // replaces a break, an empty line and a break, which linters of man pages reject.
     let (_, options) = section.split_once(".SH OPTIONS\n").unwrap_or_default();
     options.replace(".SH ", ".SS ").replace(".br\n\n.br\n", ".sp\n")
 }
 
-/// The day of this version, in the form YYYY-MM-DD: so the same version always gives the same page.
+/// The release date of this version, as YYYY-MM-DD, so that the same version always gives the same page.
 fn release_date() -> String {
     let latest = RELEASES.lines().find_map(|line| line.strip_prefix(" -- ")?.rsplit_once("  "));
     let time = latest.and_then(|(_, time)| jiff::fmt::rfc2822::parse(time).ok());
@@ -80,7 +80,7 @@ pub fn completions(root: Command, shell: Shell) -> String {
         Ok(())
     });
     match shell {
-        // Its functions have one name where they are called and another where they stand: each takes the `-` otherwise.
+        // The functions have different names in their definitions and calls, since the two replace the `-` differently.
         Shell::Bash => script.replace("telegraf__subcmd__algorithmia", "telegraf__algorithmia"),
         // The first word is a command, or a file.
         Shell::Zsh => {
@@ -91,8 +91,8 @@ pub fn completions(root: Command, shell: Shell) -> String {
     }
 }
 
-/// A command without the options that its help hides: they are not offered either. Nor are files that stand where a command can
-/// stand, since zsh would take each command for a file.
+/// A command without its hidden options, so that they are not completed. Also without file arguments in places where a
+/// command may be, since zsh would take each command for a file.
 fn shown(command: &Command) -> Command {
     let is_shown = |arg: &&Arg| !(arg.is_hide_set() || arg.is_positional() && command.has_subcommands());
     Command::new(command.get_name().to_owned())
@@ -102,7 +102,7 @@ fn shown(command: &Command) -> Command {
         .subcommands(command.get_subcommands().map(shown))
 }
 
-/// The text that `write` writes. Memory takes all that is written to it, and it is text.
+/// The text that `write` writes. Writing to memory cannot fail, and the output is text.
 fn written(write: impl FnOnce(&mut Vec<u8>) -> std::io::Result<()>) -> String {
     let mut out = Vec::new();
     let _ = write(&mut out);

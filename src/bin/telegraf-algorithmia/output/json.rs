@@ -10,33 +10,33 @@ use telegraf_algorithmia::{Fate, FieldType, Key, Origin, Outcome, PointTime, Tim
 use super::begins_message;
 use super::shown::is_shown;
 
-/// Writes the objects to stdout, each when its message comes.
+/// Writes the objects to stdout, each when its message is read.
 pub struct Objects {
     out: BufWriter<StdoutLock<'static>>,
     /// The measurement of the points.
     measurement: String,
-    /// What messages are from.
+    /// The input that the messages are from.
     input: Option<String>,
     messages: u64,
     failure: Option<io::Error>,
 }
 
 impl Objects {
-    /// For stdout, of points of this measurement.
+    /// Writes to stdout, for points of this measurement.
     pub fn new(measurement: &str) -> Self {
         let out = BufWriter::new(io::stdout().lock());
         Objects { out, measurement: measurement.to_owned(), input: None, messages: 0, failure: None }
     }
 
-    /// The messages to come are from another input, which has this name if any.
+    /// The next messages are from another input, with this name if it has one.
     pub fn begin_input(&mut self, name: Option<&str>) {
         self.input = name.map(str::to_owned);
     }
 
-    /// Lets out what there is.
+    /// Flushes the output.
     ///
     /// # Errors
-    /// Where stdout could not be written since the last time.
+    /// If writing to stdout has failed since the last call.
     pub fn flush(&mut self) -> io::Result<()> {
         match self.failure.take() {
             Some(error) => Err(error),
@@ -110,7 +110,7 @@ enum Became<'a> {
     Passed(&'static str),
 }
 
-/// Tags and fields, by the keys that they are stored as.
+/// Tags and fields, by the keys under which they are stored.
 #[derive(Default, Serialize)]
 struct Stored<'a> {
     #[serde(serialize_with = "map")]
@@ -139,7 +139,7 @@ struct AddedSuffix {
     why: &'static str,
 }
 
-/// A key of which nothing is stored.
+/// A key that is not stored.
 #[derive(Serialize)]
 struct LeftOut<'a> {
     key: &'a str,
@@ -148,7 +148,7 @@ struct LeftOut<'a> {
     lost: bool,
 }
 
-/// What has become of the keys, but for the one that gave the time.
+/// What the keys became, except the one that gave the time.
 fn stored(keys: &[Key]) -> (Stored<'_>, Vec<LeftOut<'_>>) {
     let (mut stored, mut left_out) = (Stored::default(), Vec::new());
     for its in keys {
@@ -174,7 +174,7 @@ fn map<S: serde::Serializer>(entries: &[(&str, Entry<'_>)], serializer: S) -> Re
     serializer.collect_map(entries.iter().map(|(key, entry)| (key, entry)))
 }
 
-/// A field's value. What is written as no number that JSON has stays the text that it is.
+/// A field's value. A number that JSON cannot represent stays text.
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Value<'a> {
@@ -186,7 +186,7 @@ enum Value<'a> {
 }
 
 impl<'a> Value<'a> {
-    /// The value of what line protocol has of a field.
+    /// The value of a field, from its text in line protocol.
     fn of(kind: FieldType, text: &'a str) -> Self {
         let number = text.trim_end_matches(['i', 'u']);
         let value = match kind {
@@ -200,7 +200,7 @@ impl<'a> Value<'a> {
     }
 }
 
-/// A point's time, and where it is from.
+/// A point's time, and its source.
 #[derive(Serialize)]
 struct Time {
     text: String,
@@ -234,7 +234,7 @@ fn origin(origin: Origin) -> &'static str {
     }
 }
 
-/// JSON that does nothing to a terminal: what would, is the escape of itself.
+/// Formats JSON without characters that could affect a terminal; they are escaped.
 struct Harmless;
 
 impl Formatter for Harmless {

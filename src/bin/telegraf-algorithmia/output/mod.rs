@@ -23,18 +23,18 @@ const BAD: Style = AnsiColor::Red.on_default().bold();
 const LOST: Style = AnsiColor::Yellow.on_default();
 const ASIDE: Style = Style::new().dimmed();
 
-/// What is written of messages.
+/// How messages are written.
 pub enum Form {
-    /// The lines that they become.
+    /// As the lines that they are converted to.
     Lines,
     Table(Report),
     Json(Objects),
-    /// Nothing, but for a summary at the end.
+    /// Not at all, except for a summary at the end.
     Nothing,
 }
 
 impl Form {
-    /// Whether it is told what becomes of each key.
+    /// Whether the converter traces what becomes of each key.
     pub fn traces(&self) -> bool {
         match self {
             Form::Lines | Form::Nothing => false,
@@ -42,7 +42,7 @@ impl Form {
         }
     }
 
-    /// The messages to come are from another input, which has this name if any.
+    /// The next messages are from another input, with this name if it has one.
     pub fn begin_input(&mut self, name: Option<&str>) {
         match self {
             Form::Lines | Form::Nothing => {}
@@ -59,10 +59,10 @@ impl Form {
         }
     }
 
-    /// Lets out what there is.
+    /// Flushes the output.
     ///
     /// # Errors
-    /// Where stdout could not be written since the last time.
+    /// If writing to stdout has failed since the last call.
     pub fn flush(&mut self) -> io::Result<()> {
         match self {
             Form::Lines | Form::Nothing => Ok(()),
@@ -72,12 +72,12 @@ impl Form {
     }
 }
 
-/// Whether this is a message, or the first payload of one.
+/// Whether this trace is a whole message, or the first payload of one.
 fn begins_message(trace: &Trace<'_>) -> bool {
     !matches!(trace.outcome, Outcome::Passed | Outcome::NoMessage) && trace.item.unwrap_or(0) == 0
 }
 
-/// Takes it as done when nobody reads on.
+/// Treats a broken pipe as success: the reader has closed it.
 pub fn quietly(result: Result<()>) -> Result<ExitCode> {
     let is_broken_pipe = |error: &anyhow::Error| {
         let source = error.root_cause().downcast_ref::<io::Error>();

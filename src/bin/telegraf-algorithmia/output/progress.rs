@@ -10,19 +10,20 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::platform;
 
-/// Files that take fewer bytes are done before anybody has read the line.
+/// The minimum size in bytes. Smaller files are finished before anyone has read the line.
 const LEAST: u64 = 16 * 1024 * 1024;
 
 static LINE: OnceLock<Line> = OnceLock::new();
 
 struct Line {
     bar: ProgressBar,
-    /// How long after the start it is shown.
+    /// How long after the start the line is shown.
     delay: Duration,
 }
 
-/// Shows from now on how far these inputs (none for stdin) have been read, if somebody looks at stderr, the lines go elsewhere,
-/// and all are files. The line comes after `delay`, since nobody would read one that is gone at once.
+/// Starts to show how much of these inputs (none for stdin) has been read, if stderr is a terminal, the lines go
+/// elsewhere, and all inputs are files. The line appears after `delay`, since nobody could read a line that disappears
+/// at once.
 pub fn start(inputs: &[PathBuf], delay: Duration) {
     if !io::stderr().is_terminal() || io::stdout().is_terminal() {
         return;
@@ -38,14 +39,14 @@ pub fn start(inputs: &[PathBuf], delay: Duration) {
     let _ = LINE.set(Line { bar: bar.with_style(style.progress_chars("=> ")), delay });
 }
 
-/// The size of a file, or of stdin if it is one.
+/// The size of a file, or of stdin if stdin is a file.
 fn size(path: &Path) -> Option<u64> {
     let metadata =
         if path == Path::new("-") { platform::file_of(io::stdin()).ok()?.metadata() } else { path.metadata() };
     metadata.ok().filter(|metadata| metadata.is_file()).map(|metadata| metadata.len())
 }
 
-/// So many more bytes have been read.
+/// Records that this many more bytes have been read.
 pub fn advance(bytes: usize) {
     let Some(Line { bar, delay }) = LINE.get() else { return };
     if bar.is_hidden() && !bar.is_finished() && bar.elapsed() >= *delay {
@@ -54,7 +55,7 @@ pub fn advance(bytes: usize) {
     bar.inc(bytes as u64);
 }
 
-/// Writes something else to stderr.
+/// Writes something else to stderr, without the progress line.
 pub fn aside<T>(write: impl FnOnce() -> T) -> T {
     match LINE.get() {
         Some(line) => line.bar.suspend(write),
@@ -62,14 +63,14 @@ pub fn aside<T>(write: impl FnOnce() -> T) -> T {
     }
 }
 
-/// Takes the line away.
+/// Removes the progress line.
 pub fn end() {
     if let Some(line) = LINE.get() {
         line.bar.finish_and_clear();
     }
 }
 
-/// Reads, and says how far.
+/// A reader that reports its progress.
 pub struct Watched<R>(pub R);
 
 impl<R: Read> Read for Watched<R> {

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use unicode_width::UnicodeWidthChar;
 
-/// The end of a text that fits into so many columns, and whether that is not all of it.
+/// The end of a text that fits into this many columns, and whether the start was cut.
 pub fn last_columns(text: &str, columns: usize) -> (&str, bool) {
     let mut width = 0;
     for (at, c) in text.char_indices().rev() {
@@ -16,7 +16,7 @@ pub fn last_columns(text: &str, columns: usize) -> (&str, bool) {
     (text, false)
 }
 
-/// A text of at most so many columns.
+/// A text, shortened to at most this many columns.
 pub fn shorten(text: &str, columns: usize) -> String {
     if width_of(text) <= columns {
         return text.to_owned();
@@ -37,8 +37,8 @@ fn width_of_char(c: char) -> usize {
     c.width().unwrap_or(0)
 }
 
-/// A text as it can be shown: what would do something to the terminal, or change the order of what is around it, as its
-/// escape.
+/// A text that is safe to show. Characters that could affect the terminal, or change the order of the text around them,
+/// are escaped.
 pub fn shown(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
@@ -47,7 +47,7 @@ pub fn shown(text: &str) -> String {
     shown
 }
 
-/// Whole lines as they can be shown. They may then no longer be line protocol.
+/// Whole lines that are safe to show. They may no longer be line protocol.
 pub fn shown_lines(lines: &[u8]) -> String {
     let text = String::from_utf8_lossy(lines);
     let lines = text.split_inclusive('\n').map(|line| match line.strip_suffix('\n') {
@@ -57,7 +57,7 @@ pub fn shown_lines(lines: &[u8]) -> String {
     lines.collect()
 }
 
-/// Writes to a terminal what comes in whole lines.
+/// Writes to a terminal what arrives in whole lines.
 pub struct Screen<W>(pub W);
 
 impl<W: Write> Write for Screen<W> {
@@ -71,7 +71,7 @@ impl<W: Write> Write for Screen<W> {
     }
 }
 
-/// A text as [`shown`] gives it, between quotes.
+/// A text escaped as by [`shown`], for use between quotes.
 pub fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
@@ -82,7 +82,7 @@ pub fn escaped(text: &str) -> String {
 
 /// Whether a character can be shown as it is.
 pub fn is_shown(c: char) -> bool {
-    // Behind another character, so that one that goes on top of it counts as shown.
+    // Checks the character after another one, so that a combining character counts as shown.
     let mut buffer = [b'a'; 5];
     let len = c.encode_utf8(&mut buffer[1..]).len();
     let behind = std::str::from_utf8(&buffer[..=len]).unwrap_or_default();

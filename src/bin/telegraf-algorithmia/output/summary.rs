@@ -10,10 +10,10 @@ use telegraf_algorithmia::{Algorithm, Counts, Reason, Spread, Summary};
 use super::shown::{shorten, shown, width_of};
 use super::{ASIDE, BAD, HEADING, LOST};
 
-/// A column is no wider than this.
+/// The maximum width of a column.
 const WIDEST: usize = 40;
 
-/// Writes it, with colours to a terminal that has them.
+/// Writes the summary, with colours if the terminal supports them.
 pub fn summarize<S: RawStream + AsLockedWrite + IsTerminal>(
     out: S,
     summary: &Summary,
@@ -96,7 +96,7 @@ fn table(algorithm: &Algorithm) -> String {
         for (column, (cell, width)) in row.iter().zip(widths).enumerate() {
             let cell = shorten(cell, width);
             let pad = " ".repeat(width - width_of(&cell));
-            // Names and bins begin at the same place, numbers end there.
+            // Names and bins are left-aligned, numbers right-aligned.
             line += &if matches!(column, 0 | 5) { format!("  {cell}{pad}") } else { format!("  {pad}{cell}") };
         }
         let line = format!("{line}  {}", row[6]);
@@ -110,7 +110,7 @@ fn row(name: &str, spread: &Spread) -> [String; 7] {
         Some((least, most)) => (least.to_string(), most.to_string()),
         None => (figure(spread.least()), figure(spread.most())),
     };
-    // Six digits of it; who wants more asks InfluxDB.
+    // Six digits are enough; for more, query InfluxDB.
     let mean = format!("{:.5e}", spread.mean()).parse().map_or_else(|_| String::new(), figure);
     let histogram = spread.histogram();
     let (bins, bars) = if least == most {
@@ -125,13 +125,13 @@ fn row(name: &str, spread: &Spread) -> [String; 7] {
     [shown(name), spread.count().to_string(), least, mean, most, bins, bars]
 }
 
-/// A number as people write it.
+/// A number in human-readable form.
 fn figure(value: f64) -> String {
     let is_plain = value == 0.0 || (1e-5..1e15).contains(&value.abs());
     if is_plain { value.to_string() } else { format!("{value:e}") }
 }
 
-/// A character for each bin: the higher, the more values are in it. A point is none at all.
+/// One character for each bin: the more values are in it, the higher the character. A dot is an empty bin.
 fn bars(counts: &[u64]) -> String {
     const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     let most = counts.iter().copied().max().unwrap_or(0).max(1);

@@ -12,22 +12,22 @@ use telegraf_algorithmia::{Fate, FieldType, Key, LeftOut, Origin, Outcome, Point
 use super::shown::{escaped, last_columns, shorten, shown, width_of};
 use super::{ASIDE, BAD, GOOD, HEADING, LOST, begins_message};
 
-/// How wide a table is where there is no terminal that says it, and at least and at most where there is.
+/// The width of a table without a terminal, and its limits with one.
 const WIDTH: usize = 100;
 const WIDTHS: Range<usize> = 60..120;
 
-/// Writes the tables to stdout, each when its message comes.
+/// Writes the tables to stdout, each when its message is read.
 pub struct Report {
     out: AutoStream<StdoutLock<'static>>,
     width: usize,
-    /// What messages are from.
+    /// The input that the messages are from.
     input: String,
     messages: u64,
     failure: Option<io::Error>,
 }
 
 impl Report {
-    /// For stdout: with colours if it is a terminal that has them, unless NO_COLOR is set.
+    /// Writes to stdout, with colours if it is a terminal that supports them, unless NO_COLOR is set.
     pub fn new() -> Self {
         let stdout = io::stdout().lock();
         let colours = if stdout.is_terminal() { AutoStream::choice(&stdout) } else { ColorChoice::Never };
@@ -36,15 +36,15 @@ impl Report {
         Report { out: AutoStream::new(stdout, colours), width, input: String::new(), messages: 0, failure: None }
     }
 
-    /// The messages to come are from another input, which has this name if any.
+    /// The next messages are from another input, with this name if it has one.
     pub fn begin_input(&mut self, name: Option<&str>) {
         self.input = name.map_or_else(String::new, |name| format!("{}, ", shown(name)));
     }
 
-    /// Lets out what there is.
+    /// Flushes the output.
     ///
     /// # Errors
-    /// Where stdout could not be written since the last time.
+    /// If writing to stdout has failed since the last call.
     pub fn flush(&mut self) -> io::Result<()> {
         match self.failure.take() {
             Some(error) => Err(error),
@@ -62,7 +62,7 @@ impl Report {
     }
 }
 
-/// All there is to say of a message.
+/// The whole text about a message.
 fn text(trace: &Trace<'_>, input: &str, number: u64, width: usize) -> String {
     let place = format!("{input}line {}, byte {}", trace.position.line, trace.position.byte);
     let item = trace.item.map_or_else(String::new, |item| format!(", payload {} of its array", item + 1));
@@ -94,7 +94,7 @@ fn text(trace: &Trace<'_>, input: &str, number: u64, width: usize) -> String {
     }
 }
 
-/// Where a point's time is from.
+/// The source of a point's time.
 fn origin(time: &PointTime, item: Option<usize>) -> String {
     let mut text = match time.source {
         TimeSource::Time => "the time is the message's `time`".to_owned(),
@@ -119,17 +119,17 @@ struct Row<'a> {
     name: String,
     became: String,
     style: Style,
-    /// Empty where it is the key itself.
+    /// Empty if it equals the key.
     stored_as: String,
     value: String,
-    /// What there is to say about the value.
+    /// A note about the value.
     note: String,
 }
 
 impl<'a> Row<'a> {
     fn of(key: &'a Key, text: &[u8]) -> Self {
         let given = shown(&lossy(&text[key.value.clone()]));
-        // A value that is something else than it was.
+        // For a value that has changed: the original.
         let from = |stored: &str, takes_strings: bool| {
             let same = given.is_empty() || given == stored || takes_strings && given.starts_with('"');
             if same { String::new() } else { format!(", from {}", shorten(&given, 24)) }
@@ -179,7 +179,7 @@ fn table(trace: &Trace<'_>, width: usize) -> String {
     text + &legend(trace.keys)
 }
 
-/// Why keys are stored with suffixes: each reason once.
+/// Why keys have suffixes; each reason once.
 fn legend(keys: &[Key]) -> String {
     let mut told: Vec<Suffix> = Vec::new();
     for key in keys {
@@ -193,7 +193,7 @@ fn legend(keys: &[Key]) -> String {
     told.iter().map(|suffix| format!("  {ASIDE}{} in the key: {}{ASIDE:#}\n", suffix.text, suffix.why)).collect()
 }
 
-/// How wide the columns are. One of width 0 is not there.
+/// The widths of the columns. A column of width 0 is not shown.
 struct Columns([usize; 4]);
 
 impl Columns {
@@ -211,7 +211,7 @@ impl Columns {
         Columns([name, became, stored_as, value])
     }
 
-    /// A line of cells, the second of which has a style of its own. The last one leaves room for the note behind it.
+    /// A line of cells. The second has its own style. The last leaves room for the note after it.
     fn line(&self, cells: [&str; 4], note: &str, style: Style, second: Style) -> String {
         let mut line = String::new();
         for (index, (cell, width)) in cells.into_iter().zip(self.0).enumerate() {
@@ -229,19 +229,19 @@ impl Columns {
     }
 }
 
-/// The text around a place in it, and carets under the place. Where there is no certain place, its start.
+/// The text around a position, with carets under it. If the position is unknown, the start of the text.
 fn marked(text: &[u8], place: Option<Range<usize>>, width: usize, style: Style) -> String {
     const INDENT: &str = "    ";
-    // With room for what stands for text that is left out.
+    // Leaves room for the marks of omitted text.
     let room = width - INDENT.len() - 2;
     let Some(place) = place.filter(|place| place.start <= text.len()) else {
         return format!("{INDENT}{}\n", shorten(&shown(&lossy_start(text, room)), room + 2));
     };
-    // What is further away is not shown, and not looked at: a message may have many places to mark. No character takes more
-    // than four bytes.
+    // Text further away is neither shown nor read, since a message may have many places to mark. A character takes at
+    // most four bytes.
     let window = place.start.saturating_sub(4 * width + 1)..text.len().min(place.start + 4 * width + 4);
     let (before, behind) = text[window.clone()].split_at(place.start - window.start);
-    // Of a text of several lines, the one with the place.
+    // In a text of several lines, the line with the position.
     let before = &before[memchr::memrchr(b'\n', before).map_or(0, |at| at + 1)..];
     let behind = &behind[..memchr::memchr(b'\n', &behind[behind.len().min(1)..]).map_or(behind.len(), |at| at + 1)];
     let cut = before.len().saturating_sub(4 * width);
@@ -261,7 +261,7 @@ fn lossy(text: &[u8]) -> Cow<'_, str> {
     String::from_utf8_lossy(text)
 }
 
-/// As much of the start of a text as fills so many columns, and a little more: no character takes more than four bytes.
+/// Enough of the start of a text to fill this many columns, and a little more: a character takes at most four bytes.
 fn lossy_start(text: &[u8], columns: usize) -> Cow<'_, str> {
     lossy(&text[..text.len().min(4 * columns + 4)])
 }
