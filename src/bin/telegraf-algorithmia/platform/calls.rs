@@ -9,7 +9,7 @@ use super::faults;
 #[cfg(all(test, unix))]
 pub use super::faults::{logged, part, while_waiting};
 
-/// Which system call, as far as its errors differ.
+/// The kinds of system calls, as far as their errors differ.
 #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
 #[cfg_attr(all(test, unix), derive(Debug, PartialEq, Eq, PartialOrd, Ord))]
 #[derive(Clone, Copy)]
@@ -38,7 +38,7 @@ pub enum Call {
 
 #[cfg(all(test, unix))]
 impl Call {
-    /// All of them.
+    /// All kinds.
     pub const ALL: [Call; 20] = [
         Call::MakeFolder,
         Call::OpenFolder,
@@ -63,7 +63,7 @@ impl Call {
     ];
 }
 
-/// Makes a system call, again where a signal has interrupted it.
+/// Makes a system call, and repeats it if a signal interrupts it.
 #[inline]
 pub fn call<T>(kind: Call, mut work: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
@@ -74,7 +74,7 @@ pub fn call<T>(kind: Call, mut work: impl FnMut() -> io::Result<T>) -> io::Resul
     }
 }
 
-/// Makes a system call, of which a signal may be the end.
+/// Makes a system call that a signal may end.
 #[inline]
 pub fn call_once<T>(kind: Call, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     #[cfg(all(test, unix))]
@@ -84,21 +84,21 @@ pub fn call_once<T>(kind: Call, work: impl FnOnce() -> io::Result<T>) -> io::Res
     work()
 }
 
-/// How many of `len` bytes a read or write is asked for.
+/// How many of `len` bytes to request in a read or write. A simulation sometimes requests fewer.
 #[cfg(not(all(test, unix)))]
 #[inline]
 pub fn part(len: usize) -> usize {
     len
 }
 
-/// For how long to wait: what a test has others do meanwhile is done at once.
+/// How long to wait. In a simulation zero, since what others do meanwhile is done at once.
 #[cfg(not(all(test, unix)))]
 #[inline]
 pub fn while_waiting(timeout: Option<Duration>) -> Option<Duration> {
     timeout
 }
 
-/// Waits a little for the system to have what it lacks.
+/// Waits briefly for the system to have the lacking resource again.
 pub fn pause() {
     const PAUSE: Duration = Duration::from_millis(10);
     if while_waiting(None).is_none() {

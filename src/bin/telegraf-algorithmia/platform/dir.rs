@@ -18,34 +18,34 @@ pub struct Dir {
 }
 
 impl Dir {
-    /// Opens a folder. The folder itself may be named by a link: systemd makes one for a DynamicUser's StateDirectory.
+    /// Opens a folder. Its name may be a link: systemd creates one for a DynamicUser's StateDirectory.
     pub fn open(path: &Path) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let handle = call(Call::OpenFolder, || Ok(rustix::fs::open(path, flags, Mode::empty())?))?;
         Ok(Dir { path: path.to_owned(), handle: File::from(handle) })
     }
 
-    /// Its name when it was opened.
+    /// The folder's path when it was opened.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// What the system says of it.
+    /// The folder's metadata.
     pub fn metadata(&self) -> io::Result<Metadata> {
         call(Call::Stat, || self.handle.metadata())
     }
 
-    /// Locks it, until it is unlocked or closed.
+    /// Locks the folder until it is unlocked or closed.
     pub fn try_lock(&self) -> Result<(), TryLockError> {
         try_lock(&self.handle)
     }
 
-    /// Unlocks it.
+    /// Unlocks the folder.
     pub fn unlock(&self) -> io::Result<()> {
         self.handle.unlock()
     }
 
-    /// Whether it still has its name.
+    /// Whether the folder is still at its path.
     pub fn is_at_its_path(&self) -> io::Result<bool> {
         let found = call(Call::StatPath, || std::fs::metadata(&self.path));
         is_there(found.map(|found| (found.dev(), found.ino())), &self.metadata()?)
@@ -65,23 +65,23 @@ impl Dir {
         self.open_file(Call::Open, name, OFlags::RDONLY)
     }
 
-    /// Makes a file that is not there, to write it.
+    /// Creates a file that does not exist, to write it.
     pub fn make(&self, name: &str) -> io::Result<File> {
         self.open_file(Call::Create, name, OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL)
     }
 
-    /// Opens a file to read and write it, and makes it if it is not there.
+    /// Opens a file to read and write it, and creates it if it does not exist.
     pub fn open_or_make(&self, name: &str) -> io::Result<File> {
         self.open_file(Call::Create, name, OFlags::RDWR | OFlags::CREATE)
     }
 
-    /// What is made is for its owner alone: payloads may hold what others should not read.
+    /// Opens a file. A new file is private to its owner, since payloads may be confidential.
     fn open_file(&self, kind: Call, name: &str, flags: OFlags) -> io::Result<File> {
         let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = call(kind, || Ok(openat(&self.handle, name, flags, Mode::RUSR | Mode::WUSR)?));
         file.map(File::from).map_err(|error| match Errno::from_io_error(&error) {
             Some(Errno::LOOP) => io::Error::other("it is a symbolic link, which is not followed"),
-            // A socket, or a pipe that nobody reads.
+            // A socket, or a pipe without a reader.
             Some(Errno::NXIO) => io::Error::other("it is no regular file"),
             _ => error,
         })
@@ -92,7 +92,7 @@ impl Dir {
         call(Call::Remove, || Ok(unlinkat(&self.handle, name, AtFlags::empty())?))
     }
 
-    /// Gives a file another name.
+    /// Renames a file.
     pub fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         call(Call::Rename, || Ok(renameat(&self.handle, from, &self.handle, to)?))
     }
@@ -103,7 +103,7 @@ impl Dir {
     }
 }
 
-/// Locks a file, until it is closed.
+/// Locks a file until it is closed.
 pub fn try_lock(file: &File) -> Result<(), TryLockError> {
     let mut held = false;
     call(Call::Lock, || match file.try_lock() {
@@ -117,12 +117,12 @@ pub fn try_lock(file: &File) -> Result<(), TryLockError> {
     if held { Err(TryLockError::WouldBlock) } else { Ok(()) }
 }
 
-/// What the system says of an open file.
+/// The metadata of an open file.
 pub fn metadata(file: &File) -> io::Result<Metadata> {
     call(Call::Stat, || file.metadata())
 }
 
-/// Whether what was found under a name is this file.
+/// Whether the device and inode found under a name are those of this file.
 fn is_there(found: io::Result<(u64, u64)>, file: &Metadata) -> io::Result<bool> {
     match found {
         Ok(found) => Ok(found == (file.dev(), file.ino())),
@@ -131,14 +131,15 @@ fn is_there(found: io::Result<(u64, u64)>, file: &Metadata) -> io::Result<bool> 
     }
 }
 
-/// Why a file or folder is not to be trusted, and what to do; None where it is. Root, who may read anything, may copy
-/// (`copies`) what belongs to others.
+/// Why a file or folder cannot be trusted, and what to do; None if it can. Root, who can read everything, may copy
+/// (`copies`) files of other users.
 pub fn distrust(metadata: &Metadata, path: &Path, copies: bool) -> Option<String> {
     distrust_of(metadata.uid(), metadata.mode(), path, rustix::process::geteuid().as_raw(), copies)
 }
 
-/// A group may write, since Kubernetes lets it wherever there is an fsGroup: then volumes, and all files in them at each start of a
-/// pod, can be written by a group that the process is in. Such a folder is root's, who could do what he likes anyway.
+/// Write permission for a group is accepted, since Kubernetes grants it wherever there is an fsGroup: volumes, and all
+/// files in them at each start of a pod, are then writable by a group that the process is in. Such a folder belongs to
+/// root, who has full access anyway.
 fn distrust_of(owner: u32, mode: u32, path: &Path, user: u32, copies: bool) -> Option<String> {
     const BY_OTHERS: u32 = 0o002;
     let path = path.display();
@@ -150,7 +151,7 @@ fn distrust_of(owner: u32, mode: u32, path: &Path, user: u32, copies: bool) -> O
     (mode & BY_OTHERS != 0).then(|| format!("everybody may write to {path}: `chmod o-w {path}`"))
 }
 
-/// Whether the system only lacks something for now, such as file descriptors or memory.
+/// Whether the system only lacks a resource for now, such as file descriptors or memory.
 pub fn is_shortage(error: &io::Error) -> bool {
     matches!(
         Errno::from_io_error(error),
@@ -158,7 +159,7 @@ pub fn is_shortage(error: &io::Error) -> bool {
     )
 }
 
-/// Whether an error is one of the disk or of the way to it, which may be there again soon or never.
+/// Whether an error comes from the disk or the connection to it, which may recover soon or never.
 pub fn is_of_disk(error: &io::Error) -> bool {
     matches!(Errno::from_io_error(error), Some(Errno::IO | Errno::STALE | Errno::TIMEDOUT | Errno::BUSY))
 }

@@ -12,9 +12,9 @@ use rustix::io::Errno;
 
 use super::Call;
 
-/// What the rest of the world may look at.
+/// A moment in which the simulated others may act.
 pub enum Moment<'a> {
-    /// The process waits, which ends at once: whatever the others do while it waits has to be done now.
+    /// The process waits. The wait ends at once, so whatever the others do meanwhile has to be done now.
     Wait,
     /// The process logs a line.
     Log(&'a str),
@@ -25,21 +25,21 @@ pub struct Schedule {
     seed: u64,
     random: Random,
     calls: u64,
-    /// How often a call fails, and is the last one.
+    /// How often a call fails, and how often the process is killed at a call.
     pub faults: f64,
     pub kills: f64,
-    /// The same error comes up to so many times in a row.
+    /// The maximum number of times that the same error occurs in a row.
     pub longest: u32,
-    /// What calls fail with next, and how often.
+    /// The next calls to fail, their errors, and how often.
     pub next: Vec<(Call, Errno, u32)>,
     killed: bool,
-    /// This call does so ten times as often.
+    /// This kind of call fails, or is the last before a kill, ten times as often.
     pub focus: Call,
-    /// Which calls have failed.
+    /// The kinds of calls that have failed.
     pub seen: BTreeSet<Call>,
 }
 
-/// No schedule takes so many.
+/// More calls than any schedule needs.
 const MANY_CALLS: u64 = 1_000_000;
 
 type Others = Box<dyn FnMut(Moment<'_>)>;
@@ -72,7 +72,7 @@ impl Schedule {
     fn before(&mut self, call: Call) -> io::Result<()> {
         self.calls += 1;
         assert!(self.calls < MANY_CALLS, "with the seed {}, it does not come to an end", self.seed);
-        // An error that no call gives.
+        // This error comes from no real call.
         let killed = || Err(io::Error::other("the process has been killed"));
         if self.killed {
             return killed();
@@ -105,7 +105,7 @@ impl Schedule {
     }
 }
 
-/// What a call may fail with.
+/// The errors that a call may fail with.
 fn errors(call: Call) -> &'static [Errno] {
     match call {
         Call::MakeFolder => &[Errno::NOSPC, Errno::DQUOT, Errno::ACCESS, Errno::ROFS, Errno::IO, Errno::NOMEM],
@@ -140,24 +140,24 @@ fn errors(call: Call) -> &'static [Errno] {
     }
 }
 
-/// From now on, this thread's calls fail as the schedule has it, and `others` act while it waits.
+/// Starts a schedule for this thread's calls; `others` act while it waits.
 pub fn begin(schedule: Schedule, others: impl FnMut(Moment<'_>) + 'static) {
     SCHEDULE.set(Some(schedule));
     OTHERS.set(Some(Box::new(others)));
 }
 
-/// From now on, nothing fails; the schedule.
+/// Ends the schedule, and returns it.
 pub fn end() -> Schedule {
     OTHERS.take();
     SCHEDULE.take().expect("a schedule has begun")
 }
 
-/// Changes the schedule, if there is one.
+/// Changes the current schedule, if there is one.
 pub fn change<T>(change: impl FnOnce(&mut Schedule) -> T) -> Option<T> {
     SCHEDULE.with_borrow_mut(|schedule| schedule.as_mut().map(change))
 }
 
-/// From now on, nothing fails any more.
+/// Stops all faults; the schedule continues without any.
 pub fn stop() {
     change(|schedule| {
         (schedule.faults, schedule.kills) = (0.0, 0.0);
@@ -165,12 +165,12 @@ pub fn stop() {
     });
 }
 
-/// Whether the process has been killed; another one takes its place.
+/// Whether the process has been killed. Resets that, since another process replaces it.
 pub fn take_killed() -> bool {
     change(|schedule| std::mem::take(&mut schedule.killed)).unwrap_or(false)
 }
 
-/// Decides what becomes of a call.
+/// Decides whether a call fails.
 pub fn before(call: Call) -> io::Result<()> {
     change(|schedule| schedule.before(call)).unwrap_or(Ok(()))
 }
@@ -189,13 +189,13 @@ pub fn while_waiting(timeout: Option<Duration>) -> Option<Duration> {
     if tell(Moment::Wait) { Some(Duration::ZERO) } else { timeout }
 }
 
-/// Whether a schedule's log takes a line.
+/// Passes a log line to the schedule. Returns whether there is one.
 pub fn logged(line: &str) -> bool {
     tell(Moment::Log(line))
 }
 
 fn tell(moment: Moment<'_>) -> bool {
-    // It may itself call what tells of moments.
+    // Taken out meanwhile, since `others` may itself wait or log.
     let Some(mut others) = OTHERS.take() else { return false };
     if !change(|schedule| schedule.killed).unwrap_or(false) {
         others(moment);

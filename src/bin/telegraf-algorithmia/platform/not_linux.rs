@@ -8,7 +8,7 @@ pub fn grow(_: &File, _: usize) -> bool {
     false
 }
 
-/// No pipe can be copied, so there is none of these.
+/// Pipes cannot be copied on this platform, so this type has no values.
 pub enum PipeCopy {}
 
 impl PipeCopy {

@@ -41,7 +41,7 @@ impl Signals {
         None
     }
 
-    /// The next read does the waiting.
+    /// Returns at once: the next read blocks.
     pub fn wait(&self, _: Option<&File>, _: Option<Duration>, _: bool) -> io::Result<Waited> {
         Ok(Waited::Readable)
     }
@@ -89,7 +89,7 @@ pub fn wait_writable(_: &File) -> io::Result<()> {
     Ok(())
 }
 
-/// The end of the process does it.
+/// Nothing to do: the output closes when the process exits.
 pub fn close_output() -> io::Result<()> {
     Ok(())
 }
@@ -120,12 +120,12 @@ pub fn file_of(stream: impl AsHandle) -> io::Result<File> {
     Ok(File::from(stream.as_handle().try_clone_to_owned()?))
 }
 
-/// Folders are as private as the folder that they are in.
+/// Nothing to do: a new folder inherits the permissions of its parent.
 pub fn private_folder(builder: &mut DirBuilder) -> &mut DirBuilder {
     builder
 }
 
-/// A folder whose files can be read. There is no journal to write.
+/// A folder whose files can be read. This platform writes no journal.
 pub struct Dir {
     path: PathBuf,
 }
@@ -192,7 +192,7 @@ pub fn metadata(file: &File) -> io::Result<Metadata> {
     file.metadata()
 }
 
-/// Who may write where is said elsewhere than in a mode.
+/// Trusts every file: on this platform, permissions are not in a mode.
 pub fn distrust(_: &Metadata, _: &Path, _: bool) -> Option<String> {
     None
 }

@@ -25,39 +25,39 @@ use super::Waited;
 use super::calls::{Call, call_once, while_waiting};
 use super::dir::is_shortage;
 
-/// Why there is neither a journal nor flow control here, if that is so.
+/// Why this platform supports neither a journal nor flow control. None if it supports both.
 pub const LIMITS: Option<&str> = None;
 
-/// Whether a read waits until something has come, because nothing says beforehand whether it would.
+/// Whether a read blocks until input arrives, because the platform cannot tell beforehand.
 pub const READS_WAIT: bool = false;
 
-/// Has a write that goes over the limit on a file's size fail, as it does where the disk is full. SIGXFSZ would end the process.
+/// Makes a write beyond the file size limit fail, as it does on a full disk. Otherwise SIGXFSZ would end the process.
 pub fn outlive_size_limit() -> io::Result<()> {
     ignore([SIGXFSZ])
 }
 
-/// Ignores the signals that are meant for Telegraf and reach us as well, by our name (`pkill -HUP telegraf`) or from a terminal.
-/// Where Telegraf ends because of one, it ends our input.
+/// Ignores the signals that are meant for Telegraf and reach us, too, by our name (`pkill -HUP telegraf`) or from a
+/// terminal. If Telegraf ends because of one, it closes our input.
 pub fn ignore_telegrafs_signals() -> io::Result<()> {
     ignore([SIGHUP, SIGUSR1, SIGUSR2, SIGQUIT])
 }
 
-/// A handler that does nothing, unlike one that is set to ignore, is not inherited by the programs that we start.
+/// Installs a handler that does nothing. Unlike an ignored signal, it is not inherited by the programs that we start.
 fn ignore<const N: usize>(signals: [i32; N]) -> io::Result<()> {
     signals.into_iter().try_for_each(|signal| signal_hook::flag::register(signal, Arc::default()).map(drop))
 }
 
-/// The signals that ask us to end. SIGINT too: Ctrl-C in a terminal goes to Telegraf and its children alike.
+/// The signals that ask us to end. This includes SIGINT: Ctrl-C in a terminal reaches Telegraf and its children alike.
 pub struct Signals {
     arrived: Arc<AtomicBool>,
-    /// Which one arrived last. 0 for none.
+    /// The signal that arrived last. 0 for none.
     number: Arc<AtomicUsize>,
     wake: UnixStream,
 }
 
 impl Signals {
-    /// Listens. The second signal ends us at once, where `impatient` says so. One has `arrived` already if it was for a process
-    /// whose place we take.
+    /// Starts to listen. With `impatient`, the second signal ends us at once. `arrived` is set if a process that we
+    /// replace got a signal.
     pub fn new(impatient: bool, arrived: bool) -> io::Result<Self> {
         let number = Arc::new(AtomicUsize::new(if arrived { SIGTERM as usize } else { 0 }));
         let arrived = Arc::new(AtomicBool::new(arrived));
@@ -77,13 +77,14 @@ impl Signals {
         self.arrived.load(Ordering::Relaxed)
     }
 
-    /// The name of the signal that has come last, such as SIGINT, and the exit status of a program that it has ended.
+    /// The name of the signal that arrived last, such as SIGINT, and the exit status of a program that this signal
+    /// ended.
     pub fn latest(&self) -> Option<(&'static str, u8)> {
         let number = self.number.load(Ordering::Relaxed) as i32;
         Some((signal_name(number)?, 128 + u8::try_from(number).ok()?))
     }
 
-    /// Waits for input where there is one to wait for; for a signal too, where `heed` says so.
+    /// Waits for input, if there is one, and with `heed` for a signal, too.
     pub fn wait(&self, input: Option<&File>, timeout: Option<Duration>, heed: bool) -> io::Result<Waited> {
         self.poll(input.map(|input| PollFd::new(input, PollFlags::IN)), timeout, heed)
     }
@@ -107,7 +108,7 @@ impl Signals {
     }
 }
 
-/// The signals that a process heeds that does nothing but wait for its child.
+/// The signals for a process that only waits for its child.
 pub struct ChildSignals {
     signals: signal_hook::iterator::Signals,
     asked_to_end: bool,
@@ -119,14 +120,14 @@ impl ChildSignals {
         Ok(ChildSignals { signals, asked_to_end: false })
     }
 
-    /// Waits for the next signal; whether one asks to end.
+    /// Waits for the next signal. Returns whether one asks us to end.
     pub fn wait(&mut self) -> bool {
         let asked = self.signals.wait().filter(|signal| *signal != SIGCHLD).count() > 0;
         self.asked_to_end |= asked;
         asked
     }
 
-    /// Whether any signal has asked to end.
+    /// Whether any signal has asked us to end.
     pub fn asked_to_end(&self) -> bool {
         self.asked_to_end
     }
@@ -141,7 +142,7 @@ fn timespec(time: Duration) -> Timespec {
     Timespec { tv_sec: time.as_secs() as i64, tv_nsec: time.subsec_nanos().into() }
 }
 
-/// How many of these are ready now. None where that is not to be known: a signal has come, or memory is short.
+/// How many of these are ready now. None if that is unknown because a signal has arrived or memory is short.
 fn look(fds: &mut [PollFd<'_>]) -> io::Result<Option<usize>> {
     match call_once(Call::Poll, || Ok(poll(fds, Some(&timespec(Duration::ZERO)))?)) {
         Ok(ready) => Ok(Some(ready)),
@@ -160,7 +161,7 @@ pub fn is_writable(output: impl AsFd) -> io::Result<bool> {
     Ok(look(&mut [PollFd::new(&output, PollFlags::OUT)])?.is_some_and(|ready| ready > 0))
 }
 
-/// Waits until a write would not have to, or a signal comes.
+/// Waits until a write would not block, or a signal arrives.
 pub fn wait_writable(output: impl AsFd) -> io::Result<()> {
     let timeout = while_waiting(None).map(timespec);
     let mut fds = [PollFd::new(&output, PollFlags::OUT)];
@@ -170,8 +171,8 @@ pub fn wait_writable(output: impl AsFd) -> io::Result<()> {
     }
 }
 
-/// Ends stdout and stderr, for those who read them. What takes their place is no file that a sandbox may forbid to open; nothing
-/// can be written to it, which the standard library takes for success.
+/// Closes stdout and stderr for their readers. Their replacement is not a file, which a sandbox may forbid to open.
+/// Writes to it fail, which the standard library treats as success.
 pub fn close_output() -> io::Result<()> {
     let (nowhere, _) = io::pipe()?;
     rustix::stdio::dup2_stdout(&nowhere)?;
@@ -183,7 +184,7 @@ pub(super) fn is_pipe(file: impl AsFd) -> io::Result<bool> {
     Ok(FileType::from_raw_mode(fstat(file)?.st_mode) == FileType::Fifo)
 }
 
-/// Whether stdin, stdout and stderr all are pipes: then a program has started us, and no person.
+/// Whether stdin, stdout and stderr all are pipes. If so, a program has started us, not a person.
 pub fn has_only_pipes() -> bool {
     [is_pipe(io::stdin()), is_pipe(io::stdout()), is_pipe(io::stderr())]
         .into_iter()
@@ -196,7 +197,7 @@ pub fn has_hung_up(file: impl AsFd) -> io::Result<bool> {
     Ok(look(&mut fds)?.is_some() && fds[0].revents().intersects(PollFlags::ERR | PollFlags::HUP))
 }
 
-/// Waits until the other end of a pipe is closed; false if that has not happened in time.
+/// Waits until the other end of a pipe is closed. Returns false after a timeout.
 pub fn wait_for_hang_up(file: impl AsFd, timeout: Duration) -> io::Result<bool> {
     let mut fds = [PollFd::new(&file, PollFlags::empty())];
     match poll(&mut fds, Some(&timespec(timeout))) {
@@ -211,7 +212,7 @@ pub fn readable_bytes(input: impl AsFd) -> io::Result<u64> {
     Ok(ioctl_fionread(input)?)
 }
 
-/// How many bytes of what was written to a pipe nobody has read yet. None where it is no pipe, or has lost its reader.
+/// How many bytes in an output pipe have not been read. None if it is no pipe, or has lost its reader.
 pub fn unread(output: &File) -> io::Result<Option<u64>> {
     if !is_pipe(output)? || has_hung_up(output)? {
         return Ok(None);
@@ -219,17 +220,17 @@ pub fn unread(output: &File) -> io::Result<Option<u64>> {
     Ok(Some(ioctl_fionread(output)?))
 }
 
-/// Another handle of a standard stream, without its buffer.
+/// A duplicate handle of a standard stream, without its buffer.
 pub fn file_of(stream: impl AsFd) -> io::Result<File> {
     Ok(File::from(stream.as_fd().try_clone_to_owned()?))
 }
 
-/// A folder is made that nobody but its owner can read.
+/// Makes new folders readable by their owner only.
 pub fn private_folder(builder: &mut DirBuilder) -> &mut DirBuilder {
     builder.mode(0o700)
 }
 
-/// What the program is started as, in its own eyes and in lists of processes.
+/// Sets the name of the program that it sees itself and that lists of processes show.
 pub fn set_name<'a>(command: &'a mut Command, name: &OsStr) -> &'a mut Command {
     command.arg0(name)
 }
