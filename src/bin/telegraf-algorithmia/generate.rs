@@ -184,7 +184,7 @@ fn check_url(text: &str) -> Result<(), Refusal> {
     if !text.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\')) {
         return Err(Refusal::Character);
     }
-    // In an editor of the Flux that contains the URL, this is the start of an expression.
+    // For people who edit the Flux that contains the URL, this is the start of an expression.
     if text.contains("${") {
         return Err(Refusal::Expression);
     }

@@ -48,7 +48,7 @@ pub struct Settings {
     pub sync: bool,
 }
 
-/// A segment is closed when it reaches this share of the journal's limit, in bytes or in time, because only whole
+/// A segment is closed when it reaches the journal's limit divided by this, in bytes or in time, because only whole
 /// segments are deleted.
 const SHARE: u32 = 16;
 
