@@ -30,8 +30,8 @@ struct Open {
 }
 
 /// All objects and arrays with too many values in the payload that begins at `start`, in order. Of arrays within arrays,
-/// only the outermost is returned. An error if they are nested too deep; the payload is rejected for that anyway. `scratch`
-/// is a buffer for strings.
+/// only the outermost is returned. Empty if they are nested too deep; the payload is rejected for that anyway. `scratch` is
+/// a buffer for strings.
 pub(super) fn find<E: Encoding>(
     text: Text<'_, E>,
     start: usize,
