@@ -129,7 +129,7 @@ pub(crate) enum Scalar<'a> {
 /// A string, as a string field of line protocol writes it: only `"` and `\` are escaped.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Str<'a> {
-    /// The string after its opening quote, which is included.
+    /// The string with its opening quote.
     opened: &'a [u8],
     /// The string may have such an escape.
     escaped: bool,
