@@ -99,7 +99,7 @@ impl<R: Read + Send + 'static> Parallel<R> {
         Self::with_chunks(input, threads, CHUNK)
     }
 
-    /// The same with chunks of another size than the default, which is the fastest.
+    /// The same as [`Parallel::new`], with chunks of another size than the default, which is the fastest.
     pub fn with_chunks(input: R, threads: usize, size: usize) -> Self {
         let (used, free) = channel();
         let reader = ChunkReader { input, size: size.max(1), rest: Vec::new(), count: 0, ended: false, free };

@@ -47,7 +47,7 @@ pub(crate) enum TimeOf {
 /// Collects what observers are told, one message after the other.
 #[derive(Debug, Default)]
 pub(crate) struct Tracer {
-    /// The position of the buffer in the input, and the number of the input's lines before `counted`, an offset in the buffer.
+    /// The position of the buffer in the input, and the number of its lines before `counted`, an offset in the buffer.
     byte: u64,
     lines: u64,
     counted: usize,
