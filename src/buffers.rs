@@ -1,5 +1,5 @@
 //! What buffers keep of their memory.
 
-/// Between messages, a buffer keeps room for this many bytes: more than nearly all messages need, and not the memory that a
-/// large one took months ago.
+/// Between messages, a buffer keeps at most this capacity, in bytes. Nearly all messages need less, and the memory of a rare
+/// large message is freed.
 pub(crate) const KEPT: usize = 128 * 1024;

@@ -20,25 +20,26 @@ use crate::payload::tracer::{TimeOf, Tracer};
 use crate::payload::{Payloads, Rejection};
 use crate::settings::Settings;
 
-/// A rejected payload is kept whole up to this many bytes.
+/// The largest part of a rejected payload that is kept, in bytes.
 pub(super) const MAX_REJECTED: usize = 60 * 1024;
 
-/// A metric that carries a message may have this many tags, and as many fields: each is compared with all others.
+/// The most tags, and the most fields, of a metric with a message. The number is limited because each is compared with all
+/// others.
 const MAX_METRIC_PARTS: usize = 1000;
 
-/// The last time that a line can have, in nanoseconds.
+/// The latest time that a line can have, in nanoseconds.
 const LAST_TIME: &[u8; 19] = b"9223372036854775807";
 
 /// The longest payload that is read unchanged from the input, before it is known whether all of it is there.
 pub(super) const MAX_AS_IT_STANDS: usize = 64 * 1024;
 
-/// Where lines go, and who is told what became of the input.
+/// Where lines are written, and the observer.
 pub(super) struct Sink<'a> {
     pub out: &'a mut Vec<u8>,
     pub observer: &'a mut dyn Observer,
 }
 
-/// All that turns one complete metric or message into lines.
+/// Turns one complete metric or message into lines.
 pub(super) struct Engine {
     pub settings: Settings,
     pub rejected_measurement: Vec<u8>,
@@ -47,28 +48,28 @@ pub(super) struct Engine {
     pub payloads: Payloads,
     /// The text of a message, unescaped.
     pub message: Vec<u8>,
-    /// Likewise, where a payload was read unchanged from the input.
+    /// The same, if a payload was read unchanged from the input.
     pub decoded: Vec<u8>,
     pub utf8: Utf8,
-    /// What is left for the lines of the present message.
+    /// The room that is left for the lines of the current message.
     pub room: Room,
-    /// The lines of one message never take more than this.
+    /// The most bytes that the lines of one message may take.
     pub most_lines: usize,
-    /// Another converter writes the rejections.
+    /// Rejections are left to another converter to write.
     pub leaves_rejections: bool,
     /// The last time that the clock gave.
     pub last_now: i64,
     pub rejection_times: RejectionTimes,
-    /// Takes note of what becomes of each key, for an observer. Then no payload is read unchanged from the input.
+    /// Notes what becomes of each key, for an observer. With it, no payload is read unchanged from the input.
     pub tracer: Option<Box<Tracer>>,
 }
 
-/// What a payload has from the metric that it came in.
+/// What a payload gets from the metric that it came in.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct FromMetric {
     /// The metric's time.
     pub time: Option<i64>,
-    /// The payload's place in its message, and whether that is an array.
+    /// The payload's index in its message, and whether the message is an array.
     pub index: i64,
     pub is_item: bool,
     /// The hash of that array.
@@ -76,7 +77,7 @@ pub(super) struct FromMetric {
 }
 
 impl Engine {
-    /// What comes next begins at `start` in the buffer.
+    /// The next message begins at `start` in the buffer.
     pub fn begin(&mut self, buffer: &[u8], start: usize) {
         if let Some(tracer) = &mut self.tracer {
             tracer.begin(buffer, start);
@@ -89,12 +90,12 @@ impl Engine {
         }
     }
 
-    /// Where the present message begins in the input, if anybody wants to know.
+    /// The position of the current message in the input, if there is a tracer.
     pub fn position(&self) -> Position {
         self.tracer.as_ref().map_or_else(Position::default, |tracer| tracer.position())
     }
 
-    /// The buffer's first `len` bytes are gone.
+    /// The first `len` bytes of the buffer are removed.
     pub fn drained(&mut self, buffer: &[u8], len: usize) {
         if let Some(tracer) = &mut self.tracer {
             tracer.drained(buffer, len);
@@ -108,12 +109,12 @@ impl Engine {
         }
     }
 
-    /// The present message took so many bytes when it arrived.
+    /// Starts a message that took this many bytes when it arrived.
     pub fn start_message(&mut self, bytes: usize) {
         self.room = Room::of(bytes, self.most_lines);
     }
 
-    /// Gives back the memory that a large message took.
+    /// Frees the memory that a large message took.
     #[inline(never)]
     pub fn shrink(&mut self) {
         self.payloads.shrink();
@@ -122,14 +123,15 @@ impl Engine {
         self.message.shrink_to(KEPT);
     }
 
-    /// Converts the line at the start of `buffer`, if all of it is there, it starts as the last one did, and its message is a
-    /// payload that makes a point; its length with the line break. Where that is None nothing is done.
+    /// Converts the line at the start of `buffer` and returns its length with the line break. It does so only if the line is
+    /// complete and starts as the last one did, and its message is a payload that makes a point. Otherwise it does nothing
+    /// and returns None.
     pub fn metric_as_it_stands(&mut self, buffer: &[u8], sink: &mut Sink<'_>) -> Option<usize> {
         let text = self.payloads.behind_head(buffer)?;
         let len = self.read_start::<InString>(text)?;
         self.utf8.check(buffer, buffer.len() - text.len() + len)?;
         let (text, behind) = text.split_at(len);
-        // As all times of this century are written.
+        // All times of this century have 19 digits.
         let (time, rest) = behind.trim_ascii_start().strip_prefix(b"\" ")?.split_first_chunk()?;
         let is_time = time.iter().fold(true, |all, byte| all & byte.is_ascii_digit()) && time <= LAST_TIME;
         let rest = rest.strip_prefix(b"\n").filter(|_| is_time)?;
@@ -140,7 +142,7 @@ impl Engine {
         Some(len)
     }
 
-    /// Converts the JSON object at the start of `buffer`, likewise.
+    /// The same for the JSON object at the start of `buffer`.
     pub fn object_as_it_stands(&mut self, buffer: &[u8], sink: &mut Sink<'_>) -> Option<usize> {
         if self.tracer.is_some() {
             return None;
@@ -153,7 +155,7 @@ impl Engine {
         Some(len)
     }
 
-    /// Converts the line at the start of `buffer`, if all of it is there and it holds such an object.
+    /// The same for the line at the start of `buffer`, if it is complete and holds such an object.
     pub fn line_as_it_stands(&mut self, buffer: &[u8], sink: &mut Sink<'_>) -> Option<usize> {
         if self.tracer.is_some() {
             return None;
@@ -172,10 +174,10 @@ impl Engine {
         Some(buffer.len() - rest.len())
     }
 
-    /// Reads the payload at the start of `text`; its length.
+    /// Reads the payload at the start of `text`. Returns its length.
     fn read_start<E: Encoding>(&mut self, text: &[u8]) -> Option<usize> {
         let limit = MAX_AS_IT_STANDS.min(self.settings.limits.message).min(text.len());
-        // Of so long a message at most. How long it is comes out at the end.
+        // The length of the message is known only at the end, so this is the room of the longest.
         let mut room = Room::of(limit, self.most_lines);
         self.payloads.read_start::<E>(&text[..limit], &self.settings, &mut room)
     }
@@ -196,7 +198,7 @@ impl Engine {
         Some(())
     }
 
-    /// Appends the time of the point whose line has been written, and tells of it.
+    /// Appends the time of the point whose line has been written, and reports the point.
     fn end_point<E: Encoding>(
         &mut self,
         text: &[u8],
@@ -217,7 +219,7 @@ impl Engine {
         time
     }
 
-    /// The time that was given, with the digits that it lacks, if InfluxDB stores that.
+    /// The given time, with its missing digits filled, if InfluxDB stores it.
     fn filled<E: Encoding>(
         &mut self,
         text: &[u8],
@@ -226,7 +228,8 @@ impl Engine {
         origin: FromMetric,
     ) -> Option<PointTime> {
         let filled = if self.settings.exact_time { 0 } else { given.unknown };
-        // All payloads of an array share the metric's time. Their places in it keep them apart, even two that are the same.
+        // All payloads of an array share the metric's time. Their indexes in the array keep them apart, even if two are
+        // equal.
         let (array, place) = if source == TimeSource::Metric { (origin.array, origin.index) } else { (None, 0) };
         let (hash, by_request_id) = match array {
             _ if filled == 0 => (0, false),
@@ -237,8 +240,8 @@ impl Engine {
         Some(PointTime { nanoseconds, source, filled, by_request_id })
     }
 
-    /// Converts a line of the form `SOURCE[,tags] FIELD="message" TIME`; false where it has another form, and then nothing is
-    /// done.
+    /// Converts a line of the form `SOURCE[,tags] FIELD="message" TIME`. If it has another form, does nothing and returns
+    /// false.
     fn plain_metric(&mut self, line: &[u8], sink: &mut Sink<'_>) -> bool {
         let Some(start) = self.message_start(line) else { return false };
         let mut message = std::mem::take(&mut self.message);
@@ -258,7 +261,7 @@ impl Engine {
         time.is_some()
     }
 
-    /// Where the message begins in a metric that starts with `line`, if its first field holds one. Reads the tags.
+    /// Where the message begins in a metric that starts with `line`, if its first field holds one. Reads the tags too.
     pub fn message_start(&mut self, line: &[u8]) -> Option<usize> {
         if !self.settings.sources.iter().any(|source| line.starts_with(source.as_bytes())) {
             return None;
@@ -272,7 +275,7 @@ impl Engine {
         Some(line.len() - rest.len())
     }
 
-    /// Gives the tags that were read to the points to come; none where there are too many.
+    /// Gives the tags that were read to the next points; none of them if there are too many.
     pub fn take_tags(&mut self, line: &[u8]) {
         self.start_metric();
         if self.metric.tags.len() > MAX_METRIC_PARTS {
@@ -304,7 +307,7 @@ impl Engine {
         let is_message = |field: &&Pair| {
             line[field.value.start] == b'"' && *plain_key(&line[field.key.clone()]) == *self.settings.field.as_bytes()
         };
-        // Should the field be there twice, the last counts, as it does for Telegraf.
+        // If the metric has the field twice, the last one counts, as in Telegraf.
         match self.metric.fields.iter().rfind(is_message).map(|field| field.value.clone()) {
             Some(value) if is_source => self.source_metric(line, value, sink),
             _ => {
@@ -320,7 +323,7 @@ impl Engine {
         }
     }
 
-    /// Converts a metric that has been read, with its message in the string at `value`.
+    /// Converts a metric that has been read, and whose message is the string at `value`.
     fn source_metric(&mut self, line: &[u8], value: Range<usize>, sink: &mut Sink<'_>) {
         self.take_tags(line);
         if self.metric.tags.len().max(self.metric.fields.len() - 1) > MAX_METRIC_PARTS {
@@ -355,7 +358,7 @@ impl Engine {
         self.message = message;
     }
 
-    /// Converts one payload to its point. Where that fails, nothing has been written.
+    /// Converts one payload to its point. If that fails, nothing is written.
     pub fn point_of(&mut self, bytes: &[u8], origin: FromMetric, sink: &mut Sink<'_>) -> Result<(), Rejection> {
         let fail = |reason, error: &str| Err(Rejection::new(reason, error));
         let limit = self.settings.limits.message;
@@ -391,14 +394,14 @@ impl Engine {
         Ok(())
     }
 
-    /// The clock's time, never the same twice.
+    /// The clock's time. No two calls return the same time.
     fn now(&mut self) -> i64 {
         self.last_now = (self.settings.clock)().max(self.last_now.saturating_add(1));
         self.last_now
     }
 
-    /// Appends the point that takes a rejected message's place. `hash` is that of the whole message, where `payload` is only
-    /// its start.
+    /// Appends the point that replaces a rejected message. `hash` is that of the whole message, if `payload` is only its
+    /// start.
     pub fn reject(
         &mut self,
         rejection: &Rejection,
@@ -416,7 +419,7 @@ impl Engine {
             tracer.tell_rejected(why, origin.item(), payload, sink.observer);
         }
         let given = origin.time.and_then(timestamp::of_metric).map_or_else(|| self.now(), |time| time.nanoseconds);
-        // Two payloads of an array are two calls, even if they are the same.
+        // Two payloads of an array are two calls, even if they are equal.
         let hash = hash.unwrap_or_else(|| xxh3_64(payload)).wrapping_add(origin.index as u64);
         let time = self.rejection_times.time(given, hash);
         let text = String::from_utf8_lossy(payload);
@@ -433,7 +436,7 @@ impl Engine {
 }
 
 impl FromMetric {
-    /// The payload's place in its message, where that is an array.
+    /// The payload's index in its message, if the message is an array.
     pub fn item(&self) -> Option<usize> {
         usize::try_from(self.index).ok().filter(|_| self.is_item)
     }
@@ -443,7 +446,7 @@ pub(super) fn too_large(what: &str, len: usize, limit: usize) -> Rejection {
     Rejection::new(Reason::TooLarge, format!("the {what} takes {len} bytes, and the limit is {limit}"))
 }
 
-/// Without the white space around it, and the zero bytes that Telegraf takes away as well.
+/// Removes white space at both ends, and zero bytes, which Telegraf removes as well.
 pub(super) fn trim(text: &[u8]) -> &[u8] {
     let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | 0);
     let start = text.iter().take_while(|byte| is_blank(byte)).count();

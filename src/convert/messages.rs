@@ -9,11 +9,11 @@ use crate::observe::event::Reason;
 use crate::payload::Rejection;
 
 impl Engine {
-    /// Converts the message of a metric whose tags and other fields the point has.
+    /// Converts the message of a metric. The point already has the metric's tags and other fields.
     pub fn message(&mut self, message: &[u8], time: Option<i64>, sink: &mut Sink<'_>) {
         let text = trim(message);
         let origin = FromMetric { time, ..FromMetric::default() };
-        // A message that is too large is not looked into.
+        // A message that is too large is not read.
         if text.len() > self.settings.limits.message {
             return self.payload(text, origin, sink);
         }
@@ -24,7 +24,7 @@ impl Engine {
         }
     }
 
-    /// Converts a value that stands by itself in a stream.
+    /// Converts a single value of a stream.
     pub fn value(&mut self, text: &[u8], sink: &mut Sink<'_>) {
         let origin = FromMetric::default();
         match held(text).filter(|_| text.len() <= self.settings.limits.message) {
@@ -53,7 +53,7 @@ impl Engine {
                 Err(other) if other.reason != Reason::InvalidJson && !matches!(text, [b'{' | b'[', ..]) => {
                     return self.reject(&other, object, None, origin, sink);
                 }
-                // It is rather a part of what is broken.
+                // The object is rather a part of broken JSON.
                 Err(_) => {
                     self.room = room;
                     self.tracer.iter_mut().for_each(|tracer| tracer.start_payload());
@@ -66,7 +66,7 @@ impl Engine {
         self.reject(&explained(rejection, text), text, None, origin, sink);
     }
 
-    /// Converts the payloads of a message that has several.
+    /// Converts the payloads of a message with several of them.
     fn items(&mut self, mut splitter: Splitter, text: &[u8], mut origin: FromMetric, sink: &mut Sink<'_>) {
         origin.is_item = true;
         origin.array.get_or_insert_with(|| xxh3_64(text));
@@ -86,13 +86,13 @@ impl Engine {
                 }
                 piece => self.piece(piece, text, origin, sink),
             }
-            // Even tags that are left out of a rejection have cost that much.
+            // Tags cost this much even if a rejection leaves them out.
             self.room.take((sink.out.len() - start).max(self.payloads.point().incoming_len()));
             origin.index += 1;
         }
     }
 
-    /// Converts what a text has been cut into.
+    /// Converts one piece of a text.
     pub fn piece(&mut self, piece: Piece, text: &[u8], origin: FromMetric, sink: &mut Sink<'_>) {
         match piece {
             Piece::Value(range) => self.payload(trim(&text[range]), origin, sink),
@@ -107,7 +107,7 @@ impl Engine {
                 );
                 self.reject(&Rejection::new(Reason::TooLarge, error), trim(&text[range]), None, origin, sink);
             }
-            // Of a stream, all that is left.
+            // In a stream, only the bracket is left of the array.
             Piece::OpenArray => self.reject(&open_array(), b"[", None, origin, sink),
         }
     }

@@ -28,26 +28,27 @@ use crate::payload::Payloads;
 use crate::payload::room::Room;
 use crate::settings::{Input, Settings, SettingsError};
 
-/// A converter that helps another leaves to it what takes more lines than this, so that many of them take little memory.
+/// A helper leaves messages with more lines than this, in bytes, to the converter that it helps. So many helpers take little
+/// memory.
 const MAX_HELPERS_LINES: usize = 128 * 1024;
 
-/// As much white space at the start of an input is kept until it is known what the input is.
+/// White space at the start of an input is kept up to this size, until the format of the input is known.
 const MAX_BLANK: usize = 64 * 1024;
 
-/// Turns input into points.
+/// Converts input to points.
 ///
-/// Input comes in chunks that may end anywhere; what is not complete waits for the next chunk. Output is whole lines.
-/// Memory stays bounded, whatever comes: the lines of a message take at most some 16 times [`Limits::message`](crate::Limits::message),
-/// and while they are made as much again.
+/// Input comes in chunks that may end anywhere; an incomplete message waits for the next chunk. Output is whole lines.
+/// Memory is bounded for any input: the lines of a message take at most about 16 times
+/// [`Limits::message`](crate::Limits::message), and the same again while they are made.
 pub struct Converter {
     format: Format,
-    /// What has arrived of a metric or message that is not complete.
+    /// The part of an incomplete metric or message that has arrived.
     pending: Vec<u8>,
-    /// The metric or message that is too large to wait for.
+    /// The metric or message that is too large to wait for, or of which the start was lost.
     oversize: Option<Oversize>,
-    /// It pauses with so many bytes of lines.
+    /// Pauses at this many bytes of lines.
     pause_at: usize,
-    /// It has paused, so that what is pending may be complete.
+    /// It has paused, so `pending` may hold complete messages.
     paused: bool,
     engine: Engine,
 }
@@ -59,21 +60,21 @@ enum Format {
     Influx(Framer),
     Json(Splitter),
     JsonLines(Lines),
-    /// As the rest of a message, up to a line break; and then as at this place.
+    /// Skips the rest of a message, up to a line break, and then continues at this place.
     Rest(Place),
 }
 
 impl Converter {
-    /// A converter that keeps to `settings`.
+    /// A converter with these settings.
     ///
     /// # Errors
-    /// Where the settings contradict each other or make no sense; the error says what to change.
+    /// If the settings contradict each other or are invalid; the error says what to change.
     pub fn new(settings: Settings) -> Result<Self, SettingsError> {
         settings.check()?;
         Ok(Self::of(settings))
     }
 
-    /// A converter that keeps to `settings`, which have been checked.
+    /// A converter with settings that have been checked.
     fn of(settings: Settings) -> Self {
         let measurement = settings.measurement.replace(',', "\\,").replace(' ', "\\ ").into_bytes();
         Converter {
@@ -101,30 +102,32 @@ impl Converter {
         }
     }
 
-    /// From now on, tells observers [what becomes of each key](Observer::trace). The lines are the same, and take longer.
+    /// From now on, tells observers [what becomes of each key](Observer::trace). The lines are the same, but take longer to
+    /// make.
     pub fn trace(&mut self) {
         self.engine.start_metric();
         self.engine.tracer = Some(Box::default());
     }
 
-    /// Whether it does that.
+    /// Whether it tells observers what becomes of each key.
     pub(crate) fn traces(&self) -> bool {
         self.engine.tracer.is_some()
     }
 
-    /// From now on, pauses behind a message once `out` holds this many bytes, since a chunk of many short messages may give a
-    /// hundred times as many bytes. While it [has paused](Converter::has_paused), take the lines out, and call
-    /// [`push`](Converter::push) with an empty chunk or, at the end, [`finish`](Converter::finish) again.
+    /// From now on, pauses after a message once `out` holds this many bytes, since a chunk of many short messages may give a
+    /// hundred times as many bytes. If it [has paused](Converter::has_paused), take the lines out. Then call
+    /// [`push`](Converter::push) with an empty chunk or, at the end of the input, [`finish`](Converter::finish) again.
     pub fn pause_at(&mut self, lines: usize) {
         self.pause_at = lines;
     }
 
-    /// Whether it has paused the last time, so that there may be more lines without more input.
+    /// Whether the last call paused, so that there may be more lines without more input.
     pub fn has_paused(&self) -> bool {
         self.paused
     }
 
-    /// Another converter of the same settings, which tells of rejections but leaves it to this one to write them.
+    /// Another converter with the same settings. It reports rejections to its observer, and leaves it to this one to write
+    /// them.
     pub(crate) fn helper(&self) -> Self {
         let mut helper = Self::of(self.engine.settings.clone());
         helper.engine.leaves_rejections = true;
@@ -132,7 +135,7 @@ impl Converter {
         helper
     }
 
-    /// Where it stands in the input.
+    /// Its place in the input.
     pub(crate) fn place(&self) -> Place {
         match &self.format {
             Format::Undecided => Place::Start,
@@ -144,7 +147,7 @@ impl Converter {
         }
     }
 
-    /// Whether all that has come is done with, so that what comes next depends on nothing but the place.
+    /// Whether all input so far has been converted, so that what follows depends on the place alone.
     pub(crate) fn is_between(&self) -> bool {
         let is_between = match &self.format {
             Format::Undecided => true,
@@ -156,7 +159,7 @@ impl Converter {
         is_between && self.pending.is_empty() && self.oversize.is_none()
     }
 
-    /// Goes on at another place, between two messages.
+    /// Continues at another place, between two messages.
     pub(crate) fn go_to(&mut self, place: Place) {
         self.abandon();
         let limits = self.engine.settings.limits;
@@ -169,12 +172,12 @@ impl Converter {
         };
     }
 
-    /// The last time that the clock gave. What asked for it cannot be converted by another converter.
+    /// The last time that the clock gave. A message that needed the clock cannot be converted by another converter.
     pub(crate) fn last_now(&self) -> i64 {
         self.engine.last_now
     }
 
-    /// Takes the next chunk of the input, and appends the lines that are complete with it to `out`.
+    /// Converts the next chunk of the input, and appends the lines that it completes to `out`.
     pub fn push(&mut self, chunk: &[u8], out: &mut Vec<u8>, observer: &mut dyn Observer) {
         self.paused = false;
         let sink = &mut Sink { out, observer };
@@ -182,7 +185,7 @@ impl Converter {
             let done = self.read(chunk, false, sink);
             self.pending.extend_from_slice(&chunk[done..]);
         } else {
-            // Behind a byte order mark there is nothing but white space yet, and that need not be looked at again.
+            // After a byte order mark, only white space is pending so far, and does not need to be read again.
             let is_blank = matches!(self.format, Format::Undecided) && (3..=MAX_BLANK).contains(&self.pending.len());
             self.pending.extend_from_slice(chunk);
             if !(is_blank && chunk.iter().all(u8::is_ascii_whitespace)) {
@@ -191,7 +194,7 @@ impl Converter {
         }
     }
 
-    /// Takes the input as ended, and appends what is left to `out`. The next chunk begins another input.
+    /// Ends the input, and appends the remaining lines to `out`. The next chunk starts another input.
     pub fn finish(&mut self, out: &mut Vec<u8>, observer: &mut dyn Observer) {
         self.paused = false;
         self.read_pending(true, &mut Sink { out, observer });
@@ -200,12 +203,12 @@ impl Converter {
         }
     }
 
-    /// How many bytes of the input are not done with: the last ones, which are the start of a metric or message.
+    /// How many bytes of the input are not converted yet: the last ones, the start of an incomplete metric or message.
     pub fn pending(&self) -> usize {
         self.pending.len()
     }
 
-    /// Takes the input as broken off, and forgets what is not complete. The next chunk begins another input.
+    /// Discards the rest of an interrupted input: forgets what is incomplete. The next chunk starts another input.
     pub fn abandon(&mut self) {
         self.pending.clear();
         self.oversize = None;
@@ -215,17 +218,17 @@ impl Converter {
         }
     }
 
-    /// Takes the input as broken off within a line: forgets that line, and converts what is complete. How many bytes were
-    /// forgotten. The next chunk begins another input; where it [has paused](Converter::has_paused),
-    /// [`finish`](Converter::finish) comes before that.
+    /// Ends an input that was interrupted within a line: converts what is complete, forgets that line, and returns how many
+    /// bytes it forgot. The next chunk starts another input. If it [has paused](Converter::has_paused), call
+    /// [`finish`](Converter::finish) before that.
     ///
-    /// A line of line protocol may itself have several lines, and so all that is not complete is forgotten.
+    /// In line protocol, everything incomplete is forgotten, since one metric may span several lines.
     pub fn break_off(&mut self, out: &mut Vec<u8>, observer: &mut dyn Observer) -> usize {
         let limits = self.engine.settings.limits;
         let complete = match &mut self.format {
             Format::Undecided | Format::Influx(_) | Format::Rest(_) => None,
             _ if self.oversize.is_some() => Some(self.pending.len()),
-            // One that lacks nothing but its end is complete.
+            // A message that lacks only its line break is complete.
             Format::JsonLines(_) => {
                 let mut splitter = Splitter::of_stream(limits);
                 while splitter.next(&self.pending, false).is_some() {}
@@ -258,7 +261,7 @@ impl Converter {
         self.pending = pending;
     }
 
-    /// Reads what is complete in `buffer`; how many of its bytes are done with.
+    /// Reads what is complete in `buffer`. Returns how many bytes are done with.
     fn read(&mut self, mut buffer: &[u8], end_of_input: bool, sink: &mut Sink<'_>) -> usize {
         let mut skipped = 0;
         if let Format::Undecided = self.format {
@@ -303,7 +306,8 @@ impl Converter {
         }
     }
 
-    /// Skips the rest of a message, up to its line break or the end of the input, and rejects it; how many bytes that are.
+    /// Skips the rest of a message, up to its line break or the end of the input, and rejects it. Returns how many bytes
+    /// that are.
     fn skip_rest(&mut self, buffer: &[u8], end_of_input: bool, sink: &mut Sink<'_>) -> usize {
         let end = memchr(b'\n', buffer);
         let Some(mut oversize) = self.oversize.take() else { return 0 };
@@ -318,7 +322,7 @@ impl Converter {
         end.map_or(buffer.len(), |end| end + 1)
     }
 
-    /// Reads metrics. How many bytes are done with, and whether JSON begins there.
+    /// Reads metrics. Returns how many bytes are done with, and whether JSON begins there.
     fn read_influx(
         &mut self,
         framer: &mut Framer,
@@ -333,7 +337,7 @@ impl Converter {
         }
         let complete = ends.line.find(b'\n', buffer, framer.at());
         while !self.pauses(sink) {
-            // Nearly every line is one plain message: no look at its bytes but the one that converts it.
+            // Nearly every line is one plain message. Its bytes are read only once, to convert them.
             if framer.at_line_start() && framer.at() < complete {
                 let at = framer.at();
                 self.engine.begin(buffer, at);
@@ -358,7 +362,7 @@ impl Converter {
         (done, false)
     }
 
-    /// Reads a stream of JSON. How many bytes are done with, and whether a metric begins there.
+    /// Reads a stream of JSON. Returns how many bytes are done with, and whether a metric begins there.
     fn read_json(
         &mut self,
         splitter: &mut Splitter,
@@ -391,7 +395,7 @@ impl Converter {
             {
                 return (range.start, true);
             }
-            // Without a metric there is nothing that payloads could share, not even a time.
+            // Without a metric, payloads share nothing, not even a time.
             self.engine.start_metric();
             let text = piece.range().unwrap_or(splitter.at()..splitter.at());
             self.engine.begin(buffer, text.start);
@@ -418,7 +422,7 @@ impl Converter {
     }
 
     fn read_json_lines(&mut self, lines: &mut Lines, buffer: &[u8], end_of_input: bool, sink: &mut Sink<'_>) -> usize {
-        // Of the line's end, the carriage return is looked at as well.
+        // One byte more, since the line still has its carriage return.
         let limit = self.engine.settings.limits.message + 1;
         if self.is_worth_reading_anew(&buffer[lines.start()..], lines.at() - lines.start(), b'\n') {
             lines.restart();
@@ -449,7 +453,7 @@ impl Converter {
         done
     }
 
-    /// Whether to pause, and to leave the rest for later.
+    /// Whether to pause, and leave the rest for later.
     #[inline]
     fn pauses(&mut self, sink: &Sink<'_>) -> bool {
         if sink.out.len() < self.pause_at {
@@ -459,21 +463,22 @@ impl Converter {
         true
     }
 
-    /// Whether a text of which the first `read` bytes came earlier may now be complete, and worth reading again at once.
-    /// That is no more than eight times what is new, so that no text is read again and again as its bytes come.
+    /// Whether to read again from its start a text of which the first `read` bytes came earlier, because it may now be
+    /// complete. Reads again at most eight times as many bytes as are new, so that a text that comes in many chunks is not
+    /// read over and over.
     fn is_worth_reading_anew(&self, text: &[u8], read: usize, end: u8) -> bool {
         let is_worth_it = (1..=MAX_AS_IT_STANDS.min(8 * (text.len() - read))).contains(&read);
         is_worth_it && self.oversize.is_none() && memchr(end, &text[read..]).is_some()
     }
 
-    /// What was skipped of the text whose last `len` bytes have now come, if it is larger than `limit`: a text that is too
-    /// large is treated the same whether it came in one piece or in many.
+    /// The record of a skipped text whose last `len` bytes have now come, if the text is larger than `limit`. So a text that
+    /// is too large is treated the same whether it came in one chunk or in many.
     fn take_oversize(&mut self, len: usize, limit: usize) -> Option<Oversize> {
         self.oversize.take().or_else(|| (len > limit).then(|| Oversize::new(self.engine.position())))
     }
 
-    /// How much of the buffer can go: what is before the incomplete text at `start`, and that text too, as far as it has been
-    /// looked at, once it is larger than `limit`.
+    /// How much of the buffer can be removed: everything before the incomplete text at `start` and, once that text is larger
+    /// than `limit`, the part of it that has been read.
     fn skip(&mut self, buffer: &[u8], start: usize, at: usize, limit: usize) -> usize {
         if self.paused || self.oversize.is_none() && buffer.len() - start <= limit {
             return start;

@@ -9,9 +9,9 @@ use crate::observe::event::Reason;
 use crate::observe::trace::Position;
 use crate::payload::Rejection;
 
-/// What is kept of a text that is skipped.
+/// The parts that are kept of a skipped text.
 pub(super) struct Oversize {
-    /// It is skipped because it is the rest of a text, and not because of its size.
+    /// The text is skipped because its start was lost, not because of its size.
     is_rest: bool,
     head: Vec<u8>,
     /// The last bytes, which hold a metric's time.
@@ -22,9 +22,9 @@ pub(super) struct Oversize {
 }
 
 impl Oversize {
-    /// Enough for a metric's name and tags, and for as much of its message as is kept of a rejected one.
+    /// Enough for a metric's name and tags, and for the part of its message that a rejection keeps.
     const HEAD: usize = 4 * MAX_REJECTED;
-    /// Enough for a time and what is around it.
+    /// Enough for a time and the characters around it.
     const TAIL: usize = 32;
 
     pub fn new(position: Position) -> Self {
@@ -46,7 +46,7 @@ impl Oversize {
         self.hash.update(text);
     }
 
-    /// Why it is rejected: for `reason` where it is a rest, for its size otherwise.
+    /// Why it is rejected: for `reason` if its start was lost, otherwise for its size.
     fn rejection(&self, what: &str, reason: Reason, limit: usize) -> Rejection {
         if self.is_rest {
             let error = format!("the start of the {what} was lost when a process was killed; this is the rest of it");
@@ -73,7 +73,7 @@ impl Oversize {
         let head = match engine.message_start(&self.head).filter(|_| !self.is_rest) {
             Some(start) => {
                 engine.take_tags(&self.head);
-                // The closing quote is not in it, so this unescapes all there is.
+                // The closing quote is not in the head, so this unescapes the whole head.
                 let _ = unescape_string(&self.head[start..], &mut message);
                 &message
             }

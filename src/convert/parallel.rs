@@ -19,33 +19,33 @@ use memchr::{memchr_iter, memrchr, memrchr_iter};
 use crate::convert::{Converter, Place};
 use crate::observe::event::{Counts, Event, Observer};
 
-/// How much a thread takes at once. What it makes of it then still is in the processor's cache when it is written.
+/// The size of the chunks that threads take. The lines of one are still in the processor's cache when they are written.
 const CHUNK: usize = 128 * 1024;
 
-/// A thread gives up a chunk with so many bytes of lines, so that memory does not depend on what comes.
+/// A thread gives up a chunk at this many bytes of lines, so that memory is bounded for any input.
 const MAX_LINES: usize = 4 * CHUNK;
 
-/// Fewer bytes are not converted by themselves, unless they are the last ones of a chunk.
+/// A thread collects short lines up to this size and converts them together, except at the end of a chunk.
 const SHORTEST: usize = 64;
 
-/// An input that is read and converted by several threads. Memory stays bounded: some hundred KiB for each, and what their
-/// converters take; a message with more lines is left to the caller's converter.
+/// An input that several threads read and convert. Memory is bounded: some hundred KiB for each thread, and what its
+/// converter takes. A message with more lines than a thread may make is left to the caller's converter.
 pub struct Parallel<R> {
     threads: usize,
     reader: Arc<Mutex<ChunkReader<R>>>,
-    /// Where converters are likely to stand between messages.
+    /// The place where converters are likely to be between messages.
     guess: Arc<Mutex<Place>>,
-    /// Brings chunks back to the threads.
+    /// Returns chunks to the threads.
     used: Sender<Chunk>,
     /// None while there are no threads.
     converted: Option<Receiver<thread::Result<Chunk>>>,
-    /// The chunk whose lines were not all taken yet.
+    /// The chunk of which the caller has not taken all lines.
     current: Option<Chunk>,
-    /// What was converted before its turn.
+    /// Chunks that were converted before their turn.
     early: BTreeMap<u64, Chunk>,
     /// The number of the next chunk.
     next: u64,
-    /// Set when all chunks are done with.
+    /// Set when all chunks are converted.
     end: Option<io::Result<()>>,
 }
 
@@ -53,12 +53,12 @@ pub struct Parallel<R> {
 struct ChunkReader<R> {
     input: R,
     size: usize,
-    /// What was read behind the end of the last chunk.
+    /// The bytes that were read past the end of the last chunk.
     rest: Vec<u8>,
     /// How many chunks have been read.
     count: u64,
     ended: bool,
-    /// Chunks to read into.
+    /// Empty chunks to read into.
     free: Receiver<Chunk>,
 }
 
@@ -66,40 +66,40 @@ struct ChunkReader<R> {
 struct Chunk {
     number: u64,
     text: Vec<u8>,
-    /// What is behind the text, if that is the end of the input.
+    /// How the input ended, if it ends after the text.
     end_of_input: Option<io::Result<()>>,
-    /// Where the text was supposed to begin.
+    /// The place where the text was assumed to begin.
     begin: Place,
-    /// Where it ends. None within a message.
+    /// The place where it ends. None if it ends within a message.
     end: Option<Place>,
     lines: Vec<u8>,
-    /// How many of their bytes the caller has taken.
+    /// How many bytes of the lines the caller has taken.
     taken: usize,
-    /// What the caller's converter has to convert.
+    /// The parts that the caller's converter has to convert.
     left: VecDeque<Left>,
-    /// That has paused in it.
+    /// The caller's converter has paused in this chunk.
     paused: bool,
-    /// Of the messages that became lines.
+    /// The counts of the messages that became lines.
     counts: Counts,
 }
 
 /// A part of a chunk that was not converted.
 struct Left {
     text: Range<usize>,
-    /// None where the converter goes on from where it stands.
+    /// None if the converter continues at its own place.
     begin: Option<Place>,
-    /// Where in the chunk's lines its own belong.
+    /// The position in the chunk's lines where its own lines belong.
     at: usize,
 }
 
 impl<R: Read + Send + 'static> Parallel<R> {
-    /// Reads `input` and converts it by `threads` threads, beside the caller's. They start with the second chunk: many a file
-    /// has but one.
+    /// Reads `input` and converts it with `threads` threads, in addition to the caller's. They start with the second chunk,
+    /// since many files have only one.
     pub fn new(input: R, threads: usize) -> Self {
         Self::with_chunks(input, threads, CHUNK)
     }
 
-    /// As [`Parallel::new`], with chunks of another size than the best.
+    /// The same as [`Parallel::new`], with chunks of another size than the default, which is the fastest.
     pub fn with_chunks(input: R, threads: usize, size: usize) -> Self {
         let (used, free) = channel();
         let reader = ChunkReader { input, size: size.max(1), rest: Vec::new(), count: 0, ended: false, free };
@@ -116,12 +116,13 @@ impl<R: Read + Send + 'static> Parallel<R> {
         }
     }
 
-    /// Appends the lines of the next chunk to `out`, or some of them where the converter [pauses](Converter::pause_at).
-    /// `converter` is the same for all of them; at the end it may still have a message to [finish](Converter::finish). What
-    /// comes back counts messages that the observer is not told of; None is the end of the input.
+    /// Appends the lines of the next chunk to `out`, or some of them if the converter [pauses](Converter::pause_at).
+    ///
+    /// Pass the same `converter` each time. At the end it may still have a message to [finish](Converter::finish). Returns
+    /// the counts of messages that the observer was not told of, or None at the end of the input.
     ///
     /// # Errors
-    /// Where the input cannot be read, after all that was read before.
+    /// If the input cannot be read. All that was read before is converted first.
     pub fn next(
         &mut self,
         converter: &mut Converter,
@@ -150,15 +151,15 @@ impl<R: Read + Send + 'static> Parallel<R> {
         }
         *lock(&self.guess) = converter.place();
         self.end = chunk.end_of_input.take();
-        // Where there is no thread any more, nobody needs it.
+        // If no thread is left, no one needs the chunk.
         let _ = self.used.send(chunk.emptied());
         Ok(Some(counts))
     }
 
-    /// Starts the threads. Should the system give us none, we do without.
+    /// Starts the threads. If the system provides none, the caller's thread does all the work.
     fn start(&mut self, converter: &Converter) {
         let (sender, converted) = channel();
-        // What is to be told of each key, the caller's converter alone tells.
+        // Only the caller's converter tells what becomes of each key.
         let threads = if converter.traces() { 0 } else { self.threads };
         for _ in 0..threads {
             let (reader, guess) = (Arc::clone(&self.reader), Arc::clone(&self.guess));
@@ -170,7 +171,7 @@ impl<R: Read + Send + 'static> Parallel<R> {
                     chunk.convert(&mut converter);
                     Some(chunk)
                 };
-                // Should one panic, the caller is to panic too, rather than to wait for its chunk.
+                // If a thread panics, the caller has to panic too. Otherwise it would wait for the chunk forever.
                 while let Some(chunk) = catch_unwind(AssertUnwindSafe(&mut next)).transpose() {
                     if sender.send(chunk).is_err() {
                         break;
@@ -180,7 +181,7 @@ impl<R: Read + Send + 'static> Parallel<R> {
             if thread::Builder::new().name("convert".to_owned()).spawn(work).is_err() {
                 break;
             }
-            // One to work on, and one that waits for its turn.
+            // One chunk to convert, and one that waits for its turn.
             for _ in 0..2 {
                 let _ = self.used.send(Chunk::default());
             }
@@ -190,7 +191,7 @@ impl<R: Read + Send + 'static> Parallel<R> {
 }
 
 impl<R> Parallel<R> {
-    /// The next chunk of those that threads convert. None where there are no threads.
+    /// The next chunk that a thread converted. None without threads.
     fn next_converted(&mut self) -> Option<Chunk> {
         loop {
             if let Some(chunk) = self.early.remove(&self.next) {
@@ -208,7 +209,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The next chunk for a thread to convert. None at the end of the input, or when no more is wanted.
+/// The next chunk for a thread to convert. None at the end of the input, or if no more chunks are wanted.
 fn next_chunk<R: Read>(reader: &Mutex<ChunkReader<R>>, guess: &Mutex<Place>) -> Option<Chunk> {
     let mut reader = lock(reader);
     if reader.ended {
@@ -221,7 +222,7 @@ fn next_chunk<R: Read>(reader: &Mutex<ChunkReader<R>>, guess: &Mutex<Place>) -> 
 }
 
 impl<R: Read> ChunkReader<R> {
-    /// The next chunk, for a converter that stands at `place`.
+    /// The next chunk, for a converter at `place`.
     fn next_unconverted(&mut self, place: Place) -> Chunk {
         let mut chunk = self.free.try_recv().unwrap_or_default();
         self.read(&mut chunk, place);
@@ -250,7 +251,7 @@ impl<R: Read> ChunkReader<R> {
     }
 }
 
-/// How much of a text to take, so that what follows is likely to begin a message: all of it where no such place is seen.
+/// Where to cut a text so that a message is likely to begin there. If no such place is found, the whole text is taken.
 fn cut(text: &[u8], place: Place) -> usize {
     let likely = match place {
         Place::Start | Place::Messages => None,
@@ -260,14 +261,14 @@ fn cut(text: &[u8], place: Place) -> usize {
     likely.or_else(|| memrchr(b'\n', text).map(|at| at + 1)).unwrap_or(text.len())
 }
 
-/// Where the last line begins with a letter, as metrics do. In the midst of a message, JSON hardly ever does.
+/// Where the last line begins that starts with a letter, as metrics do. Within a message, a line of JSON hardly ever does.
 fn last_name(text: &[u8]) -> Option<usize> {
     let begins = |start: &usize| text.get(*start).is_some_and(u8::is_ascii_alphabetic);
     memrchr_iter(b'\n', text).map(|at| at + 1).find(begins)
 }
 
-/// Where the last object begins that follows upon another one: at the start of a line, or else anywhere. The latter may be
-/// within a payload.
+/// Where the last object begins that follows another one: at the start of a line if there is such a place, otherwise
+/// anywhere. The latter may be within a payload.
 fn last_value(text: &[u8]) -> Option<usize> {
     let mut within_line = None;
     for at in memrchr_iter(b'{', text) {
@@ -284,10 +285,10 @@ fn last_value(text: &[u8]) -> Option<usize> {
 }
 
 impl Chunk {
-    /// Converts what can be converted without knowing what came before.
+    /// Converts what can be converted without knowing the input before it.
     fn convert(&mut self, converter: &mut Converter) {
         converter.go_to(self.begin);
-        // The messages that are not done with.
+        // The start of the messages that are not complete yet.
         let (mut start, mut begin) = (0, self.begin);
         let mut lines = 0;
         let mut seen = Seen::default();
@@ -295,7 +296,7 @@ impl Chunk {
         let mut at = 0;
         let len = self.text.len();
         for end in memchr_iter(b'\n', &self.text).map(|at| at + 1).chain((!self.text.ends_with(b"\n")).then_some(len)) {
-            // Some short lines cost no more together than one of them alone.
+            // A few short lines together cost no more than one of them alone.
             if end - at < SHORTEST && end < len {
                 continue;
             }
@@ -325,7 +326,7 @@ impl Chunk {
         }
     }
 
-    /// All of it is left to a converter that does not stand where its text was supposed to begin.
+    /// Leaves the whole chunk to the converter if that is not at the place where the text was assumed to begin.
     fn for_converter(mut self, converter: &Converter) -> Self {
         if !converter.is_between() || converter.place() != self.begin {
             self.lines.clear();
@@ -336,7 +337,7 @@ impl Chunk {
         self
     }
 
-    /// Appends its lines to `out`, as `converter` makes them. True where that has paused, and there are more.
+    /// Appends its lines to `out`, with those that `converter` makes. True if the converter has paused and there are more.
     fn take_over(&mut self, converter: &mut Converter, out: &mut Vec<u8>, observer: &mut dyn Observer) -> bool {
         if std::mem::take(&mut self.paused) {
             converter.push(&[], out, observer);
@@ -367,7 +368,7 @@ impl Chunk {
         false
     }
 
-    /// What is left of it to be used again.
+    /// The empty chunk, with its buffers, to be used again.
     fn emptied(mut self) -> Self {
         self.lines.clear();
         self.lines.shrink_to(2 * CHUNK);
@@ -376,11 +377,11 @@ impl Chunk {
     }
 }
 
-/// What became of messages.
+/// What a thread observes of its messages.
 #[derive(Default)]
 struct Seen {
     counts: Counts,
-    /// Something happened that is worth a word in the log.
+    /// Something else happened, which may have to be logged.
     other: bool,
 }
 

@@ -10,37 +10,38 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use crate::payload::timestamp::{self, Timestamp};
 
-/// Of how many rejections the times are remembered.
+/// The number of rejections whose times are remembered.
 const REMEMBERED: usize = 16_384;
 
 /// Remembers which times are taken.
 #[derive(Debug, Default)]
 pub(crate) struct RejectionTimes {
-    /// By the time that the metric or the clock gave and the hash of what was rejected: the same again gets the same.
+    /// The times of rejections, by the time that the metric or the clock gave and the hash of the rejected text. An equal
+    /// rejection gets the same time.
     known: HashMap<(i64, u64), i64>,
     taken: Taken,
     order: VecDeque<(i64, u64)>,
     run: Run,
 }
 
-/// The latest rejections that were given the same time. They may be more than the digits to fill can tell apart, and more than
-/// what is remembered.
+/// The latest rejections that were given the same time. There may be more of them than the digits to fill can keep apart,
+/// and more than are remembered.
 #[derive(Debug, Default)]
 struct Run {
     given: i64,
     count: usize,
-    /// The last of their times.
+    /// The latest of their times.
     highest: i64,
 }
 
-/// A set of times, kept as intervals: the first and the last time of each. No two of them touch, so behind an interval there
-/// is a free time, however many are taken.
+/// A set of times, kept as intervals: the first and the last time of each. No two intervals touch, so there is a free time
+/// after each, however many times are taken.
 #[derive(Debug, Default)]
 struct Taken(BTreeMap<i64, i64>);
 
 impl RejectionTimes {
-    /// A time for a rejected text of this hash: the given one, with the digits that it lacks (trailing zeros, six at most)
-    /// filled from the hash, and moved on while another text has it.
+    /// A time for a rejected text with this hash. The digits that the given time lacks (trailing zeros, six at most) are
+    /// filled from the hash. If another text has that time, the next free one is used.
     pub fn time(&mut self, given: i64, hash: u64) -> i64 {
         if let Some(time) = self.known.get(&(given, hash)) {
             return *time;
@@ -74,7 +75,7 @@ impl RejectionTimes {
 }
 
 impl Taken {
-    /// The first and the last time of the interval that `time` is in.
+    /// The first and the last time of the interval that contains `time`.
     fn interval(&self, time: i64) -> Option<(i64, i64)> {
         let (first, last) = self.0.range(..=time).next_back()?;
         (time <= *last).then_some((*first, *last))
@@ -142,7 +143,7 @@ mod tests {
         assert_eq!(first[..3], [5, 6, 7]);
     }
 
-    /// So a free time is one step away.
+    /// Checks that the time after an interval is free.
     #[test]
     fn times_in_a_row_are_one_interval_whatever_times_are_given() {
         const LAST: i64 = i64::MAX - 1;
@@ -156,7 +157,7 @@ mod tests {
         }
     }
 
-    /// The same with a plain set of times, in which a free one is looked for nanosecond by nanosecond.
+    /// The same with a plain set of times, which searches for a free time nanosecond by nanosecond.
     #[derive(Default)]
     struct Model {
         known: HashMap<(i64, u64), i64>,
@@ -225,7 +226,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(8))]
 
-        /// Not so many of one time that the plain set takes long.
+        /// Few rejections have the same time, so that the plain set is fast enough.
         #[test]
         fn so_they_are_where_more_are_given_than_are_remembered(
             distinct in 500..5000usize,

@@ -8,23 +8,23 @@ use crate::convert::oversize::Oversize;
 use crate::convert::{Converter, Format};
 use crate::line_protocol::framer::FramerState;
 
-/// Where in its input a converter stands.
+/// The place of a converter in its input.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// Nothing but white space has come.
+    /// Only white space has come.
     #[default]
     Start,
     /// In line protocol.
     Lines,
     /// In JSON lines.
     Messages,
-    /// In a stream of JSON; whether at the start of a line.
+    /// In a stream of JSON. `line_start`: at the start of a line.
     Values { line_start: bool },
-    /// In a stream of JSON, in an array of values; whether at the start of a line.
+    /// In an array of values in a stream of JSON. `line_start`: at the start of a line.
     Array { line_start: bool },
 }
 
-/// Where a converter stands in its input: how it reads it, and whether within a metric or message.
+/// The state of a converter in its input: the format, and whether it is within a metric or message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Standing(pub(crate) Stands);
 
@@ -34,11 +34,12 @@ pub(crate) enum Stands {
     Between(Place),
     /// Within a line of line protocol.
     Within(FramerState),
-    /// Within a message, or a value of a stream; and where when its line ends. An array is likely to end there too.
+    /// Within a message, or a value of a stream. When its line ends, the converter is at this place. An array is likely to
+    /// end there too.
     Before(Place),
 }
 
-/// All there are, and the words for them.
+/// All states, and the words for them.
 const WORDS: [(&str, Stands); 14] = [
     ("start", Stands::Between(Place::Start)),
     ("influx", Stands::Between(Place::Lines)),
@@ -57,13 +58,13 @@ const WORDS: [(&str, Stands); 14] = [
 ];
 
 impl Standing {
-    /// Whether a part of a metric or message has gone by, so that what comes first is the rest of it.
+    /// Whether the start of a metric or message has been read, so that the input continues with the rest of it.
     pub fn is_within(self) -> bool {
         !matches!(self.0, Stands::Between(_))
     }
 }
 
-/// At the start of an input.
+/// The state at the start of an input.
 impl Default for Standing {
     fn default() -> Self {
         Standing(Stands::Between(Place::Start))
@@ -77,7 +78,7 @@ impl fmt::Display for Standing {
     }
 }
 
-/// The text is none of the words that a standing is written as.
+/// The text is not a word for a state.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("no converter stands at `{0}`")]
 pub struct StandingError(String);
@@ -92,7 +93,7 @@ impl FromStr for Standing {
 }
 
 impl Converter {
-    /// Where it stands in the input before the bytes that are [pending](Converter::pending).
+    /// The state before the bytes that are [pending](Converter::pending).
     pub fn standing_before(&self) -> Standing {
         Standing(match &self.format {
             Format::Json(splitter) if splitter.in_empty_array() => Stands::Between(Place::Values { line_start: false }),
@@ -100,7 +101,7 @@ impl Converter {
         })
     }
 
-    /// Where it stands in the input behind all bytes that have come, but for so many that it has not looked at yet.
+    /// The state after all bytes that have come, except the last ones that it has not read yet. Returns their number too.
     pub fn standing_behind(&self) -> (Standing, usize) {
         let (stands, looked_at) = match &self.format {
             Format::Undecided => (Stands::Between(Place::Start), 0),
@@ -118,8 +119,8 @@ impl Converter {
         (Standing(stands), self.pending.len() - looked_at)
     }
 
-    /// Goes on in the midst of an input, where another converter stood. If it stood within a metric or message, the rest of that
-    /// becomes a rejection.
+    /// Continues within an input, in the state that another converter had. If that was within a metric or message, the rest
+    /// of it becomes a rejection.
     pub fn resume(&mut self, standing: Standing) {
         match standing.0 {
             Stands::Between(place) => return self.go_to(place),

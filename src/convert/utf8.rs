@@ -3,16 +3,17 @@
 /// How much of a buffer is known to be UTF-8.
 #[derive(Debug, Default)]
 pub(super) struct Utf8 {
-    /// So many bytes were left of the buffer where it was looked at, and where it is not any more or not UTF-8.
+    /// How many bytes of the buffer were left at the start of the checked part, and at its end or at the first byte that is
+    /// not UTF-8.
     from: usize,
     to: usize,
 }
 
 impl Utf8 {
-    /// As much is looked at as the fastest cache holds beside all else.
+    /// The size of a check. It fits into the fastest cache with everything else.
     const AT_ONCE: usize = 16 * 1024;
 
-    /// Whether the first `len` bytes of what is left of a buffer are UTF-8.
+    /// Whether the first `len` bytes of the rest of a buffer are UTF-8.
     #[inline]
     pub fn check(&mut self, buffer: &[u8], len: usize) -> Option<()> {
         let left = buffer.len();

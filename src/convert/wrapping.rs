@@ -10,16 +10,17 @@ use crate::json::{Plain, Scalar, Source, Text};
 use crate::observe::event::Reason;
 use crate::payload::Rejection;
 
-/// So many bytes may stand in front of an object.
+/// The most bytes that may precede an object.
 const MOST_IN_FRONT: usize = 16;
 
-/// And where the first of them is a bracket, only what can be the id of a schema. A longer one is the start of broken JSON.
+/// The same if the first of these bytes is a bracket: no more than the id of a schema. A longer prefix is the start of
+/// broken JSON.
 const REGISTRY_ID: usize = 4;
 
-/// JSON in a string is read where that is in a string itself, but no deeper.
+/// JSON is read from a string, and from a string within that string, but no deeper.
 const STRINGS: usize = 2;
 
-/// The text without a byte order mark, and the white space and zero bytes around it.
+/// Removes a byte order mark, and the white space and zero bytes around it.
 pub(super) fn unmarked(text: &[u8]) -> &[u8] {
     let text = trim(text);
     text.strip_prefix(BYTE_ORDER_MARK).map_or(text, trim)
@@ -28,7 +29,7 @@ pub(super) fn unmarked(text: &[u8]) -> &[u8] {
 /// The object or array that a string holds, if `text` is such a string.
 pub(super) fn held(text: &[u8]) -> Option<Vec<u8>> {
     let mut held = None;
-    // Nearly no message is a string, so that this is all that most of them cost.
+    // Nearly no message is a string, so most messages cost only this check.
     if text.first() != Some(&b'"') || std::str::from_utf8(text).is_err() {
         return None;
     }
@@ -42,7 +43,7 @@ pub(super) fn held(text: &[u8]) -> Option<Vec<u8>> {
     None
 }
 
-/// What the string stands for that is all of `text`.
+/// The content of the string that is all of `bytes`.
 fn string(bytes: &[u8]) -> Option<Vec<u8>> {
     let (text, mut decoded) = (Text::<Plain>::new(bytes), Vec::new());
     let (value, end) = text.scalar(0, &mut decoded).ok()?;
@@ -53,27 +54,27 @@ fn string(bytes: &[u8]) -> Option<Vec<u8>> {
     }
 }
 
-/// Whether behind a whole object or array another one begins.
+/// Whether another object or array begins after a complete one.
 #[cold]
 pub(super) fn is_sequence(text: &[u8]) -> bool {
     let behind = container_len(text).map(|len| unmarked(&text[len..]));
     matches!(behind, Some([b'{' | b'[', ..]))
 }
 
-/// The object that is all of a text but for a few bytes in front of it.
+/// The object that ends a text and has only a few bytes before it.
 #[cold]
 pub(super) fn object_behind(text: &[u8]) -> Option<&[u8]> {
     let begins_as_json = matches!(text, [b'{' | b'[', ..]);
     let most = if begins_as_json { REGISTRY_ID } else { MOST_IN_FRONT };
     let objects = (1..=most.min(text.len())).map(|at| text.split_at(at)).filter(|(front, object)| {
-        // Behind a comma or colon it is a part of what is broken.
+        // An object after a comma or colon is a part of broken JSON.
         let is_part = begins_as_json && matches!(trim(front).last(), Some(b',' | b':'));
         object.first() == Some(&b'{') && !is_part
     });
     objects.map(|(_, object)| object).find(|object| container_len(object) == Some(object.len()))
 }
 
-/// What a text is compressed with, if it begins as what `gzip` or `zstd` writes: the name of that program.
+/// The name of the program, `gzip` or `zstd`, that compressed a text, by its first bytes.
 pub fn compression(start: &[u8]) -> Option<&'static str> {
     match start {
         [0x1f, 0x8b, ..] => Some("gzip"),
@@ -82,7 +83,7 @@ pub fn compression(start: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// Whether a text is JSON in UTF-16: of ASCII, every other byte is zero.
+/// Whether a text is JSON in UTF-16, in which every other byte of ASCII text is zero.
 fn is_utf16(text: &[u8]) -> bool {
     match text {
         [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => true,
@@ -91,7 +92,7 @@ fn is_utf16(text: &[u8]) -> bool {
     }
 }
 
-/// The same rejection, with an error that says more where the text's first bytes tell what it is.
+/// The same rejection. If the text's first bytes show what it is, the error says so.
 #[cold]
 pub(super) fn explained(rejection: Rejection, text: &[u8]) -> Rejection {
     if rejection.reason != Reason::InvalidJson {

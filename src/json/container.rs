@@ -5,16 +5,16 @@ use memchr::{memchr2, memchr3};
 #[derive(Debug, Default)]
 pub(super) struct Container {
     depth: usize,
-    /// The last byte that was no white space.
+    /// The last byte that was not white space.
     last: u8,
-    /// There was a line break since then.
+    /// A line break has come since then.
     line_ended: bool,
     in_string: bool,
-    /// It cannot become JSON any more.
+    /// It can no longer become JSON.
     pub broken: bool,
-    /// It is longer than the longest, and the buffer may hold only the end of it.
+    /// It exceeds the limit on length, and the buffer may hold only its end.
     pub too_long: bool,
-    /// How far behind its start the first line begins that begins with a container.
+    /// The offset from its start to the first line that begins with a container.
     pub resume: Option<usize>,
 }
 
@@ -26,12 +26,12 @@ pub(super) enum End {
     Broken,
 }
 
-/// A bit for each open container: 1 for an array. Those deeper than the deepest are not in it.
+/// A bit for each open container, 1 for an array. Containers beyond the limit on nesting have none.
 #[derive(Debug, Default)]
 pub(super) struct Brackets([u64; 17]);
 
-/// With `at` in a string: moves behind its closing quote (true), or to the line break that cuts it off (false). None where
-/// neither has arrived.
+/// With `at` in a string, moves it after the closing quote (true), or to the line break that cuts the string off (false).
+/// None if neither has arrived.
 pub(super) fn string_end(at: &mut usize, buffer: &[u8], end_of_input: bool, lines: bool) -> Option<bool> {
     loop {
         let rest = &buffer[*at..];
@@ -47,7 +47,7 @@ pub(super) fn string_end(at: &mut usize, buffer: &[u8], end_of_input: bool, line
                 return Some(true);
             }
             (b'\n', _) => return Some(false),
-            // A backslash, and what it escapes has not arrived yet.
+            // The character after a backslash has not arrived yet.
             (_, None) if !end_of_input => return None,
             (_, None) => *at += 1,
             (_, Some(b'\n')) if lines => *at += 1,
@@ -57,7 +57,7 @@ pub(super) fn string_end(at: &mut usize, buffer: &[u8], end_of_input: bool, line
 }
 
 impl Container {
-    /// The end of the container, or of what is there of it, in a message, which has no other value behind it.
+    /// The end of the container in a message, or the end of the part that is there. No other value follows in a message.
     pub fn end_in_message(&mut self, at: &mut usize, buffer: &[u8], end_of_input: bool) -> Option<usize> {
         loop {
             if self.in_string {
@@ -80,8 +80,8 @@ impl Container {
         }
     }
 
-    /// Goes on to the end of the container in a stream, or to where it breaks: then `at` is at the start of a line, or at the
-    /// end of one, or within one where there is a line to go back to.
+    /// Reads on to the end of the container in a stream, or to where it breaks. A broken one leaves `at` at the start or the
+    /// end of a line, or within a line if there is a line to go back to.
     pub fn end(
         &mut self,
         at: &mut usize,
@@ -152,7 +152,7 @@ impl Container {
         }
     }
 
-    /// Whether a container can begin here, in any JSON.
+    /// Whether a container may begin here in any JSON.
     fn may_hold_more(&self, open: &Brackets) -> bool {
         match self.depth.checked_sub(1) {
             Some(innermost) if open.is_array(innermost) => matches!(self.last, b'[' | b','),
@@ -161,13 +161,13 @@ impl Container {
         }
     }
 
-    /// Whether `byte`, with which no container begins, can stand at the start of a line within it, in any JSON.
+    /// Whether `byte`, which does not begin a container, may start a line within the container in any JSON.
     fn may_go_on_with(&self, byte: u8) -> bool {
         matches!(byte, b',' | b':' | b'}' | b']') || matches!(self.last, b'{' | b'[' | b',' | b':')
     }
 }
 
-/// Whether a byte is more than a part of a number or word.
+/// Whether a byte is not just a part of a number or word.
 fn is_special(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r' | b'\n' | b'{' | b'}' | b'[' | b']' | b'"' | b',' | b':')
 }

@@ -3,7 +3,7 @@
 
 use crate::json::Number;
 
-/// A number taken apart: `digits` with the decimal point `point` digits from their start.
+/// A number as its digits, with the decimal point `point` digits after their start.
 pub(crate) struct Decimal<'a> {
     negative: bool,
     whole: &'a [u8],
@@ -41,14 +41,14 @@ impl<'a> Decimal<'a> {
         }
     }
 
-    /// The digits from the first that is not 0 to the last.
+    /// The digits from the first to the last that is not 0.
     fn significant(&self) -> impl Iterator<Item = u8> + use<'a> {
         let len = self.digits().count()
             - self.whole.iter().chain(self.fraction).rev().take_while(|digit| **digit == b'0').count();
         self.digits().take(len).skip_while(|digit| *digit == 0)
     }
 
-    /// How many digits there are from the first that is not 0 to the last: 4 for 0.0120300.
+    /// The number of digits from the first to the last that is not 0: 4 for 0.0120300.
     pub fn significant_digits(&self) -> usize {
         self.significant().count()
     }
@@ -60,13 +60,13 @@ impl<'a> Decimal<'a> {
             && self.significant().eq(other.significant())
     }
 
-    /// How many digits the text gives behind the point: 6 for `1.250000`, 0 for `1e3`.
+    /// The number of digits that the text has after the point: 6 for `1.250000`, 0 for `1e3`.
     pub fn known_fraction(&self) -> u32 {
         let known = (self.whole.len() + self.fraction.len()) as i64 - self.point;
         known.clamp(0, 1_000_000) as u32
     }
 
-    /// The number times 10^`power`, with what remains behind the point cut off. None past 10^37.
+    /// The number times 10^`power`, without the digits that are then after the point. None past 10^37.
     pub fn scaled(&self, power: u32) -> Option<i128> {
         let (magnitude, power) = (self.magnitude(), i64::from(power));
         if magnitude + power > 37 {
@@ -82,14 +82,14 @@ impl<'a> Decimal<'a> {
         Some(if self.negative { -value } else { value })
     }
 
-    /// The number, where it is whole and fits.
+    /// The number, if it is an integer and fits.
     pub fn integer(&self) -> Option<i64> {
         let behind_point = self.digits().skip(self.point.max(0) as usize).any(|digit| digit != 0);
         if behind_point { None } else { self.scaled(0)?.try_into().ok() }
     }
 }
 
-/// An exponent's value; past any use it stays at a million.
+/// An exponent's value, at most a million, which is far more than any use needs.
 fn exponent(text: &[u8]) -> i64 {
     let (sign, digits) = match text {
         [b'-', digits @ ..] => (-1, digits),

@@ -4,20 +4,20 @@ use std::ops::Range;
 
 use memchr::memchr;
 
-/// What some programs write at the start of each text.
+/// A mark that some programs write at the start of each text.
 pub(crate) const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
-/// Finds the lines in a buffer that grows. Those that are blank are none.
+/// Finds the lines in a buffer that grows. Blank lines are skipped.
 #[derive(Debug, Default)]
 pub(crate) struct Lines {
     start: usize,
     at: usize,
-    /// A line has begun that is not complete.
+    /// An incomplete line has begun.
     in_line: bool,
 }
 
 impl Lines {
-    /// Where the line begins that is not yet complete; what is before it is done with.
+    /// Where the incomplete line begins. Everything before it is done with.
     pub fn start(&self) -> usize {
         self.start
     }
@@ -27,28 +27,29 @@ impl Lines {
         self.at
     }
 
-    /// Whether nothing has been read of the line.
+    /// Whether no byte of the line has been read.
     pub fn at_line_start(&self) -> bool {
         !self.in_line
     }
 
-    /// Moves on to `at`, which has to be the start of a line.
+    /// Continues at `at`, which must be the start of a line.
     pub fn skip_to(&mut self, at: usize) {
         *self = Lines { start: at, at, in_line: false };
     }
 
-    /// Goes back to the start of the line that is not yet complete.
+    /// Goes back to the start of the incomplete line.
     pub fn restart(&mut self) {
         self.skip_to(self.start);
     }
 
-    /// The buffer's first `len` bytes are gone.
+    /// The first `len` bytes of the buffer are removed.
     pub fn drained(&mut self, len: usize) {
         self.start = self.start.saturating_sub(len);
         self.at -= len;
     }
 
-    /// The next line, from its first byte that is neither white space nor a byte order mark on. None where more input is needed, or at its end.
+    /// The next line, from its first byte that is neither white space nor a byte order mark. None if more input is needed,
+    /// or at the end of the input.
     pub fn next(&mut self, buffer: &[u8], end_of_input: bool) -> Option<Range<usize>> {
         if !self.in_line {
             let is_blank = |byte: &&u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n');

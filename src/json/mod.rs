@@ -20,18 +20,18 @@ pub(crate) use crate::json::number::Number;
 use crate::json::number::{not_finite_prefix, number_prefix};
 use crate::line_protocol::escape::{string_len, unescape_string, write_string};
 
-/// How a text writes what JSON writes as `"` and `\`.
+/// How a text writes the `"` and `\` of JSON.
 pub(crate) trait Encoding {
     const QUOTE: &'static [u8];
     const BACKSLASH: &'static [u8];
 
-    /// The node of the payload in the tree of keys, which look different in each encoding.
+    /// The node of the payload in the tree of keys. Keys look different in each encoding.
     const ROOT: u32;
 
-    /// Appends a text with quotes, as a string field of line protocol writes it.
+    /// Appends a text, with quotes, as a string field of line protocol.
     fn write_string(text: &[u8], out: &mut Vec<u8>);
 
-    /// The JSON that a text stands for, which may be made in `buffer`.
+    /// The JSON of a text. It is made in `buffer` if it differs from the text.
     fn decoded<'a>(text: &'a [u8], buffer: &'a mut Vec<u8>) -> &'a [u8];
 }
 
@@ -51,13 +51,13 @@ impl Encoding for InString {
 
     fn decoded<'a>(text: &'a [u8], buffer: &'a mut Vec<u8>) -> &'a [u8] {
         buffer.clear();
-        // The quote that ends the string is not in it.
+        // `text` does not include the quote that ends the string.
         let _ = unescape_string(text, buffer);
         buffer
     }
 }
 
-/// JSON by itself.
+/// JSON that is not in a string.
 pub(crate) enum Plain {}
 
 impl Encoding for Plain {
@@ -74,7 +74,7 @@ impl Encoding for Plain {
     }
 }
 
-/// Where and why a text is not JSON.
+/// The position and reason of an error in JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SyntaxError {
     /// Offset in bytes from the start of the text.
@@ -83,15 +83,16 @@ pub(crate) struct SyntaxError {
     pub what: &'static str,
 }
 
-/// What values are read from.
+/// The texts that values are read from.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Source<'a> {
     pub text: &'a [u8],
-    /// The strings that had escapes, as [`Text::scalar`] has decoded them.
+    /// The strings that had escapes, decoded by [`Text::scalar`].
     pub decoded: &'a [u8],
 }
 
-/// The place of a value that is neither object nor array. A string's begins with a quote, and ends before the next one.
+/// The position of a value that is neither object nor array. A string's begins at its opening quote and ends before the
+/// closing one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Value {
     start: u32,
@@ -108,7 +109,7 @@ enum Form {
     Number,
     /// A number that is [`Number::shortest`].
     Shortest,
-    /// In the text, between its quotes.
+    /// A string in the text, between its quotes.
     String,
     /// A string in [`Source::decoded`].
     Decoded,
@@ -128,20 +129,20 @@ pub(crate) enum Scalar<'a> {
 /// A string, as a string field of line protocol writes it: only `"` and `\` are escaped.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Str<'a> {
-    /// With the quote before it.
+    /// The string with its opening quote.
     opened: &'a [u8],
-    /// There may be such an escape in it.
+    /// The string may have such an escape.
     escaped: bool,
 }
 
 impl Value {
-    /// No message is longer than what 32 bits count.
+    /// Positions fit into 32 bits, since no message is longer.
     #[inline]
     fn new(start: usize, end: usize, form: Form) -> Self {
         Value { start: start as u32, end: end as u32, form }
     }
 
-    /// A string that stands so in the text, with the quote before it.
+    /// A string that is unchanged in the text, with its opening quote.
     pub fn string(place: Range<usize>) -> Self {
         Value::new(place.start, place.end, Form::String)
     }
@@ -167,12 +168,12 @@ impl Value {
         self.form == Form::Null
     }
 
-    /// A string that stands so in [`Source::decoded`], with its quotes.
+    /// A string that is unchanged in [`Source::decoded`], with both quotes.
     pub fn decoded(place: Range<usize>) -> Self {
         Value::new(place.start, place.end - 1, Form::Decoded)
     }
 
-    /// Neither null nor a string.
+    /// Whether it is neither null nor a string.
     #[inline]
     pub fn is_float(self) -> bool {
         !matches!(self.form, Form::Null | Form::String | Form::Decoded)
@@ -190,7 +191,7 @@ impl Value {
         Value { start, end: start + 1 + text.len() as u32, form: self.form }
     }
 
-    /// The string, if it stands so in the text.
+    /// The string, if it is unchanged in the text.
     #[inline]
     pub fn text(self, text: &[u8]) -> Option<&[u8]> {
         (self.form == Form::String).then(|| &text[self.start as usize + 1..self.end as usize])
@@ -198,7 +199,7 @@ impl Value {
 }
 
 impl<'a> Scalar<'a> {
-    /// The text of it: a string's as it is meant, anything else as it is written.
+    /// Its text. A string is unescaped; anything else is as it is written.
     #[inline]
     pub fn text(&self) -> Cow<'a, [u8]> {
         match self {
@@ -213,25 +214,25 @@ impl<'a> Scalar<'a> {
 }
 
 impl<'a> Str<'a> {
-    /// A string field's value as line protocol has it, without the closing quote.
+    /// A string field's value as line protocol writes it, without the closing quote.
     pub fn opened(opened: &'a [u8]) -> Self {
         Str { opened, escaped: true }
     }
 
-    /// What a string field of line protocol has between its quotes.
+    /// The string as a string field of line protocol has it between its quotes.
     #[inline]
     pub fn written(&self) -> &'a [u8] {
         &self.opened[1..]
     }
 
-    /// Appends it with its quotes.
+    /// Appends the string with its quotes.
     #[inline]
     pub fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(self.opened);
         out.push(b'"');
     }
 
-    /// The string that is meant.
+    /// The unescaped string.
     #[inline]
     pub fn plain(&self) -> Cow<'a, [u8]> {
         if self.escaped { self.unescaped() } else { Cow::Borrowed(self.written()) }
@@ -247,8 +248,8 @@ impl<'a> Str<'a> {
     }
 }
 
-/// A text that begins with JSON. What is read of it says where it ends: a place that is kept in a cursor would be in memory, and that
-/// costs a message a fifth more.
+/// A text that begins with JSON. Methods return where a value ends. A cursor that stores the position would be in memory,
+/// and that makes a message a fifth slower.
 #[derive(Debug)]
 pub(crate) struct Text<'a, E>(&'a [u8], PhantomData<E>);
 
@@ -274,10 +275,10 @@ impl<'a, E: Encoding> Text<'a, E> {
         self.0
     }
 
-    /// Where the next byte is that is not white space.
+    /// The position of the next byte that is not white space.
     #[inline(always)]
     pub fn skip_blank(self, mut at: usize) -> usize {
-        // One look at nearly every byte.
+        // Nearly every byte takes only this comparison.
         while let Some(byte @ ..=b' ') = self.0.get(at)
             && matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
         {
@@ -291,20 +292,21 @@ impl<'a, E: Encoding> Text<'a, E> {
         self.0.get(at).copied()
     }
 
-    /// What is behind a place, which is never beyond the end.
+    /// The text from a position on, which is never beyond the end.
     #[inline(always)]
     fn behind(self, at: usize) -> &'a [u8] {
         &self.0[at..]
     }
 
-    /// Where a key and its colon end, if it begins at `at` and both stand so in another text.
+    /// Where a key and its colon end, if both are at `at` exactly as in `key`.
     #[inline]
     pub fn key_is(self, at: usize, key: &[u8]) -> Option<usize> {
         let start = self.behind(at).get(..key.len())?;
         same(start, key).then_some(at + key.len())
     }
 
-    /// A key and the colon behind it: the key with its quotes, unchanged, and as a value, and where the colon ends.
+    /// A key and the colon after it. Returns the key with its quotes, unchanged; the key as a value; and where the colon
+    /// ends.
     pub fn key(self, at: usize, decoded: &mut Vec<u8>) -> Result<(&'a [u8], Value, usize), SyntaxError> {
         let at = self.skip_blank(at);
         if !self.behind(at).starts_with(E::QUOTE) {
@@ -316,8 +318,8 @@ impl<'a, E: Encoding> Text<'a, E> {
         if self.byte(at) == Some(b':') { Ok((raw, key, at + 1)) } else { error(at, "expected `:`") }
     }
 
-    /// The value at `at`, which is neither object nor array, and where it ends. A string that has escapes is decoded to the end of
-    /// a buffer.
+    /// The value at `at`, which is neither object nor array, and where it ends. A string with escapes is decoded and
+    /// appended to a buffer.
     #[inline(always)]
     pub fn scalar(self, at: usize, decoded: &mut Vec<u8>) -> Result<(Value, usize), SyntaxError> {
         let rest = self.behind(at);
@@ -344,7 +346,7 @@ impl<'a, E: Encoding> Text<'a, E> {
         Ok((Value::new(at, at + len, form), at + len))
     }
 
-    /// The string whose opening quote is at `at`, and where its closing one ends.
+    /// The string whose opening quote is at `at`, and where its closing quote ends.
     #[inline(always)]
     fn string(self, at: usize, decoded: &mut Vec<u8>) -> Result<(Value, usize), SyntaxError> {
         let start = at + E::QUOTE.len();
@@ -358,7 +360,7 @@ impl<'a, E: Encoding> Text<'a, E> {
         Ok((Value::new(written, decoded.len(), Form::Decoded), end))
     }
 
-    /// Decodes a string on from where something else than its end is.
+    /// Decodes the rest of a string, from the first byte that needs more than a copy.
     #[inline(never)]
     fn rest_of_string(self, mut at: usize, decoded: &mut Vec<u8>) -> Result<usize, SyntaxError> {
         loop {
@@ -377,8 +379,8 @@ impl<'a, E: Encoding> Text<'a, E> {
         }
     }
 
-    /// Decodes an escape, and the next one with it where both are one character; where it ends. A surrogate with no partner becomes
-    /// U+FFFD.
+    /// Decodes an escape, with the next one if both are one character. Returns where it ends. A surrogate without a partner
+    /// becomes U+FFFD.
     #[inline]
     fn escape(self, at: usize, decoded: &mut Vec<u8>) -> Result<usize, SyntaxError> {
         let rest = self.behind(at + E::BACKSLASH.len());
@@ -417,7 +419,7 @@ impl<'a, E: Encoding> Text<'a, E> {
         Ok(at)
     }
 
-    /// Behind a member or item: whether there is the closing bracket rather than a comma, and where that ends.
+    /// After a member or item: whether the closing bracket follows rather than a comma, and where that ends.
     #[inline(always)]
     pub fn ends(self, at: usize, close: u8) -> Result<(bool, usize), SyntaxError> {
         let at = self.skip_blank(at);
@@ -429,14 +431,14 @@ impl<'a, E: Encoding> Text<'a, E> {
         }
     }
 
-    /// Everything behind the value that ends at `at` has to be blank.
+    /// Checks that only white space follows the value that ends at `at`.
     pub fn end(self, at: usize) -> Result<(), SyntaxError> {
         let at = self.skip_blank(at);
         if at < self.0.len() { error(at, "expected nothing behind the value") } else { Ok(()) }
     }
 }
 
-/// A text without the white space around it, and how much of that was before it.
+/// A text without the white space around it, and the length of that before it.
 pub(crate) fn trim(text: &[u8]) -> (usize, &[u8]) {
     let Ok(text) = std::str::from_utf8(text) else {
         let trimmed = text.trim_ascii_start();
@@ -445,20 +447,20 @@ pub(crate) fn trim(text: &[u8]) -> (usize, &[u8]) {
     (text.len() - text.trim_start().len(), text.trim().as_bytes())
 }
 
-/// What an escape such as `\u00e9`, with which `text` starts, stands for: half a surrogate pair as it is.
+/// The value of an escape such as `\u00e9` at the start of `text`. Half of a surrogate pair is returned as it is.
 fn unit<E: Encoding>(text: &[u8]) -> Option<u32> {
     let digits: &[u8; 4] = text.strip_prefix(E::BACKSLASH)?.strip_prefix(b"u")?.first_chunk()?;
     digits.iter().try_fold(0, |sum, digit| Some(sum << 4 | char::from(*digit).to_digit(16)?))
 }
 
-/// Whether two texts of one length are equal. Keys are so short that a call of memcmp takes longer.
+/// Whether two texts of the same length are equal. Keys are so short that a call of memcmp takes longer.
 #[inline]
 fn same(a: &[u8], b: &[u8]) -> bool {
     let Some(end) = a.last_chunk::<8>() else { return a == b };
     Some(end) == b.last_chunk() && a.as_chunks::<8>().0.iter().zip(b.as_chunks::<8>().0).all(|(a, b)| a == b)
 }
 
-/// Appends what `text` starts with before the first `"`, `\` or control character; its length.
+/// Appends the start of `text`, up to the first `"`, `\` or control character. Returns its length.
 fn copy_string(text: &[u8], out: &mut Vec<u8>) -> usize {
     let len = string_len(text);
     out.extend_from_slice(&text[..len]);
@@ -469,7 +471,7 @@ fn copy_string(text: &[u8], out: &mut Vec<u8>) -> usize {
 mod tests {
     use super::*;
 
-    /// What a string stands for, its quotes and escapes written as the encoding does.
+    /// The content of a string, with its quotes and escapes written as in the encoding.
     fn decoded<E: Encoding>(json: &str) -> String {
         let text = json.replace('\\', std::str::from_utf8(E::BACKSLASH).unwrap());
         let text = text.replace('"', std::str::from_utf8(E::QUOTE).unwrap());

@@ -1,6 +1,6 @@
 //! Numbers as JSON writes them.
 
-/// The text of a number, known to follow JSON's grammar.
+/// The text of a number that follows JSON's grammar.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Number<'a> {
     pub text: &'a [u8],
@@ -20,12 +20,13 @@ impl<'a> Number<'a> {
     }
 }
 
-/// How many digits `text` starts with.
+/// The number of digits that `text` starts with.
 fn digits_len(text: &[u8]) -> usize {
     const ONES: u64 = u64::MAX / 255;
     let (words, rest) = text.as_chunks::<8>();
     for (index, word) in words.iter().enumerate() {
-        // A digit becomes its value; adding 0x76 sets the high bit of what is above 9. The lowest such bit is always right.
+        // A digit becomes its value. Adding 0x76 sets the high bit of values above 9. The lowest bit that is set is always
+        // right.
         let values = u64::from_le_bytes(*word) ^ (u64::from(b'0') * ONES);
         let others = (values.wrapping_add(0x76 * ONES) | values) & (0x80 * ONES);
         if others != 0 {
@@ -35,8 +36,8 @@ fn digits_len(text: &[u8]) -> usize {
     8 * words.len() + rest.iter().take_while(|byte| byte.is_ascii_digit()).count()
 }
 
-/// The length of the number that `text` starts with, and whether it is [`Number::shortest`]; or how much of it could
-/// have been the start of a number.
+/// The length of the number that `text` starts with, and whether it is [`Number::shortest`]. The error is the length of the
+/// part that could have been the start of a number.
 pub(crate) fn number_prefix(text: &[u8]) -> Result<(usize, bool), usize> {
     let digits = |at: usize| digits_len(&text[at..]);
     let minus = usize::from(text.first() == Some(&b'-'));
@@ -54,8 +55,8 @@ pub(crate) fn number_prefix(text: &[u8]) -> Result<(usize, bool), usize> {
         }
         at += 1 + fraction;
     }
-    // Fifteen digits always survive the way through an f64 (C's DBL_DIG), so with no zero to take away the text is
-    // its own shortest form. ryu goes over to exponents at five zeros behind the point.
+    // Fifteen digits always survive conversion to an f64 and back (C's DBL_DIG). So without a zero to remove, the text is
+    // its own shortest form. ryu uses exponents from five zeros after the point on.
     let shortest = whole + fraction <= 15
         && (fraction == 0 || text[at - 1] != b'0')
         && !(fraction > 5 && text[minus..].starts_with(b"0.00000"));
@@ -69,7 +70,8 @@ pub(crate) fn number_prefix(text: &[u8]) -> Result<(usize, bool), usize> {
     Ok((at, shortest))
 }
 
-/// The length of NaN or an infinity, in one of its usual spellings, if `text` starts with one: `NaN`, `nan`, `-Infinity`, `+inf`.
+/// The length of NaN or an infinity, in one of the usual spellings, if `text` starts with one: `NaN`, `nan`, `-Infinity`,
+/// `+inf`.
 #[cold]
 pub(crate) fn not_finite_prefix(text: &[u8]) -> Option<usize> {
     let sign = usize::from(matches!(text.first(), Some(b'-' | b'+')));

@@ -15,27 +15,27 @@ use crate::json::container::{Brackets, Container, End, string_end};
 use crate::json::lines::BYTE_ORDER_MARK;
 use crate::settings::Limits;
 
-/// An array with nothing but white space in it is reported whole up to this many bytes.
+/// The largest array of white space alone that is reported as a whole.
 const MAX_EMPTY_ARRAY: usize = 1024;
 
-/// A value that has so many levels more than it may have is taken as broken. With fewer it is only too large.
+/// A value that exceeds the limit on nesting by this many levels is treated as broken. Below that it is only too large.
 const DEEPER: usize = 32;
 
-/// One value's text, or what is wrong with what is in its place.
+/// The text of one value, or the error in its place.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Piece {
-    /// A value, or a text that is none.
+    /// A value, or text that is not a value.
     Value(Range<usize>),
-    /// The start of a value that is larger than any may be, up to a line at which the next one may begin.
+    /// The start of a value that exceeds any limit, up to a line at which the next value may begin.
     TooLong(Range<usize>),
-    /// An array with nothing in it.
+    /// An array without values.
     EmptyArray(Range<usize>),
-    /// The input ended, or another array began, and an array did not end.
+    /// An array that did not end before the input ended or another array began.
     OpenArray,
 }
 
 impl Piece {
-    /// Its place in the buffer, if it has one.
+    /// Its range in the buffer, if it has one.
     pub fn range(&self) -> Option<Range<usize>> {
         match self {
             Piece::Value(range) | Piece::TooLong(range) | Piece::EmptyArray(range) => Some(range.clone()),
@@ -44,7 +44,7 @@ impl Piece {
     }
 }
 
-/// The length of the object or array at the start of `text`, if it is whole: all its brackets are closed.
+/// The length of the object or array at the start of `text`, if all its brackets are closed.
 pub(crate) fn container_len(text: &[u8]) -> Option<usize> {
     let is_container = matches!(text.first(), Some(b'{' | b'['));
     is_container.then(|| Container::default().end_in_message(&mut 0, text, true))?
@@ -53,26 +53,26 @@ pub(crate) fn container_len(text: &[u8]) -> Option<usize> {
 /// Finds the values in a buffer that grows.
 #[derive(Debug, Default)]
 pub(crate) struct Splitter {
-    /// A line break ends what cannot go on behind it, so that a broken line does not take the next ones with it.
+    /// A line break ends a value that cannot continue after it, so that a broken line does not take the next ones with it.
     lines: bool,
-    /// It is a message, in which zero bytes are white space.
+    /// The text is a message, in which zero bytes are white space.
     record: bool,
-    /// A container that is longer is broken.
+    /// A longer container is broken.
     longest: usize,
-    /// A container that is deeper is broken.
+    /// A deeper container is broken.
     deepest: usize,
     start: usize,
     at: usize,
     state: State,
-    /// The containers that are open in the value that is under way.
+    /// The open containers of the value that is being read.
     open: Brackets,
     /// Within an array of values.
     array: bool,
-    /// That array has had no value yet.
+    /// The array has had no value yet.
     empty: bool,
-    /// There has been nothing but white space on the line.
+    /// Only white space has come on the line.
     line_start: bool,
-    /// The array of a message has ended, and so should the message.
+    /// The array of a message has ended, so the message should end too.
     closed: bool,
 }
 
@@ -80,9 +80,9 @@ pub(crate) struct Splitter {
 enum State {
     #[default]
     Between,
-    /// Something else than a container, up to the end of the line or item, or of the message.
+    /// Anything but a container, up to the end of the line or item, or of the message.
     Word,
-    /// A string by itself.
+    /// A string that is not in a container.
     Quoted,
     Container(Container),
 }
@@ -99,12 +99,12 @@ impl Splitter {
         }
     }
 
-    /// For what is left of a stream of values; whether at the start of a line.
+    /// For the rest of a stream of values. `line_start`: at the start of a line.
     pub fn of_rest(limits: Limits, line_start: bool) -> Self {
         Splitter { line_start, ..Splitter::of_stream(limits) }
     }
 
-    /// Likewise, within an array of values, of which one has come.
+    /// The same within an array of values that has had a value.
     pub fn of_array(limits: Limits, line_start: bool) -> Self {
         Splitter { array: true, ..Splitter::of_rest(limits, line_start) }
     }
@@ -119,7 +119,7 @@ impl Splitter {
         Splitter { record: true, ..Splitter::of_stream(limits) }
     }
 
-    /// Where the value begins that is not yet complete; what is before it is done with.
+    /// Where the incomplete value begins. Everything before it is done with.
     pub fn start(&self) -> usize {
         self.start
     }
@@ -129,42 +129,42 @@ impl Splitter {
         !matches!(self.state, State::Between)
     }
 
-    /// How many bytes of such a value have to stay in the buffer, where it is to be rejected above `limit`.
+    /// How many bytes of an incomplete value have to stay in the buffer, if values above `limit` are rejected.
     pub fn keeps(&self, limit: usize) -> usize {
         if let State::Container(_) = self.state { self.longest } else { limit }
     }
 
-    /// Whether it is in an array of values.
+    /// Whether it is within an array of values.
     pub fn in_array(&self) -> bool {
         self.array
     }
 
-    /// Whether it cuts one message, which is an array.
+    /// Whether it splits one message, which is an array.
     pub fn is_of_message(&self) -> bool {
         !self.lines
     }
 
-    /// Whether it has come to what is behind the array that a message is.
+    /// Whether it is after the array of a message.
     pub fn is_behind_array(&self) -> bool {
         self.closed
     }
 
-    /// Whether there has been nothing but white space on the line.
+    /// Whether only white space has come on the line.
     pub fn at_line_start(&self) -> bool {
         self.line_start
     }
 
-    /// Whether the value that is not yet complete is an array of values with none in it so far.
+    /// Whether it is within an array of values that has had none yet, nor the start of one.
     pub fn in_empty_array(&self) -> bool {
         self.array && self.empty && !self.in_value()
     }
 
-    /// Whether nothing of what has been read says more of what comes than these two.
+    /// Whether `in_array` and `at_line_start` are all that what follows depends on.
     pub fn is_between(&self) -> bool {
         !(self.in_value() || self.array && self.empty)
     }
 
-    /// Where the next value begins, if that is an object of which nothing has been read.
+    /// Where the next value begins, if it is an object of which nothing has been read.
     pub fn object_start(&self, buffer: &[u8]) -> Option<usize> {
         let separators = buffer[self.at..].iter().take(2).take_while(|byte| matches!(byte, b',' | b'\n'));
         let at = self.at + separators.count();
@@ -172,19 +172,19 @@ impl Splitter {
         found.then_some(at)
     }
 
-    /// Moves on to `at`, which has to be the end of a value.
+    /// Continues at `at`, which must be the end of a value.
     pub fn skip_to(&mut self, at: usize) {
         (self.start, self.at, self.empty, self.line_start) = (at, at, false, false);
     }
 
-    /// Goes back to the start of the container that is not yet complete.
+    /// Goes back to the start of the incomplete container.
     pub fn restart(&mut self) {
         if let State::Container(_) = self.state {
             (self.at, self.state) = (self.start, State::Between);
         }
     }
 
-    /// All of the buffer behind its first `len` bytes is gone, and that was the start of a line.
+    /// The buffer is cut off after its first `len` bytes, at the start of a line.
     pub fn cut_off(&mut self, len: usize) {
         self.restart();
         if self.at > len || self.start >= len {
@@ -197,13 +197,13 @@ impl Splitter {
         self.at
     }
 
-    /// The buffer's first `len` bytes are gone.
+    /// The first `len` bytes of the buffer are removed.
     pub fn drained(&mut self, len: usize) {
         self.start = self.start.saturating_sub(len);
         self.at -= len;
     }
 
-    /// The next value. None where more input is needed, or at its end.
+    /// The next value. None if more input is needed, or at the end of the input.
     pub fn next(&mut self, buffer: &[u8], end_of_input: bool) -> Option<Piece> {
         loop {
             let found = match &mut self.state {
@@ -251,13 +251,13 @@ impl Splitter {
         Piece::Value(value)
     }
 
-    /// Steps over what may stand between values, and into the next one.
+    /// Skips what may be between values, up to the start of the next one.
     fn between(&mut self, buffer: &[u8], end_of_input: bool) -> Option<Piece> {
         while let Some(&byte) = buffer.get(self.at) {
             match byte {
                 b'\n' => self.line_start = true,
                 b' ' | b'\t' | b'\r' => {}
-                // What is nothing else is worth a rejection.
+                // At the start of a line they begin a value, so that a line of zero bytes alone is rejected.
                 0 if self.record || !self.line_start => {}
                 0xef if buffer[self.at..].starts_with(BYTE_ORDER_MARK) => self.at += BYTE_ORDER_MARK.len() - 1,
                 // The rest of the mark may still come.
@@ -273,7 +273,7 @@ impl Splitter {
                     self.start = self.at;
                     (self.array, self.empty, self.line_start) = (true, true, false);
                 }
-                // No payload is an array, so this is the next message, and it is the one before that is broken.
+                // No payload is an array, so this bracket begins the next message, and the array before it is broken.
                 b'[' if self.lines && self.line_start => {
                     self.start = self.at;
                     self.array = false;
@@ -300,7 +300,7 @@ impl Splitter {
                 }
             }
             self.at += 1;
-            // An array that may turn out to be empty is kept, but not one of white space without end.
+            // The start of an array that may be empty is kept, but not endless white space.
             if !(self.array && self.empty) || self.at - self.start > MAX_EMPTY_ARRAY {
                 self.start = self.at;
             }
@@ -308,7 +308,7 @@ impl Splitter {
         None
     }
 
-    /// Goes on with a container: all of it, or as much as there is before it breaks. None where more input is needed.
+    /// Reads on in a container: to its end, or to where it breaks. None if more input is needed.
     fn container(&mut self, buffer: &[u8], end_of_input: bool) -> Option<Piece> {
         let State::Container(container) = &mut self.state else { return None };
         let start = self.start;
@@ -316,7 +316,7 @@ impl Splitter {
             return container.end_in_message(&mut self.at, buffer, end_of_input).map(|end| self.value(end));
         }
         loop {
-            // All that is beyond is only looked at when it is known to be too long, however much of it has come.
+            // Bytes beyond the limit are read only once the container is known to be too long, however many have come.
             let last = if container.too_long { buffer.len() } else { buffer.len().min(start + self.longest) };
             let end_of_input = end_of_input && last == buffer.len();
             #[cfg(test)]
@@ -367,7 +367,7 @@ mod tests {
         let mut found = Vec::new();
         while let Some(piece) = splitter.next(text.as_bytes(), true) {
             found.push(match piece {
-                // White space behind a value may be taken for a part of it, until it turns out to be broken.
+                // White space after a value may be taken for a part of it, until the value turns out to be broken.
                 Piece::Value(range) | Piece::TooLong(range) => text[range].trim_ascii_end(),
                 Piece::EmptyArray(_) => "EMPTY",
                 Piece::OpenArray => "OPEN",
@@ -443,11 +443,11 @@ mod tests {
             let text = format!("{broken}\n{}\n", good.join("\n"));
             assert_eq!(pieces(&text), [&[broken], good.as_slice()].concat(), "{broken}");
         }
-        // As items of the array that the broken one has left open.
+        // They are items of the array that the broken value has left open.
         assert_eq!(pieces("[{\"a\":[\n{},\n{}\n]\n{\"b\":1}"), ["{\"a\":[", "{}", "{}", "{\"b\":1}"]);
-        // Only at the end of the input does it show.
+        // This shows only at the end of the input.
         assert_eq!(pieces("{\"a\":[\n{}"), ["{\"a\":[", "{}"]);
-        // Whole ones are not torn apart.
+        // Complete values are not split.
         for whole in ["{\"a\":[\n{},\n[\n{\"b\":\n{}}]]}", "{\"a\" \n:\n[\n]\n,\n\"b\":2\n}"] {
             assert_eq!(pieces(&format!("{whole}\n{{}}")), [whole, "{}"]);
         }

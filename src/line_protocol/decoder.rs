@@ -15,19 +15,19 @@ pub(super) const fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | 0x0b | 0x0c)
 }
 
-/// White space that ends a name, key or tag value even behind a backslash.
+/// White space that ends a name, key or tag value even after a backslash.
 const fn is_break(byte: u8) -> bool {
     matches!(byte, b'\t' | b'\n' | 0x0b | 0x0c | b'\r')
 }
 
-/// What a metric's line consists of, as ranges of its text. Made to be used again for each line.
+/// The parts of a metric's line, as ranges of its text. Reused for each line.
 #[derive(Debug, Default)]
 pub(crate) struct MetricReader {
-    /// Behind the name and tags.
+    /// The measurement's name, without the tags.
     pub name: Range<usize>,
-    /// Keys and values as they are written, escapes and all.
+    /// Keys and values as they are written, with escapes.
     pub tags: Vec<Pair>,
-    /// Values with what marks their type: the quotes, the `i`.
+    /// Values include the marks of their type: the quotes, the `i`.
     pub fields: Vec<Pair>,
     /// Nanoseconds since the epoch.
     pub time: Option<i64>,
@@ -39,7 +39,7 @@ pub(crate) struct Pair {
     pub value: Range<usize>,
 }
 
-/// Where a line stops being line protocol, and what should be there.
+/// Where a line is not line protocol, and what was expected there.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct MetricError {
     pub at: usize,
@@ -48,11 +48,11 @@ pub(crate) struct MetricError {
 
 type Result<T> = std::result::Result<T, MetricError>;
 
-/// What is wrong where a string goes on behind the line.
+/// The error if a string does not end within the line.
 const OPEN_STRING: &str = "expected the `\"` that ends the string";
 
 impl MetricReader {
-    /// Forgets the line, and gives back the memory that one of many tags or fields took.
+    /// Clears the parts, and frees the memory that a line with many tags or fields took.
     pub fn shrink(&mut self) {
         for pairs in [&mut self.tags, &mut self.fields] {
             pairs.clear();
@@ -60,14 +60,14 @@ impl MetricReader {
         }
     }
 
-    /// Whether a line is a metric, or the first line of one with a string over several.
+    /// Whether a line is a metric, or the first line of one whose string spans several.
     pub fn begins(&mut self, line: &[u8]) -> bool {
-        // Nothing else is told from JSON by its first byte.
+        // Only these first bytes show that a text is JSON.
         !matches!(line, [b'{' | b'[' | b'"', ..])
             && self.read(line).map_or_else(|error| error.what == OPEN_STRING, |()| true)
     }
 
-    /// Takes a whole line (without its line break) apart.
+    /// Reads a whole line, without its line break.
     pub fn read(&mut self, line: &[u8]) -> Result<()> {
         let at = self.read_head(line)?;
         let at = self.read_fields(line, at)?;
@@ -75,13 +75,13 @@ impl MetricReader {
         Ok(())
     }
 
-    /// Takes the first of some whole lines apart; its length with the line break.
+    /// Reads the first of several whole lines. Returns its length with the line break.
     pub fn read_first(&mut self, lines: &[u8]) -> Result<usize> {
         let at = self.read_head(lines)?;
         self.read_behind_head(lines, at)
     }
 
-    /// Likewise, where the first `at` bytes, its name and tags, are those of the line before.
+    /// The same, if the first `at` bytes, its name and tags, are those of the line before.
     pub fn read_behind_head(&mut self, lines: &[u8], at: usize) -> Result<usize> {
         let at = self.read_fields(lines, at)?;
         let end = memchr::memchr(b'\n', &lines[at..]).map_or(lines.len(), |len| at + len);
@@ -89,7 +89,7 @@ impl MetricReader {
         Ok(lines.len().min(end + 1))
     }
 
-    /// Takes the fields behind the white space at `at`; the offset of what is behind them.
+    /// Reads the fields after the white space at `at`. Returns the offset after them.
     fn read_fields(&mut self, line: &[u8], at: usize) -> Result<usize> {
         self.fields.clear();
         let mut at = Self::blanks(line, at);
@@ -105,7 +105,7 @@ impl MetricReader {
         }
     }
 
-    /// Takes the name and the tags; the offset of the white space behind them.
+    /// Reads the name and the tags. Returns the offset of the white space after them.
     pub fn read_head(&mut self, line: &[u8]) -> Result<usize> {
         self.tags.clear();
         let start = Self::blanks(line, 0);
@@ -140,7 +140,7 @@ impl MetricReader {
         }
     }
 
-    /// The time at the end of a line whose fields end at `at`, or None where there is none.
+    /// The time at the end of a line whose fields end at `at`. None if it has no time.
     pub fn read_time(line: &[u8], at: usize) -> Result<Option<i64>> {
         let rest = line[at..].strip_suffix(b"\r").unwrap_or(&line[at..]);
         let blanks = rest.iter().take_while(|byte| is_blank(**byte)).count();
@@ -219,7 +219,7 @@ impl MetricReader {
     }
 }
 
-/// A metric that passes through: a look at what its line says.
+/// A metric that passes through, for an observer to read.
 #[derive(Clone, Copy, Debug)]
 pub struct Metric<'a> {
     line: &'a [u8],
@@ -263,14 +263,14 @@ impl<'a> Metric<'a> {
     }
 }
 
-/// A float, integer, unsigned integer or boolean that Telegraf's parser takes.
+/// Whether a text is a float, integer, unsigned integer or boolean that Telegraf's parser accepts.
 fn is_plain_value(text: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(text) else { return false };
     let is_number = |text: &str| {
         let text = text.strip_prefix('-').unwrap_or(text);
         text.strip_prefix('.').unwrap_or(text).starts_with(|c: char| c.is_ascii_digit())
     };
-    // Integers have no leading zeros, floats may.
+    // Integers have no leading zeros; floats may have them.
     let is_integer = |text: &str| {
         let text = text.strip_prefix('-').unwrap_or(text);
         text == "0" || text.starts_with(|c: char| ('1'..='9').contains(&c))

@@ -5,10 +5,10 @@ use std::borrow::Cow;
 
 use memchr::{memchr, memchr2};
 
-/// Bytes that stand for something in names, tag keys, tag values and field keys, and so cannot stand for themselves.
+/// Bytes with a special meaning in names, tag keys, tag values and field keys.
 const KEY_SPECIAL: [bool; 256] = set(b",= \t\n\x0b\x0c\r\\");
 
-/// White space that no name, key or tag value may hold raw. Telegraf's serializer writes the vertical tab raw, and its
+/// White space that must be escaped in a name, key or tag value. Telegraf's serializer writes the vertical tab raw, and its
 /// parser then refuses the line; we escape it like the others.
 const fn control_escape(byte: u8) -> Option<u8> {
     match byte {
@@ -31,13 +31,13 @@ const fn set(bytes: &[u8]) -> [bool; 256] {
     set
 }
 
-/// Whether a tag key, a tag value or a field key is surely written as it is.
+/// Whether a tag key, a tag value or a field key needs no escapes. False if that is not certain.
 fn is_plain_key(raw: &[u8]) -> bool {
     let is_plain = |word: &[u8; 8]| {
         let word = u64::from_le_bytes(*word);
         bytes_below(word, 0x21) | bytes_equal(word, b',') | bytes_equal(word, b'=') | bytes_equal(word, b'\\') == 0
     };
-    // The compiler turns the look at a whole chunk into a few wide instructions.
+    // The compiler turns the check of a whole chunk into a few wide instructions.
     let (chunks, rest) = raw.as_chunks::<64>();
     let is_special = |byte: u8| matches!(byte, b',' | b'=' | b' ' | b'\\' | b'\t'..=b'\r');
     if chunks.iter().any(|chunk| chunk.iter().fold(false, |found, byte| found | is_special(*byte))) {
@@ -50,14 +50,14 @@ fn is_plain_key(raw: &[u8]) -> bool {
     }
 }
 
-/// The high bits of a word's bytes that are below a limit of 128 at most. The lowest such bit is always right; one above it may not
-/// be.
+/// The high bits of those bytes of a word that are below a limit of 128 at most. The lowest bit that is set is always right;
+/// bits above it may be wrong.
 #[inline(always)]
 fn bytes_below(word: u64, limit: u64) -> u64 {
     word.wrapping_sub(limit * ONES) & !word & (0x80 * ONES)
 }
 
-/// The same for its bytes that are equal to one.
+/// The same for the bytes that are equal to `byte`.
 #[inline(always)]
 fn bytes_equal(word: u64, byte: u8) -> u64 {
     bytes_below(word ^ (u64::from(byte) * ONES), 1)
@@ -67,8 +67,8 @@ const ONES: u64 = u64::MAX / 255;
 
 /// Appends a tag key, a tag value or a field key.
 ///
-/// A backslash is written as itself, but for one that would be read as the escape of what follows it: before `,`, `=`,
-/// a space or `"`, and at the end. Readers disagree on every way to write that (Telegraf, InfluxDB 2 and InfluxDB 3 were
+/// A backslash is written as itself, unless it would be read as the escape of the next character: before `,`, `=`, a space
+/// or `"`, and at the end. Readers disagree on every way to write such a backslash (Telegraf, InfluxDB 2 and InfluxDB 3 were
 /// compared), so it is left out.
 pub fn escape_key(raw: &[u8], out: &mut Vec<u8>) {
     if is_plain_key(raw) {
@@ -94,7 +94,7 @@ pub fn escape_key(raw: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// Appends the tag key, tag value or field key that `escaped` stands for, as Telegraf reads it.
+/// Appends the unescaped tag key, tag value or field key, as Telegraf reads it.
 fn unescape_key(escaped: &[u8], out: &mut Vec<u8>) {
     let mut rest = escaped;
     while let Some(at) = memchr(b'\\', rest) {
@@ -108,7 +108,7 @@ fn unescape_key(escaped: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(rest);
 }
 
-/// The name, key or tag value that is written as `escaped`; what is not UTF-8 becomes replacement characters.
+/// The name, key or tag value that is written as `escaped`. Bytes that are not UTF-8 become replacement characters.
 pub(crate) fn plain_key(escaped: &[u8]) -> Cow<'_, [u8]> {
     if escaped.is_ascii() && !escaped.contains(&b'\\') {
         return Cow::Borrowed(escaped);
@@ -118,7 +118,7 @@ pub(crate) fn plain_key(escaped: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(String::from_utf8_lossy(&plain).into_owned().into_bytes())
 }
 
-/// The place of the first quote or backslash. They often come in a row, and then no search is needed.
+/// The position of the first quote or backslash. They often come in a row, and then no search is needed.
 #[inline]
 pub(crate) fn special(text: &[u8]) -> Option<usize> {
     if let Some(b'"' | b'\\') = text.first() { Some(0) } else { memchr2(b'"', b'\\', text) }
@@ -137,8 +137,8 @@ pub(crate) fn write_string(raw: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-/// The length of what `text` starts with before the first `"`, `\` or control character.
-// Where it is called there are no registers left for its constants.
+/// The length of the start of `text`, up to the first `"`, `\` or control character.
+// Not inlined, since its callers have no registers left for its constants.
 #[inline(never)]
 pub(crate) fn string_len(text: &[u8]) -> usize {
     let (words, rest) = text.as_chunks::<8>();
@@ -152,9 +152,8 @@ pub(crate) fn string_len(text: &[u8]) -> usize {
     8 * words.len() + rest.iter().take_while(|byte| !matches!(byte, b'"' | b'\\' | ..0x20)).count()
 }
 
-/// Appends what a string field's value stands for, up to the quote that ends it; the length of the text before that
-/// quote. None where there is no such quote, or a backslash before it that escapes nothing; then what comes before that is
-/// appended.
+/// Appends the unescaped value of a string field, up to the quote that ends it. Returns the length of the text before that
+/// quote. None if there is no such quote, or a backslash before it escapes nothing; the text before that is still appended.
 pub(crate) fn unescape_string(escaped: &[u8], out: &mut Vec<u8>) -> Option<usize> {
     let mut at = 0;
     loop {
@@ -175,10 +174,10 @@ pub(crate) fn unescape_string(escaped: &[u8], out: &mut Vec<u8>) -> Option<usize
     }
 }
 
-/// The longest start of a text (UTF-8) that has at most `limit` bytes and ends between two characters.
+/// The longest start of a UTF-8 text that has at most `limit` bytes and ends between two characters.
 pub(crate) fn cut(text: &[u8], limit: usize) -> &[u8] {
     let Some((start, [next, ..])) = text.split_at_checked(limit) else { return text };
-    // What goes on with a character has these two bits.
+    // The bytes of a character after its first one have these two bits.
     let goes_on = |byte: &u8| byte & 0xc0 == 0x80;
     if !goes_on(next) {
         return start;

@@ -7,21 +7,21 @@ use memchr::{memchr, memmem};
 use crate::line_protocol::decoder::{MetricReader, is_blank};
 use crate::line_protocol::escape::{plain_key, special};
 
-/// White space before a metric goes with it, up to this many bytes.
+/// White space before a metric belongs to it, up to this many bytes.
 const MAX_INDENT: usize = 1024;
 
-/// Finds the end of each metric in a buffer that grows. A line break ends a metric unless it stands in a string, and a
-/// quote opens a string only directly behind the `=` of a field.
+/// Finds the end of each metric in a buffer that grows. A line break ends a metric unless it is in a string. A quote opens a
+/// string only directly after the `=` of a field.
 #[derive(Debug, Default)]
 pub(crate) struct Framer {
     start: usize,
     at: usize,
     state: FramerState,
-    /// A line that begins as JSON does is none of its lines.
+    /// It stops at a line that begins like JSON.
     stops_at_json: bool,
 }
 
-/// What a byte is part of.
+/// The part of a metric that a byte belongs to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum FramerState {
     /// The white space before a metric, if there is any.
@@ -35,22 +35,22 @@ pub(crate) enum FramerState {
 }
 
 impl Framer {
-    /// For what is left of a metric, and what comes then: up to a line that begins as JSON, where it `stops_at_json`.
+    /// For the rest of a metric, and the metrics after it. With `stops_at_json`, up to a line that begins like JSON.
     pub fn within(state: FramerState, stops_at_json: bool) -> Self {
         Framer { state, stops_at_json, ..Framer::default() }
     }
 
-    /// Whether it has come to a line that begins as JSON, and stops there.
+    /// Whether it has stopped at a line that begins like JSON.
     pub fn is_at_json(&self, buffer: &[u8]) -> bool {
         self.stops_at_json && self.state == FramerState::LineStart && matches!(buffer.get(self.at), Some(b'{' | b'['))
     }
 
-    /// What the next byte is part of.
+    /// The part that the next byte belongs to.
     pub fn state(&self) -> FramerState {
         self.state
     }
 
-    /// Where the metric begins that is not yet complete; what is before it is done with.
+    /// Where the incomplete metric begins. Everything before it is done with.
     pub fn start(&self) -> usize {
         self.start
     }
@@ -60,36 +60,37 @@ impl Framer {
         self.at
     }
 
-    /// Whether the cursor stands at the start of a line of which nothing has been read.
+    /// Whether it is at the start of a line of which no byte has been read.
     pub fn at_line_start(&self) -> bool {
         self.state == FramerState::LineStart && self.at == self.start
     }
 
-    /// Moves on to `at`, which has to be the start of a line.
+    /// Continues at `at`, which must be the start of a line.
     pub fn skip_to(&mut self, at: usize) {
         (self.start, self.at, self.state) = (at, at, FramerState::LineStart);
     }
 
-    /// Goes back to the start of the metric that is not yet complete.
+    /// Goes back to the start of the incomplete metric.
     pub fn restart(&mut self) {
         if self.state != FramerState::Comment {
             self.skip_to(self.start);
         }
     }
 
-    /// The buffer's first `len` bytes are gone.
+    /// The first `len` bytes of the buffer are removed.
     pub fn drained(&mut self, len: usize) {
         self.start = self.start.saturating_sub(len);
         self.at -= len;
     }
 
-    /// The range of the next complete metric, without its line break. At the end of the input the last one needs none.
+    /// The range of the next complete metric, without its line break. At the end of the input, the last metric needs no line
+    /// break.
     pub fn next(&mut self, buffer: &[u8], end_of_input: bool) -> Option<Range<usize>> {
         while let Some(&byte) = buffer.get(self.at) {
             match self.state {
                 FramerState::LineStart if is_blank(byte) || byte == b'\r' => {
                     self.at += 1;
-                    // No line of such a start is worth to be kept as it is.
+                    // A line with so much white space does not have to be kept unchanged.
                     if self.at - self.start > MAX_INDENT {
                         self.start = self.at;
                     }
@@ -157,12 +158,12 @@ impl Framer {
         None
     }
 
-    /// Steps over a backslash and what it escapes; false where that has not arrived yet.
+    /// Skips a backslash and the character that it escapes. False if that has not arrived yet.
     fn skip_escape(&mut self, buffer: &[u8], end_of_input: bool) -> bool {
         self.at += match buffer.get(self.at + 1) {
             None if !end_of_input => return false,
             None => 1,
-            // In a name or tag the second of two backslashes may still escape what follows it.
+            // In a name or tag, the second of two backslashes may still escape the next character.
             Some(b'\\') if self.state == FramerState::NameAndTags => 1,
             Some(b'\n') if self.state != FramerState::String => 1,
             Some(_) => 2,
@@ -171,8 +172,8 @@ impl Framer {
     }
 }
 
-/// The length of the first `count` lines of a text, which holds whole lines of line protocol: a line break in a string
-/// ends none.
+/// The length of the first `count` lines of a text of whole lines of line protocol. A line break in a string does not end a
+/// line.
 pub fn length_of_lines(text: &[u8], count: u64) -> usize {
     let mut framer = Framer::default();
     let mut end = 0;
@@ -185,11 +186,12 @@ pub fn length_of_lines(text: &[u8], count: u64) -> usize {
     end
 }
 
-/// Where in a text, which holds whole lines of line protocol, the lines of this measurement are, with their line breaks. They are
-/// found as they are read, so that no line break in a string begins one.
+/// The ranges of this measurement's lines, with their line breaks, in a text of whole lines of line protocol. The lines are
+/// found by reading them, so a line break in a string does not begin one.
 pub fn lines_of(text: &[u8], measurement: &str) -> impl Iterator<Item = Range<usize>> {
     let (mut framer, mut reader) = (Framer::default(), MetricReader::default());
-    // Most texts do not hold the name at all, and need not be read; but a name that needs escapes can be written in several ways.
+    // Most texts do not contain the name and are not read. A name that needs escapes can be written in several ways, so then
+    // the text is always read.
     let is_plain = measurement.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     let text = if is_plain && memmem::find(text, measurement.as_bytes()).is_none() { &[] } else { text };
     std::iter::from_fn(move || {

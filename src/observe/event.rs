@@ -11,13 +11,13 @@ use crate::observe::trace::Trace;
 pub enum Reason {
     /// The message is not JSON.
     InvalidJson,
-    /// The message is JSON, but no object.
+    /// The message is JSON, but not an object.
     NotAnObject,
     /// The payload does not say which algorithm was called.
     MissingAlgorithmName,
-    /// The payload gives no field.
+    /// The payload makes no field.
     NoFields,
-    /// The message goes over one of the [`Limits`](crate::Limits), or over what InfluxDB stores.
+    /// The message exceeds one of the [`Limits`](crate::Limits), or what InfluxDB stores.
     TooLarge,
     /// The line is not line protocol.
     InvalidMetric,
@@ -33,12 +33,12 @@ impl Reason {
     }
 }
 
-/// Something that happened to one message. The texts live as long as the call that tells of them.
+/// Something that happened to one message. The texts are borrowed for the duration of the call.
 #[derive(Clone, Copy, Debug)]
 pub enum Event<'a> {
     /// A payload became a point.
     Converted {
-        /// The point's time in nanoseconds since the epoch, where it is the payload's own.
+        /// The point's time in nanoseconds since the epoch, if it is the payload's own.
         time: Option<i64>,
     },
     /// A metric of another kind was passed through.
@@ -48,35 +48,35 @@ pub enum Event<'a> {
     },
     /// A metric named as a source has no string field of the configured name, so it was passed through.
     NoMessage,
-    /// A message was rejected; a point that says so went out in its place.
+    /// A message was rejected. A point with the reason was written in its place.
     Rejected {
-        /// Why.
+        /// The reason.
         reason: Reason,
-        /// What was wrong, and where.
+        /// The error, and its position.
         error: &'a str,
     },
-    /// A key's value makes no field (or tag); the rest of the point is as it should be.
+    /// A key's value makes no field or tag. The rest of the point is complete.
     LeftOut {
         /// The key, flattened.
         key: &'a str,
         /// Why it was left out.
         why: &'static str,
     },
-    /// An object or array is left out, as it holds more values than [`Limits::items`](crate::Limits::items).
+    /// An object or array was left out because it holds more values than [`Limits::items`](crate::Limits::items).
     TooMany {
         /// Its key, flattened.
         key: &'a str,
-        /// How many it holds, those of objects and arrays in it counted.
+        /// How many values it holds, including those of objects and arrays within it.
         values: usize,
-        /// What that means, and what to do.
+        /// What this means, and what to do.
         why: &'static str,
     },
-    /// The payload's time cannot be read or stored; the point has another.
+    /// The payload's time cannot be read or stored, so the point has another time.
     TimeDefaulted {
-        /// The payload's time as it is written there.
+        /// The payload's time as it is written.
         text: &'a str,
     },
-    /// A string was cut to what InfluxDB stores.
+    /// A string was cut to the length that InfluxDB stores.
     StringCut {
         /// The field's key.
         key: &'a str,
@@ -85,17 +85,17 @@ pub enum Event<'a> {
     },
 }
 
-/// Who is told of events.
+/// Receives the events of a converter.
 pub trait Observer {
-    /// Takes notice of one event.
+    /// Receives one event.
     fn observe(&mut self, event: Event<'_>);
 
-    /// Takes notice of what became of a message, key by key: after its events, and only where the converter
+    /// Receives what became of a message, key by key. It is called after the message's events, and only if the converter
     /// [traces](crate::Converter::trace).
     fn trace(&mut self, _: &Trace<'_>) {}
 }
 
-/// Takes no notice.
+/// Ignores all events.
 impl Observer for () {
     fn observe(&mut self, _: Event<'_>) {}
 }
@@ -105,7 +105,7 @@ impl Observer for () {
 pub struct Counts {
     /// Points.
     pub converted: u64,
-    /// Metrics passed through, those without a message among them.
+    /// Metrics passed through, including those without a message.
     pub passed: u64,
     /// Rejections, in the order of [`Reason::ALL`].
     pub rejected: [u64; Reason::ALL.len()],
@@ -123,7 +123,7 @@ impl Counts {
         self.rejected.iter().sum()
     }
 
-    /// Adds what was counted elsewhere.
+    /// Adds the counts of another.
     pub fn add(&mut self, other: &Counts) {
         self.converted += other.converted;
         self.passed += other.passed;

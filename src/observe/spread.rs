@@ -5,7 +5,7 @@ use std::ops::Range;
 /// A histogram has at most this many bins.
 const BINS: usize = 24;
 
-/// As many digits of a number tell its bin.
+/// The number of leading digits that determine a number's bin.
 const DIGITS: u32 = 17;
 
 /// The values of one metric.
@@ -15,13 +15,13 @@ pub struct Spread {
     least: f64,
     most: f64,
     mean: f64,
-    /// The least and the most, if all values are integers. These may have more digits than a float holds.
+    /// The least and the greatest value, if all values are integers. They may have more digits than a float holds.
     integers: Option<(i128, i128)>,
     histogram: Histogram,
 }
 
 impl Spread {
-    /// Takes the value of a field, as line protocol writes it. False where it is no number.
+    /// Adds the value of a field, as line protocol writes it. False if it is not a number.
     pub(crate) fn add(&mut self, text: &str) -> bool {
         let integer = text.strip_suffix(['i', 'u']);
         let digits = integer.unwrap_or(text);
@@ -33,7 +33,7 @@ impl Spread {
             self.integers = integer.map(|integer| (integer, integer));
         } else {
             (self.least, self.most) = (self.least.min(value), self.most.max(value));
-            // Welford's way: no sum that loses digits as it grows.
+            // Welford's method, because a plain sum loses digits as it grows.
             let count = self.count as f64;
             let away = value - self.mean;
             self.mean += if away.is_finite() { away / count } else { value / count - self.mean / count };
@@ -66,7 +66,7 @@ impl Spread {
         self.most
     }
 
-    /// The least and the greatest value to the last digit, if all are integers.
+    /// The least and the greatest value with all digits, if all values are integers.
     pub fn integers(&self) -> Option<(i128, i128)> {
         self.integers
     }
@@ -77,16 +77,16 @@ impl Spread {
     }
 }
 
-/// How many values are in which of at most 24 bins of the same width.
+/// A histogram: how many values are in each of at most 24 bins of the same width.
 ///
-/// That is one or five times a power of ten, the least with which all values fit, and the bins begin at multiples of it. So
-/// the bins depend on the least and the greatest value alone, whatever the order in which values come: where a value does not
-/// fit, five bins, or two, become one. A value counts where its decimal digits say, not where an `f64` would.
+/// The width is one or five times a power of ten, the smallest with which all values fit, and the bins begin at multiples of
+/// it. So the bins depend on the least and the greatest value only, not on the order of the values: if a value does not fit,
+/// five bins, or two, are merged into one. A value's decimal digits determine its bin, not its nearest `f64`.
 #[derive(Clone, Debug, Default)]
 pub struct Histogram {
-    /// The bins' width: 10^(`level` / 2), and five times that where `level` is odd.
+    /// The bins' width: 10^(`level` / 2), and five times that if `level` is odd.
     level: i32,
-    /// The first bin begins at so many times the width.
+    /// The first bin begins at this multiple of the width.
     first: i64,
     counts: [u64; BINS],
     len: usize,
@@ -109,7 +109,7 @@ impl Histogram {
         self.counts[(index - self.first) as usize] += 1;
     }
 
-    /// Makes room for a bin; false where there is none.
+    /// Makes room for the bin at `index`; false if there is no room.
     fn widen(&mut self, index: i64) -> bool {
         if self.len == 0 {
             self.first = index;
@@ -125,7 +125,7 @@ impl Histogram {
         true
     }
 
-    /// Makes bins of the next width.
+    /// Merges the bins into bins of the next width.
     fn coarsen(&mut self) {
         let factor = if self.level % 2 == 0 { 5 } else { 2 };
         self.level += 1;
@@ -141,24 +141,24 @@ impl Histogram {
         (self.first, self.counts) = (first, counts);
     }
 
-    /// The number of values in each bin, the first and the last of which have some.
+    /// The number of values in each bin. The first and the last bin are never empty.
     pub fn counts(&self) -> &[u64] {
         &self.counts[..self.len]
     }
 
-    /// Where the first bin begins, and where the last one ends.
+    /// The start of the first bin, and the end of the last one.
     pub fn range(&self) -> Range<f64> {
         self.edge(self.first)..self.edge(self.first + self.len as i64)
     }
 
-    /// How wide a bin is.
+    /// The width of a bin.
     pub fn width(&self) -> f64 {
         self.edge(1)
     }
 
     fn edge(&self, index: i64) -> f64 {
         let index = if self.level % 2 == 0 { index } else { 5 * index };
-        // The nearest float to these digits, as everybody would write the number.
+        // The nearest float to these digits, as the number is usually written.
         format!("{index}e{}", self.level.div_euclid(2)).parse().unwrap_or(f64::NAN)
     }
 }
@@ -198,12 +198,12 @@ impl Decimal {
         Some(if mantissa == 0 { Decimal { mantissa: 0, exponent: -400 } } else { Decimal { mantissa, exponent } })
     }
 
-    /// How many digits the mantissa has.
+    /// The number of the mantissa's digits.
     fn digits(&self) -> i32 {
         self.mantissa.unsigned_abs().checked_ilog10().map_or(0, |log| log as i32 + 1)
     }
 
-    /// The bin that the number is in, of those of a level that is not finer than all of its digits.
+    /// The number's bin at a level, which must not be finer than all of its digits.
     fn index(&self, level: i32) -> i64 {
         let shift = self.exponent - level.div_euclid(2);
         let power = |shift: i32| u32::try_from(shift).ok().and_then(|shift| 10i64.checked_pow(shift));

@@ -11,28 +11,29 @@ use crate::line_protocol::decoder::{MetricReader, Pair};
 use crate::line_protocol::escape::plain_key;
 use crate::observe::spread::Spread;
 
-/// So many algorithms and metrics are kept apart, those that come first, so that memory is bounded.
+/// The number of algorithms and metrics that are kept apart, first come first served, so that memory is bounded.
 const MAX_ALGORITHMS: usize = 256;
 const MAX_METRICS: usize = 4096;
 
-/// Nor is any kept whose name is longer than this.
+/// Algorithms and metrics with longer names are not kept apart.
 const MAX_NAME: usize = 256;
 
-/// So many measurements with tags are remembered at once.
+/// The number of series (measurement with tags) that are remembered at once.
 const MAX_SERIES: usize = 1024;
 
-/// Gathers what lines say.
+/// Summarizes the points in lines.
 #[derive(Debug)]
 pub struct Summary {
     measurement: Vec<u8>,
     parts: MetricReader,
-    /// The name and tags of the last line, and its algorithm's place as in `by_series`; None where it is no point of ours.
+    /// The name and tags of the last line, and its algorithm's place as in `by_series`. None if it is not a point of the
+    /// measurement.
     head: Vec<u8>,
     place: Option<Option<usize>>,
     algorithms: Vec<Algorithm>,
-    /// Their places, by the owner and the name.
+    /// The algorithms' places, by owner and name.
     by_name: HashMap<(Vec<u8>, Vec<u8>), usize>,
-    /// Likewise, by what a line begins with up to its fields. None for what is not kept.
+    /// The algorithms' places, by the part of a line before its fields. None for algorithms that are not kept.
     by_series: HashMap<Vec<u8>, Option<usize>>,
     metrics: usize,
     times: Option<(i64, i64)>,
@@ -46,15 +47,15 @@ pub struct Algorithm {
     name: String,
     owner: String,
     points: u64,
-    /// By their keys as they are written.
+    /// By key, as it is written.
     metrics: Vec<(Vec<u8>, Spread)>,
     places: HashMap<Vec<u8>, usize>,
-    /// Where the next field of the present point is likely to be.
+    /// The likely place of the current point's next field.
     next: usize,
 }
 
 impl Summary {
-    /// Of the points of this measurement.
+    /// A summary of the points of this measurement.
     pub fn new(measurement: &str) -> Self {
         Summary {
             measurement: measurement.as_bytes().to_vec(),
@@ -71,7 +72,7 @@ impl Summary {
         }
     }
 
-    /// Takes whole lines, such as a [`Converter`](crate::Converter) gives.
+    /// Reads whole lines, such as the output of a [`Converter`](crate::Converter).
     pub fn read(&mut self, mut lines: &[u8]) {
         while !lines.is_empty() {
             let behind = lines.strip_prefix(self.head.as_slice()).filter(|_| !self.head.is_empty());
@@ -87,14 +88,14 @@ impl Summary {
                     self.line(&lines[..len]);
                     len
                 }
-                // There is none such in what a converter gives.
+                // A converter's output has no such lines.
                 Err(_) => memchr::memchr(b'\n', lines).map_or(lines.len(), |at| at + 1),
             };
             lines = &lines[len..];
         }
     }
 
-    /// Takes note of the line's name and tags, if they could be read.
+    /// Remembers the line's name and tags, if they could be read.
     fn take_head(&mut self, line: &[u8], is_read: bool) {
         self.head.clear();
         self.place = None;
@@ -140,8 +141,8 @@ impl Summary {
         }
     }
 
-    /// The place of the algorithm in a line that has been read, if it is a point of the measurement; where there is none left
-    /// for it, that.
+    /// The place of the algorithm in a line that has been read. The outer None: the line is not a point of the measurement.
+    /// The inner None: there is no place left for the algorithm.
     fn place_of(&mut self, line: &[u8], series_len: usize) -> Option<Option<usize>> {
         if *plain_key(&line[self.parts.name.clone()]) != *self.measurement {
             return None;
@@ -178,19 +179,19 @@ impl Summary {
         Some(place)
     }
 
-    /// The algorithms, the one of the most points first.
+    /// The algorithms, the one with the most points first.
     pub fn algorithms(&self) -> Vec<&Algorithm> {
         let mut algorithms: Vec<&Algorithm> = self.algorithms.iter().collect();
         algorithms.sort_by(|a, b| b.points.cmp(&a.points).then_with(|| (&a.name, &a.owner).cmp(&(&b.name, &b.owner))));
         algorithms
     }
 
-    /// Points of algorithms for which there was no place any more.
+    /// Points of algorithms that were not kept because there were too many.
     pub fn other_points(&self) -> u64 {
         self.other_points
     }
 
-    /// Values of metrics for which there was no place any more, in points for which there was.
+    /// Values of metrics that were not kept because there were too many, in points of algorithms that were.
     pub fn other_values(&self) -> u64 {
         self.other_values
     }
@@ -207,23 +208,23 @@ impl Algorithm {
         &self.name
     }
 
-    /// Its owner, empty where points do not name one.
+    /// Its owner. Empty if its points have none.
     pub fn owner(&self) -> &str {
         &self.owner
     }
 
-    /// How many points it has.
+    /// The number of its points.
     pub fn points(&self) -> u64 {
         self.points
     }
 
-    /// Its metrics, in the order in which they first came.
+    /// Its metrics, in the order in which they first appeared.
     pub fn metrics(&self) -> impl Iterator<Item = (String, &Spread)> {
         let name = |key: &[u8]| String::from_utf8_lossy(&plain_key(key)).into_owned();
         self.metrics.iter().map(move |(key, spread)| (name(key), spread))
     }
 
-    /// The place of a metric. Most points have the same ones in the same order.
+    /// The place of a metric. Most points have the same metrics in the same order.
     fn place_of(&self, key: &[u8]) -> Option<usize> {
         let is_at = |at: usize| self.metrics.get(at).is_some_and(|(other, _)| other == key).then_some(at);
         is_at(self.next).or_else(|| is_at(0)).or_else(|| self.places.get(key).copied())
@@ -236,7 +237,7 @@ impl Algorithm {
     }
 }
 
-/// Whether a field's value is a number, and neither a string nor a boolean.
+/// Whether a field's value is a number, not a string or boolean.
 fn is_number(value: &str) -> bool {
     value.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '-' | '.'))
 }

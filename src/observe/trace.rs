@@ -6,47 +6,47 @@ use std::ops::Range;
 use crate::line_protocol::field_type::FieldType;
 use crate::observe::event::Reason;
 
-/// One message, or one payload of an array that was the message, or one metric of another kind.
+/// What became of one message, of one payload if the message was an array, or of one metric of another kind.
 #[derive(Clone, Copy, Debug)]
 pub struct Trace<'a> {
-    /// Where the message begins in the input, or the metric that holds it.
+    /// The position in the input of the message, or of the metric that holds it.
     pub position: Position,
-    /// The payload's place in the message, where that is an array: 0 for the first.
+    /// The payload's index in the message, if the message is an array; the first is 0.
     pub item: Option<usize>,
-    /// The payload's text, or the metric's where it could not be read or was passed through. Of one that is too large, the
-    /// start.
+    /// The payload's text. The metric's text, if it could not be read or was passed through. If the text is too large, only
+    /// its start.
     pub text: &'a [u8],
-    /// What came with the metric, and then every key of the payload in its order. Of a rejected payload those that it would
-    /// have given, where it could be read; the metric's are not among them.
+    /// The metric's tags and fields, then every key of the payload, in order. For a rejected payload, the keys that it would
+    /// have given, if it could be read, without those of the metric.
     pub keys: &'a [Key],
-    /// What became of it all.
+    /// What became of the whole.
     pub outcome: Outcome<'a>,
 }
 
-/// A place in an input.
+/// A position in an input.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Position {
-    /// Bytes before it.
+    /// The number of bytes before it.
     pub byte: u64,
-    /// The line that it is in, from 1 on.
+    /// Its line; the first is 1.
     pub line: u64,
 }
 
 /// What became of a message.
 #[derive(Clone, Copy, Debug)]
 pub enum Outcome<'a> {
-    /// It is a point.
+    /// It became a point.
     Point(PointTime),
-    /// Another point says in its place that it was rejected.
+    /// It was rejected. A point with the reason was written in its place.
     Rejected {
-        /// Why.
+        /// The reason.
         reason: Reason,
-        /// What was wrong.
+        /// The error.
         error: &'a str,
-        /// The byte of the text that is wrong, where it is a certain one.
+        /// The byte of the text that is wrong, if there is a single one.
         at: Option<usize>,
     },
-    /// It is a metric of another kind, and passed through.
+    /// It is a metric of another kind, and was passed through.
     Passed,
     /// The metric is named as a source and has no message, so it passed through.
     NoMessage,
@@ -57,15 +57,16 @@ pub enum Outcome<'a> {
 pub struct PointTime {
     /// Nanoseconds since the epoch.
     pub nanoseconds: i64,
-    /// What gave it.
+    /// The source of the time.
     pub source: TimeSource,
-    /// How many of its last digits that did not give, and were filled.
+    /// The number of last digits that the source did not give, and that were filled.
     pub filled: u32,
-    /// They are from the request's id, rather than the whole payload, or the whole array that has its metric's time.
+    /// The filled digits are made from the request's id. Otherwise they are made from the whole payload, or from the whole
+    /// array if the time is its metric's.
     pub by_request_id: bool,
 }
 
-/// What gave a point its time.
+/// The source of a point's time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TimeSource {
     /// The payload's `time`.
@@ -81,62 +82,62 @@ pub enum TimeSource {
 /// A key, and what became of it.
 #[derive(Clone, Debug)]
 pub struct Key {
-    /// Where it is from.
+    /// Where it comes from.
     pub origin: Origin,
-    /// The key, unchanged, and for what is within another value the path to it: `box.size.w`, `scores[0]`.
+    /// The key, unchanged. For a value within another, its path: `box.size.w`, `scores[0]`.
     pub name: String,
-    /// The value's place in the payload's text. Empty for what came with the metric.
+    /// The value's position in the payload's text. Empty for the metric's tags and fields.
     pub value: Range<usize>,
     /// What became of it.
     pub fate: Fate,
 }
 
-/// Where a key is from.
+/// Where a key comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// The payload.
     Payload,
     /// A tag of the metric.
     MetricTag,
-    /// A field of the metric, beside the message.
+    /// A field of the metric other than the message.
     MetricField,
 }
 
 /// What became of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// It is a tag of the point.
+    /// It became a tag of the point.
     Tag {
         /// The key as it is stored.
         key: String,
         /// The value as it is stored.
         value: String,
     },
-    /// It is a field of the point.
+    /// It became a field of the point.
     Field {
         /// The key as it is stored.
         key: String,
         /// Float, integer, boolean or string.
         kind: FieldType,
-        /// The value as it is stored, for all but strings as it is written in line protocol.
+        /// The value as it is stored. Values other than strings are as line protocol writes them.
         value: String,
         /// The string's length in bytes before it was cut.
         cut_from: Option<usize>,
-        /// What was added to the key.
+        /// The suffixes that were added to the key.
         suffixes: Vec<Suffix>,
     },
     /// It gives the point its time.
     Time,
-    /// Nothing of it is stored.
+    /// It was not stored.
     LeftOut(LeftOut),
 }
 
-/// What is added to a field's key, so that each key has one type and is not also that of a tag.
+/// A suffix of a field's key, so that each key has one type and differs from the keys of tags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Suffix {
-    /// What is added.
+    /// The suffix.
     pub text: &'static str,
-    /// Why, in words for people.
+    /// The reason, in words for people.
     pub why: &'static str,
 }
 
@@ -145,7 +146,7 @@ pub struct Suffix {
 pub struct LeftOut {
     /// The reason.
     pub why: &'static str,
-    /// The value said something that is lost, unlike `null`, and unlike one that nobody wants.
+    /// Information was lost: the value is neither `null` nor one that nobody wants.
     pub lost: bool,
 }
 

@@ -6,36 +6,36 @@ use crate::payload::tree::{NONE, Node, TimeKey};
 #[derive(Clone, Copy, Debug)]
 pub(super) struct OpenContainer {
     pub content: Content,
-    /// Something is made of what is in it.
+    /// Its content is used.
     pub is_read: bool,
     pub is_object: bool,
-    /// Its place, and that of the last one in it that is remembered.
+    /// Its node, and the last node in it that is remembered.
     pub node: Node,
     pub last: Node,
-    /// How long its path is.
+    /// The length of its path.
     pub path_len: u32,
-    /// How many items it had.
+    /// The number of its items so far.
     pub items: u32,
     /// Where it begins.
     pub start: usize,
 }
 
-/// What becomes of what is in a container.
+/// What becomes of the content of a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Content {
     /// The payload's own members.
     Payload,
-    /// Members or items of one of those.
+    /// Members or items of one of the payload's members.
     Nested,
-    /// It stands where a time should.
+    /// It is the value of a key that gives a time.
     Time(TimeKey),
     /// A rule drops it.
     Dropped,
     /// It is stored as its text.
     Json,
-    /// It is left out, as it holds so many values.
+    /// It is left out because it holds too many values.
     TooMany(u32),
-    /// It is in one of these two, or stands where a payload should.
+    /// It is within one of these two, or in the place of a payload.
     Skipped,
 }
 

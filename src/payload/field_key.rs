@@ -9,24 +9,24 @@ use crate::observe::trace::{LeftOut, Suffix};
 use crate::payload::names::without_underscores;
 use crate::settings::kinds::{Kind, Kinds};
 
-/// What is added to the key of a text.
+/// The suffix for the key of a text.
 const TEXT: Suffix = Suffix { text: "_text", why: "the value is text" };
 
-/// To that of a number which would be one of texts otherwise.
+/// The suffix for the key of a number that would otherwise be a key of texts.
 const NUMBER: Suffix =
     Suffix { text: "_number", why: "the value is a number, and keys that end in _text are for text" };
 
-/// To a key that a tag of the point has.
+/// The suffix for a key that is also that of a tag.
 const TAG: Suffix = Suffix { text: "_field", why: "a tag has this key" };
 
-/// To the key that InfluxDB keeps to itself.
+/// The suffix for the key that InfluxDB reserves.
 pub(crate) const TIME: Suffix = Suffix { text: "_field", why: "InfluxDB reserves the key time" };
 
-/// Rules with a `*` may give each longer key another type too: then there is none.
+/// Rules with a `*` may give another type to each longer key too. After this many suffixes there is no key.
 const MOST_SUFFIXES: usize = 4;
 
-/// The key of a float or string whose type no rule fixes. `key` is without leading underscores. None where `--as` gives another type to
-/// all that it could be called, or where there is nothing left of the key.
+/// The key of a float or string whose type no rule fixes. `key` has no leading underscores. None if `--as` gives another
+/// type to all keys that it could have, or if nothing is left of the key.
 pub(crate) fn of_type(key: &[u8], field_type: FieldType, kinds: &Kinds) -> Option<Vec<u8>> {
     let key = match without_backslashes(key) {
         b"" => return None,
@@ -39,7 +39,7 @@ pub(crate) fn of_type(key: &[u8], field_type: FieldType, kinds: &Kinds) -> Optio
         stored.extend_from_slice(suffix.text.as_bytes());
     }
     for _ in 0..MOST_SUFFIXES {
-        // What a rule names is another key, whatever its type.
+        // A key that a rule names in full is a different key, whatever its type.
         if type_of(&stored, kinds) == field_type && (stored == key || !kinds.name(&stored)) {
             return Some(stored);
         }
@@ -48,7 +48,7 @@ pub(crate) fn of_type(key: &[u8], field_type: FieldType, kinds: &Kinds) -> Optio
     None
 }
 
-/// The key of a field that is also that of a tag. None where `--as` gives another type to all that it could be called.
+/// The key of a field that is also that of a tag. None if `--as` gives another type to all keys that it could have.
 pub(crate) fn beside_tags(key: &[u8], kinds: &Kinds, is_tag: impl Fn(&[u8]) -> bool) -> Option<Vec<u8>> {
     let mut stored = key.to_vec();
     let mut others = 0;
@@ -65,14 +65,14 @@ pub(crate) fn beside_tags(key: &[u8], kinds: &Kinds, is_tag: impl Fn(&[u8]) -> b
     }
 }
 
-/// How long a key is as InfluxDB stores it, without what is added to it. `key` is flattened and renamed.
+/// The length of a key as InfluxDB stores it, without suffixes. `key` is flattened and renamed.
 pub(crate) fn own_len(key: &[u8]) -> usize {
     let mut written = Vec::new();
     escape_key(without_underscores(key), &mut written);
     plain_key(&written).len()
 }
 
-/// What was added to a key, of which the first `own_len` bytes are its own.
+/// The suffixes of a key. Its first `own_len` bytes are its own.
 pub(crate) fn suffixes(own_len: usize, stored: &[u8]) -> Vec<Suffix> {
     let (own, mut rest) = stored.split_at(own_len.min(stored.len()));
     let mut suffixes = Vec::new();
@@ -88,17 +88,17 @@ pub(crate) fn suffixes(own_len: usize, stored: &[u8]) -> Vec<Suffix> {
     }
 }
 
-/// What InfluxDB stores of a key.
+/// The part of a key that InfluxDB stores.
 fn without_backslashes(key: &[u8]) -> &[u8] {
     &key[..key.len() - key.iter().rev().take_while(|byte| **byte == b'\\').count()]
 }
 
-/// What is said of a field without such a key.
+/// The reason for a field without a key.
 pub(crate) const NO_KEY: LeftOut = LeftOut::lost("--as gives another type to all keys that it could have");
 
 /// The type of all fields with this key.
 fn type_of(mut key: &[u8], kinds: &Kinds) -> FieldType {
-    // A loop, since a key may have a great many of these suffixes.
+    // A loop rather than recursion, since a key may have very many of these suffixes.
     loop {
         match (kinds.of(key), key.strip_suffix(TAG.text.as_bytes())) {
             (Some(Kind::Field(field_type)), _) => return field_type,
@@ -110,7 +110,7 @@ fn type_of(mut key: &[u8], kinds: &Kinds) -> FieldType {
     }
 }
 
-/// Whether a key is one of texts, or what numbers under one are called: so that no two keys of numbers are called the same.
+/// Whether a key is one of texts, or that of a number beside texts. So no two keys of numbers get the same name.
 fn is_about_text(mut key: &[u8]) -> bool {
     while let Some(rest) = key.strip_suffix(NUMBER.text.as_bytes()).or_else(|| key.strip_suffix(TAG.text.as_bytes())) {
         key = rest;

@@ -4,12 +4,12 @@ use crate::json::{Encoding, SyntaxError, Text};
 use crate::observe::trace::LeftOut;
 use crate::settings::Limits;
 
-/// What is said of one.
+/// The reason for leaving one out.
 pub(super) const TOO_MANY: LeftOut = LeftOut::lost(
     "more than --max-items: `--as KEY=json` stores its text, and `--as KEY=drop` says that it is not wanted",
 );
 
-/// Where one begins, and how many values are in it, those of objects and arrays in it counted; null is none.
+/// Where one begins, and how many values it holds, including those of objects and arrays within it. Nulls are not counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Large {
     pub start: usize,
@@ -20,17 +20,18 @@ pub(super) struct Large {
 struct Open {
     start: usize,
     is_object: bool,
-    /// The values in it, and how many of them are not in what is large itself.
+    /// The values in it, and how many of them are not within another large one.
     values: usize,
     own: usize,
-    /// An array in it is large.
+    /// An array within it is large.
     has_large: bool,
-    /// How many were found before it.
+    /// The number of those found before it.
     found: usize,
 }
 
-/// All objects and arrays of the payload that begins at `start` that hold more values than they may, in their order. Of arrays within
-/// arrays it is the outermost. None where they are nested too deep, which the payload is rejected for. `scratch` is for strings.
+/// All objects and arrays with too many values in the payload that begins at `start`, in order. Of arrays within arrays,
+/// only the outermost is returned. Empty if they are nested too deep; the payload is rejected for that anyway. `scratch` is
+/// a buffer for strings.
 pub(super) fn find<E: Encoding>(
     text: Text<'_, E>,
     start: usize,

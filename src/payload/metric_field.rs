@@ -13,7 +13,7 @@ use crate::payload::value::{tag_text, type_of, write_field};
 use crate::settings::Settings;
 
 impl Point {
-    /// Adds a tag of the metric's own.
+    /// Adds one of the metric's tags.
     pub fn take_metric_tag(&mut self, key: &[u8], value: &[u8], settings: &Settings) -> Result<Set, LeftOut> {
         self.take_tag(&settings.renames.key(key), value)
     }
@@ -24,8 +24,8 @@ impl Point {
         Ok(Set::Incoming)
     }
 
-    /// Adds a field of the metric's, its value as it is written in line protocol: where it went, and a string's length where it was
-    /// cut.
+    /// Adds one of the metric's fields, with its value as line protocol writes it. Returns the set that it went into, and a
+    /// string's length if it was cut.
     pub fn take_metric_field(
         &mut self,
         key: &[u8],
@@ -52,7 +52,7 @@ impl Point {
             }
         };
         let Some(name) = name else {
-            // The last value of a key counts, also one that makes no field.
+            // The last value of a key wins, even if it makes no field.
             self.remove_of_any_type(Set::Others, key, &settings.kinds);
             return Err(NO_KEY);
         };
@@ -61,7 +61,7 @@ impl Point {
     }
 }
 
-/// A number of line protocol as JSON writes it.
+/// A number of line protocol, as JSON writes it.
 fn number_text(text: &str) -> Cow<'_, str> {
     let text = text.strip_suffix(['i', 'u']).unwrap_or(text);
     match Number::of(text.as_bytes()) {

@@ -32,30 +32,30 @@ use crate::payload::tracer::{TimeOf, Tracer};
 use crate::payload::tree::Tree;
 use crate::settings::Settings;
 
-/// The longest start of a line that is remembered.
+/// The longest start of a line that is remembered, in bytes.
 const MAX_HEAD: usize = 16 * 1024;
 
-/// Why a text makes no point.
+/// Why a text does not become a point.
 #[derive(Debug)]
 pub(crate) struct Rejection {
     pub reason: Reason,
     pub error: String,
-    /// The byte that is wrong, where it is a certain one.
+    /// The byte that is wrong, if there is a single one.
     pub at: Option<usize>,
 }
 
 impl Rejection {
-    /// Of the text as a whole.
+    /// A rejection of the whole text.
     pub fn new(reason: Reason, error: impl Into<String>) -> Self {
         Rejection { reason, error: error.into(), at: None }
     }
 
-    /// Of a payload with more fields and tags than it may have.
+    /// A rejection of a payload with too many fields and tags.
     fn too_many_fields(limit: usize) -> Self {
         Rejection::new(Reason::TooLarge, format!("the payload has more than {limit} fields and tags"))
     }
 
-    /// Of one byte of it.
+    /// The same at one byte of the text.
     pub fn at(self, at: usize) -> Self {
         Rejection { at: Some(at), ..self }
     }
@@ -67,64 +67,65 @@ impl From<SyntaxError> for Rejection {
     }
 }
 
-/// Reads payloads, one at a time, and makes points of them.
+/// Reads payloads one at a time, and makes points of them.
 #[derive(Debug, Default)]
 pub(crate) struct Payloads {
     point: Point,
     tree: Tree,
-    /// The start of the last line up to its message, whose tags the point has. Empty where it has those of another.
+    /// The start of the last line up to its message, whose tags the point has. Empty if the point has the tags of another
+    /// line.
     head: Vec<u8>,
-    /// Objects and arrays around the one that is read.
+    /// The objects and arrays around the one that is being read.
     around: Vec<container::OpenContainer>,
-    /// The key of a value that is not remembered, flattened.
+    /// The flattened key of a value that is not remembered.
     path: Vec<u8>,
     /// Strings that had escapes, as they are written in a point.
     decoded: Vec<u8>,
-    /// The bytes of all flattened keys.
+    /// The size of all flattened keys, in bytes.
     keys: usize,
-    /// The values of `time` and `timestamp`, in the order in which they count.
+    /// The values of `time` and `timestamp`, in order of priority.
     times: [Option<Time>; 2],
     request_id: Option<Value>,
-    /// How many values had no short way into the point.
+    /// How many values took the slow path into the point.
     others: usize,
-    /// The objects and arrays that are left out, in their order, for what they hold; None where that was not looked for.
+    /// The objects and arrays that are left out because of their size, in order. None before they are searched for.
     large: Option<Vec<Large>>,
 }
 
-/// What stands where a time should.
+/// The value of a key that gives a time.
 #[derive(Clone, Copy, Debug)]
 enum Time {
     Value(Value),
-    /// An object or array that is no time.
+    /// An object or array that is not a time.
     Container,
 }
 
 impl Payloads {
-    /// Forgets the metric, for the next one.
+    /// Clears the metric, for the next one.
     pub fn start_metric(&mut self) {
         self.head.clear();
         self.point.start_metric();
     }
 
-    /// Takes note of how the line starts whose tags the point has.
+    /// Remembers the start of the line whose tags the point has.
     pub fn take_head(&mut self, head: &[u8]) {
         if head.len() <= MAX_HEAD {
             self.head.extend_from_slice(head);
         }
     }
 
-    /// What stands behind the start of the last line, in a line that starts like it.
+    /// The rest of a line that starts like the last one.
     #[inline]
     pub fn behind_head<'a>(&self, line: &'a [u8]) -> Option<&'a [u8]> {
         line.strip_prefix(self.head.as_slice()).filter(|_| !self.head.is_empty())
     }
 
-    /// The point in the making: the metric's tags and other fields are for all payloads of it.
+    /// The point that is being made. The metric's tags and other fields are shared by all its payloads.
     pub fn point(&mut self) -> &mut Point {
         &mut self.point
     }
 
-    /// Forgets the payload, for the next one of the same metric.
+    /// Clears the payload, for the next one of the same metric.
     #[inline]
     fn start(&mut self) {
         if self.tree.is_full() || self.point.names.are_many() {
@@ -140,7 +141,7 @@ impl Payloads {
         self.others = 0;
     }
 
-    /// Gives back the memory that a large message took.
+    /// Frees the memory that a large message took.
     pub fn shrink(&mut self) {
         // Later messages may have the same head.
         if self.head.is_empty() {
@@ -153,7 +154,7 @@ impl Payloads {
         }
     }
 
-    /// Reads the payload `text`. Its flattened keys may take as much as its line may.
+    /// Reads the payload `text`. Its flattened keys may take as much room as its line.
     pub fn read<E: Encoding>(
         &mut self,
         text: &[u8],
@@ -164,7 +165,7 @@ impl Payloads {
         reader::read::<E>(self, text, settings, room, tracer)
     }
 
-    /// Reads the payload at the start of `text`: its length, or None where there is none.
+    /// Reads the payload at the start of `text`. Returns its length, or None if there is none.
     #[inline]
     pub fn read_start<E: Encoding>(&mut self, text: &[u8], settings: &Settings, room: &mut Room) -> Option<usize> {
         reader::read_start::<E>(self, text, settings, room)
@@ -176,8 +177,8 @@ impl Payloads {
         room.check(self.keys)
     }
 
-    /// Appends the line of the payload that was read from `text`, up to its time. What has become of each key is known behind it if
-    /// that is `traced`.
+    /// Appends the line of the payload that was read from `text`, up to its time. If `traced`, what became of each key is
+    /// known afterwards.
     #[inline]
     pub fn write(
         &mut self,
@@ -193,7 +194,7 @@ impl Payloads {
         point.write(measurement, source, settings, room, traced, out)
     }
 
-    /// Tells what there is to tell of the payload that was written.
+    /// Reports what happened to the keys of the payload that was written.
     #[inline]
     pub fn tell(&mut self, observer: &mut dyn Observer) {
         if !self.point.notes.is_empty() {
@@ -203,7 +204,7 @@ impl Payloads {
 
     #[cold]
     fn tell_notes(&mut self, observer: &mut dyn Observer) {
-        // In the order of the payload: those of before it was written stand before the others.
+        // Sorts the notes in the order of the payload. Those made while reading come before those made while writing.
         self.point.notes.sort_by_key(|note| note.behind);
         for Note { name, what, .. } in &self.point.notes {
             let key = plain_key(name.map_or(b"", |name| self.point.names.key(name)));
@@ -216,12 +217,12 @@ impl Payloads {
         }
     }
 
-    /// Says of all keys that a tracer has noted what has become of them.
+    /// Determines what became of all keys that a tracer has noted.
     pub fn settle(&mut self, tracer: &mut Tracer, text: &[u8], time: TimeOf) {
         tracer.settle(&mut self.point, Source { text, decoded: &self.decoded }, time);
     }
 
-    /// The time that the payload gives its point, and the key that has it. `text` is what it was read from.
+    /// The point's time from the payload, and the key that gave it. `text` is the text that the payload was read from.
     pub fn own_time(&self, text: &[u8], observer: &mut dyn Observer) -> Option<(Timestamp, TimeSource)> {
         let source = Source { text, decoded: &self.decoded };
         let mut given = None;
@@ -247,15 +248,14 @@ impl Payloads {
         given
     }
 
-    /// The hash that tells the call from others, and whether it is that of the request's id. `buffer` is for what `text` stands
-    /// for.
+    /// The hash that identifies the call, and whether it is the hash of the request's id. `buffer` is used to decode `text`.
     pub fn hash<E: Encoding>(&self, text: &[u8], buffer: &mut Vec<u8>) -> (u64, bool) {
         let source = Source { text, decoded: &self.decoded };
         let id = self.request_id.as_ref().map(|id| id.of(source));
         let id = id.filter(|id| !matches!(id, Scalar::Null | Scalar::NotFinite)).map(|id| id.text());
         match id {
             Some(id) if !id.is_empty() => (xxh3_64(&id), true),
-            // Without one, it is the whole payload that tells two calls apart.
+            // Without an id, the whole payload identifies the call.
             _ => (xxh3_64(E::decoded(text, buffer)), false),
         }
     }

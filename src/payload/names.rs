@@ -15,7 +15,8 @@ use crate::payload::field_key;
 use crate::payload::point::Set;
 use crate::settings::kinds::Kinds;
 
-/// Keys are copied in chunks of so many bytes, unless they are long: most are so short that a call of memcpy takes longer.
+/// The size of the chunks in which keys are copied, unless they are long. Most keys are so short that a call of memcpy takes
+/// longer.
 const CHUNK: usize = 16;
 const MAX_IN_CHUNKS: usize = 64;
 
@@ -29,12 +30,12 @@ pub(crate) const ALGORITHM_NAME: Name = Name(NonZero::<u32>::MIN);
 /// All keys that are remembered.
 #[derive(Debug)]
 pub(crate) struct Names {
-    /// Of each `,key=`, filled up to whole chunks.
+    /// `,key=` of each, padded to whole chunks.
     text: Vec<u8>,
     names: Vec<NameState>,
     by_key: HashTable<Name>,
     hasher: Hasher,
-    /// The present ones, counted from 1.
+    /// The numbers of the current metric and payload, counted from 1.
     metric: u64,
     payload: u64,
 }
@@ -42,9 +43,9 @@ pub(crate) struct Names {
 #[derive(Debug)]
 struct NameState {
     text: Range<usize>,
-    /// The last value of each set that it was given, by the set's number.
+    /// The last value that it got in each set, by the set's number.
     given: [Given; Set::COUNT],
-    /// What the same key is called with a value of another type.
+    /// The name of the same key with a value of another type.
     sibling: Option<Name>,
 }
 
@@ -57,7 +58,7 @@ struct Given {
     place: usize,
 }
 
-/// Makes hashes that nobody can foresee, so that no payload is made to collide.
+/// Computes hashes that cannot be predicted, so that no payload can be made to collide.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Hasher(u64);
 
@@ -95,15 +96,15 @@ impl Default for Names {
 }
 
 impl Names {
-    /// More are not kept from one payload to the next.
+    /// The most keys that are kept from one payload to the next.
     const KEPT: usize = 4096;
 
-    /// Whether there are so many that it is time to [forget](Self::clear) them.
+    /// Whether there are so many keys that they should be [cleared](Self::clear).
     pub fn are_many(&self) -> bool {
         self.names.len() > Self::KEPT || self.text.len() > KEPT
     }
 
-    /// Forgets all keys but [`ALGORITHM_NAME`]: no other number that was given out means anything any more.
+    /// Removes all keys but [`ALGORITHM_NAME`]. All other numbers become invalid.
     pub fn clear(&mut self) {
         self.text.clear();
         self.text.shrink_to(KEPT);
@@ -114,7 +115,7 @@ impl Names {
         self.of(b"algorithm_name", Set::Tags);
     }
 
-    /// The number of a key as a set writes it. None where there is nothing left of it.
+    /// The number of a key as a set writes it. None if nothing is left of the key.
     pub fn of(&mut self, key: &[u8], set: Set) -> Option<Name> {
         let start = self.push(key, set);
         self.resolve(start, true)
@@ -126,11 +127,12 @@ impl Names {
         self.resolve(start, false)
     }
 
-    /// The number of a field's key with values of a type, which no rule fixes: floats or strings. None where there is no such key.
+    /// The number of a field's key with values of a type that no rule fixes: floats or strings. None if there is no such
+    /// key.
     pub fn of_type(&mut self, key: &[u8], field_type: FieldType, kinds: &Kinds) -> Option<Name> {
         let key = without_underscores(key);
         let mut resolve = |field_type| self.of(&field_key::of_type(key, field_type, kinds)?, Set::Fields);
-        // That of strings is never the first, so that the other is always known when it comes.
+        // The key of strings is never resolved first, so the other key is always known by then.
         let float = resolve(FieldType::Float);
         if field_type == FieldType::Float {
             return float;
@@ -143,8 +145,8 @@ impl Names {
         string
     }
 
-    /// The number of a field's key with values of any type, which no rule fixes, if it is known: what the others are called is then its
-    /// sibling.
+    /// The number of a field's key with values of any type that no rule fixes, if it is known. The key for values of another
+    /// type is then its sibling.
     pub fn find_of_any_type(&mut self, key: &[u8], kinds: &Kinds) -> Option<Name> {
         let key = without_underscores(key);
         let key =
@@ -152,7 +154,7 @@ impl Names {
         self.find(&key, Set::Fields)
     }
 
-    /// The number of a key that is written so.
+    /// The number of a key that is written like this.
     pub fn of_written(&mut self, key: &[u8]) -> Option<Name> {
         let start = self.text.len();
         self.text.push(b',');
@@ -160,7 +162,8 @@ impl Names {
         self.resolve(start, true)
     }
 
-    /// InfluxDB keeps keys with a leading underscore to itself, which they lose, and `time`, which gets a suffix.
+    /// Appends a key. It loses leading underscores, since InfluxDB reserves such keys. `time` gets a suffix, since it is
+    /// reserved too.
     fn push(&mut self, key: &[u8], set: Set) -> usize {
         let start = self.text.len();
         self.text.push(b',');
@@ -171,7 +174,7 @@ impl Names {
         start
     }
 
-    /// The number of the key behind the comma at `start`, with which the text ends.
+    /// The number of the key after the comma at `start`, up to the end of the text.
     fn resolve(&mut self, start: usize, adds: bool) -> Option<Name> {
         let written = &self.text[start + 1..];
         let hash = self.hasher.hash(written);
@@ -190,7 +193,7 @@ impl Names {
         Some(name)
     }
 
-    /// The number of a key that is written so, if it is known.
+    /// The number of a key that is written like this, if it is known.
     pub fn written(&self, key: &[u8]) -> Option<Name> {
         self.by_key.find(self.hasher.hash(key), |name| self.key(*name) == key).copied()
     }
@@ -220,26 +223,26 @@ impl Names {
         out.truncate(len);
     }
 
-    /// The next metric begins: no payload of the one before has any key.
+    /// Starts the next metric. No payload of the last one has any key now.
     pub fn start_metric(&mut self) {
         self.metric += 1;
         self.payload += 1;
     }
 
-    /// The next payload begins.
+    /// Starts the next payload.
     #[inline]
     pub fn start_payload(&mut self) {
         self.payload += 1;
     }
 
-    /// What the key of a field is called with values of another type, if that is known.
+    /// The name of a field's key with values of another type, if it is known.
     #[inline]
     pub fn sibling(&self, name: Name, set: Set) -> Option<Name> {
         self.names[name.index()].sibling.filter(|_| matches!(set, Set::Others | Set::Fields))
     }
 
-    /// The metric or payload gives a value to the key, at this place in its set: the place of the last one that it gave, and whether
-    /// any set of the metric or payload has the key or its sibling.
+    /// Records that the metric or payload gives a value to the key, at this place in its set. Returns the place of its
+    /// earlier value, and whether any set of the metric or payload has the key or its sibling.
     #[inline]
     pub fn give(&mut self, name: Name, set: Set, place: usize) -> (Option<usize>, bool) {
         let earlier = self.place(name, set);
@@ -250,7 +253,7 @@ impl Names {
         (earlier, has_met)
     }
 
-    /// The place in a set of the value that the metric or payload gave to the key last.
+    /// The place in a set of the last value that the metric or payload gave to the key.
     #[inline]
     pub fn place(&self, name: Name, set: Set) -> Option<usize> {
         let given = self.names[name.index()].given[set as usize];
@@ -263,14 +266,14 @@ impl Names {
         self.place(name, set).is_some()
     }
 
-    /// The metric or payload has the key no more: the place that its value had.
+    /// Removes the key from the metric or payload. Returns the place of its value.
     pub fn take(&mut self, name: Name, set: Set) -> Option<usize> {
         let place = self.place(name, set)?;
         self.names[name.index()].given[set as usize] = Given::default();
         Some(place)
     }
 
-    /// The number of the metric or payload that gives values to a set.
+    /// The number of the metric or payload that a set belongs to.
     #[inline]
     fn number(&self, set: Set) -> u64 {
         match set {
@@ -286,12 +289,12 @@ impl NameState {
     }
 }
 
-/// Whether a key as a tag names an algorithm, its owner or its version.
+/// Whether a tag's key names an algorithm, its owner or its version.
 pub(crate) fn is_identity(key: &[u8]) -> bool {
     matches!(key, b"algorithm_name" | b"algorithm_owner" | b"algorithm_version")
 }
 
-/// InfluxDB keeps keys with a leading underscore to itself.
+/// The key without leading underscores, since InfluxDB reserves such keys.
 pub(crate) fn without_underscores(key: &[u8]) -> &[u8] {
     &key[key.iter().take_while(|byte| **byte == b'_').count()..]
 }

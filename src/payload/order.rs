@@ -9,28 +9,28 @@ use crate::payload::sets::{Entries, Entry, GivenValues, Set};
 /// The tags of a point in the order in which they are written.
 #[derive(Debug, Default)]
 pub(crate) struct Order {
-    /// The metric's own, in their order. Empty where that is not known.
+    /// The metric's tags in order. Empty if the order is not known.
     incoming: Vec<usize>,
-    /// Of which tags `tags` is the order: those of the metric, and the payload's.
+    /// The metric's and the payload's tags that `tags` was made of.
     names: [Vec<Name>; 2],
     pub tags: Vec<Entry>,
-    /// The payload's, in their order.
+    /// The payload's tags in order.
     own: Vec<usize>,
 }
 
 impl Order {
-    /// The metric has other tags.
+    /// Call this if the metric's tags change.
     pub fn forget_metric(&mut self) {
         self.incoming.clear();
     }
 
-    /// Names mean something else.
+    /// Call this if names change their meaning.
     pub fn forget_names(&mut self) {
         self.names.iter_mut().for_each(Vec::clear);
     }
 
-    /// Sorts the tags of metric and payload into [`tags`](Self::tags), without those of the metric that the payload has too. Mostly they
-    /// are those of the last point.
+    /// Sorts the tags of metric and payload into [`tags`](Self::tags), without those of the metric that the payload has too.
+    /// Usually they are the same tags as in the last point.
     pub fn sort(&mut self, incoming: &Entries, tags: &GivenValues, names: &Names) {
         let order = self;
         let is_whole = incoming.gone + tags.gone == 0;
@@ -47,7 +47,7 @@ impl Order {
             order.names[0].extend(incoming.names());
             order.names[1].extend(tags.names());
         }
-        // The metric's own may be many, for each of many payloads.
+        // The metric may have many tags, so they are sorted once for all its payloads.
         if order.incoming.is_empty() {
             order.incoming.extend(incoming.iter().map(|(place, _)| place));
             let key = |place: &usize| incoming.key(&incoming.entries[*place]);
@@ -72,7 +72,7 @@ impl Order {
         order.tags.extend(rest.iter().map(|place| (Set::Incoming, *place)));
     }
 
-    /// Gives back the memory that many tags took.
+    /// Frees the memory that many tags took.
     pub fn shrink(&mut self) {
         self.incoming.shrink_to(KEPT / size_of::<usize>());
         self.names.iter_mut().for_each(|names| names.shrink_to(KEPT / size_of::<Name>()));
@@ -81,7 +81,7 @@ impl Order {
     }
 }
 
-/// The order of what two escaped keys stand for.
+/// The order of two escaped keys by the keys that they are escaped from.
 fn by_meaning(a: &[u8], b: &[u8]) -> Ordering {
     if !a.contains(&b'\\') && !b.contains(&b'\\') {
         return a.cmp(b);

@@ -23,50 +23,50 @@ use crate::payload::value::{tag_text, write_field};
 use crate::settings::Settings;
 use crate::settings::kinds::Kinds;
 
-/// InfluxDB refuses a point of which measurement, tags and one field's key take more bytes than this together with the
+/// InfluxDB refuses a point whose measurement, tags and key of any one field take more bytes than this, together with the
 /// four that its storage puts between them (models.MaxKeyLength and seriesKeySize).
 pub(crate) const MAX_SERIES_KEY: usize = 65_535 - 4;
 
-/// A point in the making.
+/// A point that is being made.
 #[derive(Debug, Default)]
 pub(crate) struct Point {
     pub names: Names,
-    /// The tags that the metric came with, and its other fields: for all points of one metric.
+    /// The metric's tags and other fields, for all points of the metric.
     incoming: Entries,
     others: Entries,
-    /// What the payload gives.
+    /// The payload's tags and fields.
     tags: GivenValues,
     fields: GivenValues,
-    /// A key is in two of these, or has been.
+    /// A key is, or was, in two of these sets.
     keys_meet: bool,
-    /// So it is without the payload's.
+    /// The same without the payload's sets.
     incoming_keys_meet: bool,
     order: Order,
-    /// What an observer is to be told of the payload.
+    /// The notes on the payload's keys, for an observer.
     pub notes: Vec<Note>,
-    /// What has become of the payload's fields, where keys meet or somebody wants to know.
+    /// What became of the payload's fields, if keys are in two sets or an observer wants to know.
     written: Written,
 }
 
 /// A tag or field as it is written.
 #[derive(Debug)]
 pub(crate) struct Part<'a> {
-    /// The entry that it is written of, as [`Point::last`] names it.
+    /// The entry that it was written from, as [`Point::last`] names it.
     pub entry: Entry,
     pub key: Cow<'a, [u8]>,
     pub value: Cow<'a, [u8]>,
-    /// That of a field.
+    /// For a field, its type.
     pub field_type: FieldType,
-    /// The string's length, where it was cut.
+    /// The string's length before it was cut.
     pub cut_from: Option<usize>,
 }
 
-/// What is to be told of a key.
+/// What an observer is told of a key.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Note {
-    /// How many fields there were before it.
+    /// The number of fields before it.
     pub behind: usize,
-    /// None where nothing is left of the key.
+    /// None if nothing is left of the key.
     pub name: Option<Name>,
     pub what: What,
 }
@@ -75,12 +75,12 @@ pub(crate) struct Note {
 pub(crate) enum What {
     LeftOut(&'static str),
     Cut(usize),
-    /// It is an object or array of so many values.
+    /// It is an object or array with this many values.
     TooMany(usize),
 }
 
-/// How many bytes the tags of a line take, with the measurement, and its fields; how many both are; and how long the longest
-/// field's key is.
+/// The size of a line: the bytes of the measurement and tags, the bytes of the fields, the number of tags and fields, and
+/// the length of the longest field's key.
 #[derive(Clone, Copy, Debug)]
 struct Line {
     tags: usize,
@@ -90,7 +90,7 @@ struct Line {
 }
 
 impl Point {
-    /// Forgets everything, for the next metric.
+    /// Clears everything, for the next metric.
     pub fn start_metric(&mut self) {
         self.incoming.clear();
         self.others.clear();
@@ -100,7 +100,7 @@ impl Point {
         self.start_payload();
     }
 
-    /// Forgets the payload, for the next one of the same metric.
+    /// Clears the payload, for the next one of the same metric.
     #[inline]
     pub fn start_payload(&mut self) {
         self.names.start_payload();
@@ -110,7 +110,7 @@ impl Point {
         self.keys_meet = self.incoming_keys_meet;
     }
 
-    /// Forgets the payload, and all names but those of the metric.
+    /// Clears the payload, and all names but those of the metric.
     pub fn forget_names(&mut self) {
         self.start_payload();
         self.names.clear();
@@ -127,7 +127,7 @@ impl Point {
         }
     }
 
-    /// Forgets the payload, and gives back the memory that a large message took.
+    /// Clears the payload, and frees the memory that a large message took.
     pub fn shrink(&mut self) {
         self.start_payload();
         self.incoming.shrink();
@@ -140,7 +140,7 @@ impl Point {
         self.order.shrink();
     }
 
-    /// Adds a tag of the metric's own.
+    /// Adds one of the metric's tags.
     pub fn incoming_tag(&mut self, key: &[u8], value: &[u8]) -> Result<(), LeftOut> {
         self.order.forget_metric();
         let name = self.names.of(key, Set::Incoming).ok_or(LeftOut::nothing("there is nothing left of the key"))?;
@@ -154,7 +154,7 @@ impl Point {
         .map(drop)
     }
 
-    /// Adds a field that stands beside the message, with what `write` appends for it: a string's length where it was cut.
+    /// Adds one of the metric's other fields, with the value that `write` appends. Returns a string's length if it was cut.
     pub fn other_field(
         &mut self,
         name: Name,
@@ -164,7 +164,7 @@ impl Point {
         self.insert(Set::Others, name, field_type, write)
     }
 
-    /// Adds a key of the metric with what `write` appends for it, instead of any earlier value.
+    /// Adds a key of the metric with the value that `write` appends, in place of any earlier value.
     fn insert(
         &mut self,
         set: Set,
@@ -181,12 +181,12 @@ impl Point {
         Ok(cut_from)
     }
 
-    /// The metric's own tags take so many bytes.
+    /// The size of the metric's tags in bytes.
     pub fn incoming_len(&self) -> usize {
         self.incoming.text.len()
     }
 
-    /// Sets a tag or field of the payload's, instead of any earlier value.
+    /// Sets a tag or field of the payload, in place of any earlier value.
     #[inline]
     pub fn set(&mut self, set: Set, name: Name, field_type: FieldType, value: Value) {
         let members = if set == Set::Tags { &mut self.tags } else { &mut self.fields };
@@ -197,8 +197,8 @@ impl Point {
         }
     }
 
-    /// A key is one that the payload or its metric had before, or the payload with a value of another type: the payload's earlier
-    /// value, if it had one, has this place.
+    /// Handles a key that the payload or its metric had before, or that the payload had with a value of another type.
+    /// `earlier` is the place of the payload's earlier value.
     #[cold]
     fn meet(&mut self, set: Set, name: Name, earlier: Option<usize>) {
         if let Some(place) = earlier {
@@ -210,7 +210,7 @@ impl Point {
         self.keys_meet |= Set::ALL.into_iter().any(|other| other != set && self.names.has(name, other));
     }
 
-    /// Takes away what the payload or its metric has given to a key of a set, also with another type.
+    /// Removes the value that the payload or its metric gave to a key of a set, including one of another type.
     pub fn remove(&mut self, set: Set, name: Name) {
         self.remove_one(set, name);
         if let Some(sibling) = self.names.sibling(name, set) {
@@ -228,7 +228,7 @@ impl Point {
         }
     }
 
-    /// Takes away what the payload or its metric has given to a field that no rule of `--as` names, whatever the type was.
+    /// Removes the value, of any type, that the payload or its metric gave to a field that no rule of `--as` names.
     #[cold]
     pub fn remove_of_any_type(&mut self, set: Set, key: &[u8], kinds: &Kinds) {
         if let Some(name) = self.names.find_of_any_type(key, kinds) {
@@ -236,7 +236,7 @@ impl Point {
         }
     }
 
-    /// How many values the payload gave to tags and fields: none the fewer where a later one counts, or where some make none.
+    /// How many values the payload gave to tags and fields, including those that were replaced and those that make no field.
     pub fn values(&self) -> usize {
         self.fields.members.len() + self.tags.members.len()
     }
@@ -245,14 +245,14 @@ impl Point {
         self.names.has(name, Set::Incoming) || self.names.has(name, Set::Tags)
     }
 
-    /// Whether a key that is written so is that of a tag.
+    /// Whether a tag has the key that is written like this.
     fn is_tag(&self, key: &[u8]) -> bool {
         self.names.written(key).is_some_and(|name| self.has_tag(name))
     }
 
-    /// Appends the line up to its time, which [`write_time`] adds, if it is one that InfluxDB takes, and there is room for it.
-    /// What is to be told of a field is noted, whatever becomes of the line; that, and what has become of each field, is known
-    /// for all [`parts`](Self::parts) if they are `wanted`.
+    /// Appends the line up to its time, which [`write_time`] adds. It does so only if InfluxDB accepts the line and there is
+    /// room for it. Notes on fields are made in any case. If `wanted`, the notes and what became of each field are known for
+    /// all [`parts`](Self::parts).
     pub fn write(
         &mut self,
         measurement: &[u8],
@@ -308,7 +308,7 @@ impl Point {
         }
     }
 
-    /// Appends the payload's fields, each with a comma before it: how many they are, and how long the longest key is.
+    /// Appends the payload's fields, each with a comma before it. Returns their number, and the length of the longest key.
     #[inline]
     fn write_fields(&mut self, source: Source<'_>, out: &mut Vec<u8>) -> (usize, usize) {
         let (mut count, mut longest) = (0, 0);
@@ -328,8 +328,8 @@ impl Point {
         (count, longest)
     }
 
-    /// The tag or field of the payload's, or of the metric, that was added last: what tells it from all others of the metric and
-    /// payload.
+    /// The entry of the payload's or the metric's tag or field that was added last. It identifies the value among all those
+    /// of the metric and payload.
     pub fn last(&self, set: Set) -> Option<Entry> {
         let len = match set {
             Set::Incoming => self.incoming.entries.len(),
@@ -340,7 +340,7 @@ impl Point {
         len.checked_sub(1).map(|last| (set, last))
     }
 
-    /// The tags and fields as [`write`](Self::write) has written them.
+    /// The tags and fields as [`write`](Self::write) wrote them.
     pub fn parts<'a>(&'a mut self, source: Source<'a>) -> Vec<Part<'a>> {
         self.order.sort(&self.incoming, &self.tags, &self.names);
         let tags = self.order.tags.iter().map(|(set, place)| {
@@ -371,8 +371,8 @@ impl Point {
         }
     }
 
-    /// Appends a line about the metric, with its tags and with one tag and some string fields of ours; without its tags
-    /// where InfluxDB would not take them.
+    /// Appends a line about the metric, with its tags, one additional tag and some string fields. The metric's tags are left
+    /// out if InfluxDB would refuse them.
     pub fn write_about(
         &mut self,
         measurement: &[u8],
@@ -409,7 +409,7 @@ impl Point {
 }
 
 impl Note {
-    /// What there is to tell of a field.
+    /// The note on a field, if there is one.
     #[inline]
     fn of(place: usize, name: Name, written: &Result<Option<usize>, LeftOut>) -> Option<Self> {
         let what = match written {

@@ -18,23 +18,23 @@ use crate::payload::value::is_plain_tag;
 use crate::payload::{Payloads, Rejection, TIME_SOURCES, Time, large};
 use crate::settings::Settings;
 
-/// What stands between a key and those that are nested in it.
+/// Separates a key from those that are nested in it.
 const SEPARATOR: u8 = b'_';
 
-/// A payload may have so many more values than its point may have fields and tags, since some of them may make none.
+/// How many more values a payload may have than its point may have fields and tags, since some values may make none.
 const MORE_VALUES: usize = 16 * 1024;
 
-/// What is said of a value that a rule drops.
+/// The reason for a value that a rule drops.
 const DROPPED: LeftOut = LeftOut::nothing("--as drops it");
 
-/// What is said of an empty object or array.
+/// The reason for an empty object or array.
 const EMPTY: LeftOut = LeftOut::nothing("there is nothing in it");
 
-/// Why reading has ended before the payload did.
+/// Why reading ended before the payload did.
 enum Failure {
     Syntax(SyntaxError),
     Limit(Box<Rejection>),
-    /// There may be an object or array that holds too many values.
+    /// An object or array may hold too many values.
     Many,
 }
 
@@ -55,13 +55,13 @@ impl From<Failure> for Rejection {
         match failure {
             Failure::Syntax(error) => error.into(),
             Failure::Limit(rejection) => *rejection,
-            // It is looked for once, and then known.
+            // Such objects and arrays are searched for only once, and are known after that.
             Failure::Many => Rejection::new(Reason::TooLarge, "the payload has too many values"),
         }
     }
 }
 
-/// Reads the payload `text`. If there is a tracer, it is told of each key.
+/// Reads the payload `text`. A tracer, if there is one, is told of each key.
 pub(super) fn read<E: Encoding>(
     payloads: &mut Payloads,
     text: &[u8],
@@ -78,7 +78,7 @@ pub(super) fn read<E: Encoding>(
     if let Failure::Syntax(_) = failure {
         return Err(failure.into());
     }
-    // Without what is too large, the rest may be within all limits. What is broken is found again.
+    // Without objects and arrays that are too large, the rest may be within all limits. A syntax error is found again.
     let json = Text::<E>::new(text);
     let start = json.skip_blank(0);
     let large = large::find(json, start, settings.limits, &mut payloads.decoded).unwrap_or_default();
@@ -102,7 +102,7 @@ fn read_once<E: Encoding>(
     room: &mut Room,
     tracer: Option<&mut Tracer>,
 ) -> Result<(), Failure> {
-    // Keys that are remembered are not read as they are written.
+    // A tracer needs each key as it is written, but keys that are remembered are not decoded.
     let root = if tracer.is_some() { NONE } else { E::ROOT };
     let mut reader = PayloadReader::<E>::new(payloads, text, settings, room, tracer);
     let at = reader.text.skip_blank(0);
@@ -122,7 +122,7 @@ fn read_once<E: Encoding>(
     Err(Rejection::new(Reason::NotAnObject, error).at(0).into())
 }
 
-/// Reads the payload that `text` starts with; its length, or None where there is none.
+/// Reads the payload at the start of `text`. Returns its length, or None if there is none.
 #[inline]
 pub(super) fn read_start<E: Encoding>(
     payloads: &mut Payloads,
@@ -159,7 +159,7 @@ impl<'w, 'a, E: Encoding> PayloadReader<'w, 'a, E> {
         PayloadReader { text: Text::new(text), payloads, settings, room, tracer }
     }
 
-    /// Reads a container and all that is in it; where it ends.
+    /// Reads a container and everything in it. Returns where it ends.
     fn container(&mut self, mut now: OpenContainer) -> Result<usize, Failure> {
         let (mut at, mut ended) = self.open(&now);
         loop {
@@ -185,10 +185,11 @@ impl<'w, 'a, E: Encoding> PayloadReader<'w, 'a, E> {
         Ok(at)
     }
 
-    /// Reads members of an object up to its end, or to one that is an object or array: its bracket and its place.
+    /// Reads the members of an object up to its end, or to one that is an object or array. Returns that one's bracket and
+    /// node.
     #[inline(never)]
     fn members(&mut self, now: &mut OpenContainer, place: &mut usize) -> Result<Option<(u8, Node)>, Failure> {
-        // What changes with each member is not in memory.
+        // State that changes with each member is in local variables, not in memory.
         let (text, object) = (self.text, now.node);
         let (mut at, mut last) = (*place, now.last);
         let inner = loop {
@@ -220,7 +221,7 @@ impl<'w, 'a, E: Encoding> PayloadReader<'w, 'a, E> {
         Ok(inner)
     }
 
-    /// Reads items of an array, likewise.
+    /// The same for the items of an array.
     #[inline(never)]
     fn items(&mut self, now: &mut OpenContainer, place: &mut usize) -> Result<Option<(u8, Node)>, Failure> {
         let (text, array) = (self.text, now.node);
@@ -249,7 +250,7 @@ impl<'w, 'a, E: Encoding> PayloadReader<'w, 'a, E> {
         Ok(inner)
     }
 
-    /// Reads over members or items, likewise.
+    /// Skips members or items in the same way.
     fn skipped(&mut self, now: &OpenContainer, at: &mut usize) -> Result<Option<(u8, Node)>, Failure> {
         loop {
             if now.is_object {
@@ -268,7 +269,8 @@ impl<'w, 'a, E: Encoding> PayloadReader<'w, 'a, E> {
         }
     }
 
-    /// Takes the opening bracket of a container and, if it is empty, its closing one: where that ends, and whether it is.
+    /// Reads the opening bracket of a container and, if it is empty, its closing one. Returns where that ends, and whether
+    /// it is empty.
     fn open(&mut self, container: &OpenContainer) -> (usize, bool) {
         let at = self.text.skip_blank(container.start + 1);
         let is_empty = self.text.byte(at) == Some(container.close());
@@ -279,7 +281,7 @@ impl<'w, 'a, E: Encoding> PayloadReader<'w, 'a, E> {
         (end, is_empty)
     }
 
-    /// An object or array that is a member of another, and begins at `start`.
+    /// Begins an object or array that is a member of another, at `start`.
     fn inner(&mut self, bracket: u8, now: &OpenContainer, node: Node, start: usize) -> Result<OpenContainer, Failure> {
         let member = *self.payloads.tree.member(node);
         let content = match (now.content, member.role) {
@@ -296,7 +298,7 @@ impl<'w, 'a, E: Encoding> PayloadReader<'w, 'a, E> {
             self.check_keys()?;
         }
         let limit = self.settings.limits.nesting;
-        // The payload itself, and this one, are not among those around.
+        // `around` includes neither the payload itself nor this container.
         if self.payloads.around.len() + 2 > limit {
             let error = format!("objects and arrays are nested deeper than {limit}");
             return Err(Rejection::new(Reason::TooLarge, error).at(start).into());
@@ -304,7 +306,7 @@ impl<'w, 'a, E: Encoding> PayloadReader<'w, 'a, E> {
         Ok(OpenContainer::new(bracket, content, node, member.path_len, start))
     }
 
-    /// What becomes of an object or array whose values may go into the point.
+    /// What becomes of an object or array whose values may become tags and fields.
     fn large(&self, start: usize) -> Content {
         let Some(large) = &self.payloads.large else { return Content::Nested };
         match large.binary_search_by_key(&start, |large| large.start) {
@@ -313,7 +315,7 @@ impl<'w, 'a, E: Encoding> PayloadReader<'w, 'a, E> {
         }
     }
 
-    /// A container has ended at `end`.
+    /// Ends a container at `end`.
     fn end(&mut self, container: &OpenContainer, end: usize) {
         let place = container.start..end;
         match container.content {
@@ -330,7 +332,7 @@ impl<'w, 'a, E: Encoding> PayloadReader<'w, 'a, E> {
         }
     }
 
-    /// Takes a key that is not the one that was expected, and its colon; where that ends.
+    /// Reads a key other than the expected one, and its colon. Returns where the colon ends.
     #[inline(never)]
     fn other_member(&mut self, now: &OpenContainer, last: Node, at: usize) -> Result<(Node, usize), Failure> {
         let (raw, key, end) = self.text.key(at, &mut self.payloads.decoded)?;
@@ -358,7 +360,7 @@ impl<'w, 'a, E: Encoding> PayloadReader<'w, 'a, E> {
         self.new_member(now, last, None)
     }
 
-    /// Makes the path that of a container, and what is behind that in its members' paths.
+    /// Sets the path to that of a container, with what follows it in its members' paths.
     fn begin_path(&mut self, now: &OpenContainer) {
         let Payloads { tree, path, .. } = &mut *self.payloads;
         if now.node == NONE {
@@ -372,7 +374,8 @@ impl<'w, 'a, E: Encoding> PayloadReader<'w, 'a, E> {
         }
     }
 
-    /// Finds out what becomes of the value whose path has been made: remembered if it can be, and at [`NONE`] if not.
+    /// Determines what becomes of the value at the current path. The result is remembered if possible, and otherwise stored
+    /// at [`NONE`].
     fn new_member(&mut self, now: &OpenContainer, last: Node, raw: Option<&[u8]>) -> Result<Node, Failure> {
         self.check_values()?;
         let Payloads { tree, path, point, .. } = &mut *self.payloads;
@@ -390,7 +393,7 @@ impl<'w, 'a, E: Encoding> PayloadReader<'w, 'a, E> {
         Ok(tree.add(now.node, last, raw, path, member))
     }
 
-    /// Takes the value at `at`, which is neither object nor array; where it ends.
+    /// Reads the value at `at`, which is neither object nor array. Returns where it ends.
     #[inline(always)]
     fn scalar(&mut self, node: Node, at: usize) -> Result<usize, Failure> {
         let (value, end) = self.text.scalar(at, &mut self.payloads.decoded)?;
@@ -429,7 +432,7 @@ impl<'w, 'a, E: Encoding> PayloadReader<'w, 'a, E> {
         }
     }
 
-    /// Flattened keys cost time and room, whatever becomes of them.
+    /// Flattened keys cost time and room even if nothing becomes of them.
     #[inline]
     fn check_keys(&mut self) -> Result<(), Failure> {
         Ok(self.room.check(self.payloads.keys)?)

@@ -3,17 +3,17 @@
 use crate::observe::event::Reason;
 use crate::payload::Rejection;
 
-/// The lines of a message may take so many times the bytes that it had when it arrived.
+/// The lines of a message may take this many times its size on arrival.
 const TIMES: usize = 16;
 
-/// And so many bytes more, for short messages: 32 for each of a thousand fields, whose keys may be longer than their values
-/// where they are flattened.
+/// And this many bytes more, for short messages: 32 for each of a thousand fields. Flattened keys may be longer than their
+/// values.
 const MORE: usize = 32 * 1024;
 
-/// The room that the lines of one message have.
+/// The room for the lines of one message.
 ///
-/// A long key in front of many short values is written as often as there are values, and so are the tags and other fields of a
-/// metric for each payload of an array.
+/// Without a limit the lines could be much larger than the message: a long key before many short values is written for each
+/// value, and a metric's tags and other fields for each payload of an array.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Room {
     most: usize,
@@ -21,14 +21,14 @@ pub(crate) struct Room {
 }
 
 impl Room {
-    /// For a message that takes so many bytes: the metric's line, or the message where it came by itself. It is never more
-    /// than `most`.
+    /// The room for a message of this size: that of the metric's line, or of the message if it came without a metric. It is
+    /// at most `most`.
     pub fn of(message: usize, most: usize) -> Self {
         let most = message.saturating_mul(TIMES).saturating_add(MORE).min(most);
         Room { most, left: most }
     }
 
-    /// Whether a line of so many bytes has room. If not, no line behind it has.
+    /// Whether there is room for a line of this size. If not, there is none for the lines after it.
     #[inline]
     pub fn check(&mut self, line: usize) -> Result<(), Rejection> {
         if self.has(line) { Ok(()) } else { Err(self.rejection(line)) }
@@ -39,7 +39,7 @@ impl Room {
         line <= self.left
     }
 
-    /// Why a line of so many bytes has no room, and none behind it has.
+    /// The rejection for a line of this size. The lines after it have no room either.
     #[cold]
     pub fn rejection(&mut self, line: usize) -> Rejection {
         let error = format!("{}: shorten the keys that others are nested in", self.would_take(line));
@@ -47,17 +47,17 @@ impl Room {
         Rejection::new(Reason::TooLarge, error)
     }
 
-    /// Lines of so many bytes were written.
+    /// Subtracts the size of lines that were written.
     pub fn take(&mut self, lines: usize) {
         self.left = self.left.saturating_sub(lines);
     }
 
-    /// Whether there is still some.
+    /// Whether any room is left.
     pub fn is_left(&self) -> bool {
         self.left > 0
     }
 
-    /// Why the rest of an array has none.
+    /// The rejection for the rest of an array.
     pub fn rejection_of_rest(&self) -> Rejection {
         let error = format!("{}; this is the rest of it: send fewer payloads in a message", self.would_take(1));
         Rejection::new(Reason::TooLarge, error)

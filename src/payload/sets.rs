@@ -6,25 +6,25 @@ use crate::line_protocol::field_type::FieldType;
 use crate::payload::field_key::TIME;
 use crate::payload::names::Name;
 
-/// The sets of tags and fields that a point is made of.
+/// The sets of a point's tags and fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Set {
     /// The metric's tags.
     Incoming,
-    /// The metric's fields beside the message.
+    /// The metric's fields other than the message.
     Others,
-    /// The payload's.
+    /// The payload's tags. Its fields are the next set.
     Tags,
     Fields,
 }
 
-/// A set, and the place in it.
+/// A set, and a place in it.
 pub(crate) type Entry = (Set, usize);
 
-/// Tags or fields that are written already.
+/// Tags or fields that are already written.
 #[derive(Debug, Default)]
 pub(crate) struct Entries {
-    /// Of each `,key=value`.
+    /// `,key=value` of each.
     pub text: Vec<u8>,
     pub entries: Vec<WrittenEntry>,
     pub gone: usize,
@@ -33,14 +33,14 @@ pub(crate) struct Entries {
 #[derive(Clone, Debug)]
 pub(crate) struct WrittenEntry {
     pub name: Name,
-    /// That of a field.
+    /// For a field, its type.
     pub field_type: FieldType,
-    /// There is another value for the key, or none any more.
+    /// It was replaced or removed.
     pub is_gone: bool,
     pub start: usize,
     pub value: usize,
     pub end: usize,
-    /// A string's length, where it was cut.
+    /// The string's length before it was cut.
     pub cut_from: Option<usize>,
 }
 
@@ -54,7 +54,7 @@ pub(crate) struct GivenValues {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct GivenValue {
     pub name: Name,
-    /// That of a field.
+    /// For a field, its type.
     pub field_type: FieldType,
     pub is_gone: bool,
     pub value: Value,
@@ -64,7 +64,7 @@ impl Set {
     pub const ALL: [Set; 4] = [Set::Incoming, Set::Others, Set::Tags, Set::Fields];
     pub const COUNT: usize = Set::ALL.len();
 
-    /// What `time` gets as a key.
+    /// The suffix of the key `time`.
     pub fn suffix(self) -> &'static [u8] {
         match self {
             Set::Incoming | Set::Tags => b"_tag",
@@ -93,12 +93,12 @@ impl Entries {
         &self.text[entry.start..entry.end]
     }
 
-    /// The names of all entries, whether or not they are gone.
+    /// The names of all entries, including those that are gone.
     pub fn names(&self) -> impl Iterator<Item = Name> {
         self.entries.iter().map(|entry| entry.name)
     }
 
-    /// The entries in the order in which they came, and their places.
+    /// The entries in the order in which they came, with their places.
     pub fn iter(&self) -> impl Iterator<Item = (usize, &WrittenEntry)> + Clone {
         self.entries.iter().enumerate().filter(|(_, entry)| !entry.is_gone)
     }
@@ -112,7 +112,8 @@ impl Entries {
         self.gone += 1;
     }
 
-    /// Adds a key, `,key=`, with what `write` appends for it, unless that fails. It says a string's length where that was cut.
+    /// Adds a key, `,key=`, and the value that `write` appends, unless that fails. `write` returns a string's length if it
+    /// cut the string.
     pub fn push<E>(
         &mut self,
         name: Name,
@@ -167,12 +168,12 @@ impl GivenValues {
         self.members.len() - self.gone
     }
 
-    /// The names of all members, whether or not they are gone.
+    /// The names of all members, including those that are gone.
     pub fn names(&self) -> impl Iterator<Item = Name> {
         self.members.iter().map(|member| member.name)
     }
 
-    /// The members in the order in which they came, and their places.
+    /// The members in the order in which they came, with their places.
     pub fn iter(&self) -> impl Iterator<Item = (usize, &GivenValue)> + Clone {
         self.members.iter().enumerate().filter(|(_, member)| !member.is_gone)
     }

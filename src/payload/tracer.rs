@@ -17,7 +17,7 @@ use crate::observe::trace::{Fate, Key, LeftOut, Origin, Outcome, PointTime, Posi
 use crate::payload::field_key;
 use crate::payload::point::{Entry, Part, Point, Set};
 
-/// What a key was made into while it was read.
+/// What became of a key while it was read.
 #[derive(Clone, Copy, Debug)]
 enum Made {
     Nothing,
@@ -33,10 +33,10 @@ impl Made {
     }
 }
 
-/// How long a key is as it is stored, without what is added to it.
+/// The length of a key as it is stored, without its suffixes.
 type OwnLen = usize;
 
-/// What there is to say of a payload's time.
+/// What is known of a payload's time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum TimeOf {
     /// The payload was rejected before its time was read.
@@ -44,22 +44,22 @@ pub(crate) enum TimeOf {
     Point(PointTime),
 }
 
-/// Gathers what there is to tell of one message after the other.
+/// Collects what observers are told, one message after the other.
 #[derive(Debug, Default)]
 pub(crate) struct Tracer {
-    /// Where the buffer begins in the input, and how many lines have been counted of it up to `counted`.
+    /// The position of the buffer in the input, and the number of its lines before `counted`, an offset in the buffer.
     byte: u64,
     lines: u64,
     counted: usize,
     position: Position,
-    /// The way to the value that is read.
+    /// The path to the value that is being read.
     path: Vec<Segment>,
     keys: Vec<Key>,
     /// What each of them was made into.
     made: Vec<(Made, OwnLen)>,
     /// How many of them came with the metric.
     of_metric: usize,
-    /// The payload has been read to its end, so that its keys are all there.
+    /// The payload was read to its end, so all its keys are noted.
     is_read: bool,
 }
 
@@ -70,18 +70,18 @@ enum Segment {
 }
 
 impl Tracer {
-    /// What comes next begins at `start` in the buffer.
+    /// The next message begins at `start` in the buffer.
     pub fn begin(&mut self, buffer: &[u8], start: usize) {
         self.count_lines(buffer, start);
         self.position = Position { byte: self.byte + start as u64, line: self.lines + 1 };
     }
 
-    /// Where the present one began.
+    /// Where the current message began.
     pub fn position(&self) -> Position {
         self.position
     }
 
-    /// What comes next began there.
+    /// The next message began at this position.
     pub fn begin_at(&mut self, position: Position) {
         self.position = position;
     }
@@ -93,15 +93,15 @@ impl Tracer {
         }
     }
 
-    /// The buffer's first `len` bytes are gone.
+    /// The first `len` bytes of the buffer are removed.
     pub fn drained(&mut self, buffer: &[u8], len: usize) {
         self.count_lines(buffer, len);
         self.byte += len as u64;
-        // A message is told of before what is behind it is counted.
+        // A message is reported before the lines after it are counted.
         self.counted -= len;
     }
 
-    /// Another input begins.
+    /// Starts another input.
     pub fn start_input(&mut self) {
         *self = Tracer::default();
     }
@@ -120,7 +120,7 @@ impl Tracer {
         self.is_read = false;
     }
 
-    /// A tag or field of the metric was given to the point, `called` so.
+    /// A tag or field of the metric was given to the point, with the name `called`.
     pub fn metric_key(
         &mut self,
         origin: Origin,
@@ -140,19 +140,19 @@ impl Tracer {
         self.of_metric = self.keys.len();
     }
 
-    /// The value to come is that of a key, within `depth` objects and arrays.
+    /// The next value is that of a key, within `depth` objects and arrays.
     pub fn enter_key(&mut self, depth: usize, key: &str) {
         self.path.truncate(depth - 1);
         self.path.push(Segment::Key(key.to_owned()));
     }
 
-    /// The value to come is that of an array's item.
+    /// The next value is that of an array's item.
     pub fn enter_item(&mut self, depth: usize, index: usize) {
         self.path.truncate(depth - 1);
         self.path.push(Segment::Item(index));
     }
 
-    /// The value at `value` was made into the last entry of a set of the point's, `called` so.
+    /// The value at `value` was made into the last entry of one of the point's sets, with the name `called`.
     pub fn made(&mut self, value: Range<usize>, called: &[u8], set: Set, point: &Point) {
         let own_len = field_key::own_len(called);
         self.add(value, own_len, Fate::LeftOut(replaced(Origin::Payload)), Made::last(set, point));
@@ -162,7 +162,7 @@ impl Tracer {
         self.add(value, 0, Fate::LeftOut(why), Made::Nothing);
     }
 
-    /// The value stands where a time should.
+    /// The value at `value` is that of a key that gives a time.
     pub fn time(&mut self, value: Range<usize>, source: TimeSource, is_null: bool) {
         let fate = if is_null { Fate::LeftOut(LeftOut::nothing("null gives no time")) } else { Fate::Time };
         self.add(value, 0, fate, Made::Time(source));
@@ -186,18 +186,18 @@ impl Tracer {
         self.is_read = true;
     }
 
-    /// Says of all keys what has become of them.
+    /// Determines what became of all keys.
     pub fn settle(&mut self, point: &mut Point, source: Source<'_>, time: TimeOf) {
         let mut fates: HashMap<Entry, Fate> =
             point.left_out().map(|(entry, why)| (entry, Fate::LeftOut(why))).collect();
         fates.extend(point.parts(source).into_iter().map(|part| (part.entry, fate_of(&part))));
-        // The last key of a name is the one that counts.
+        // The last key of a name wins.
         let mut seen = [false; 2];
         for (key, (made, own_len)) in self.keys.iter_mut().zip(&self.made).rev() {
             match *made {
                 Made::Nothing => {}
                 Made::Entry(entry) => {
-                    // The metric's may have been stored with the payload before.
+                    // The metric's value may have been stored with the payload before.
                     key.fate = fates.remove(&entry).unwrap_or(Fate::LeftOut(replaced(key.origin)));
                     if let Fate::Field { key: stored, suffixes, .. } = &mut key.fate {
                         *suffixes = field_key::suffixes(*own_len, stored.as_bytes());
@@ -220,13 +220,13 @@ impl Tracer {
         }
     }
 
-    /// Tells of a point. Its keys have to be [settled](Self::settle).
+    /// Reports a point. Its keys must be [settled](Self::settle).
     pub fn tell_point(&self, time: PointTime, item: Option<usize>, text: &[u8], observer: &mut dyn Observer) {
         let outcome = Outcome::Point(time);
         observer.trace(&Trace { position: self.position, item, text, keys: &self.keys, outcome });
     }
 
-    /// Tells of a rejection. The keys have to be [settled](Self::settle) if the payload was read.
+    /// Reports a rejection. The keys must be [settled](Self::settle) if the payload was read.
     pub fn tell_rejected(
         &mut self,
         (reason, error, at): (Reason, &str, Option<usize>),
@@ -242,13 +242,13 @@ impl Tracer {
         observer.trace(&Trace { position: self.position, item, text, keys, outcome });
     }
 
-    /// Tells of a metric that passed through.
+    /// Reports a metric that passed through.
     pub fn tell_passed(&self, outcome: Outcome<'_>, text: &[u8], observer: &mut dyn Observer) {
         observer.trace(&Trace { position: self.position, item: None, text, keys: &[], outcome });
     }
 }
 
-/// What is to say of a value that is not in the point, unless it is found there.
+/// The reason for a value that is not found in the point.
 fn replaced(origin: Origin) -> LeftOut {
     LeftOut::lost(match origin {
         Origin::Payload => "a later value of this name counts",
@@ -256,7 +256,7 @@ fn replaced(origin: Origin) -> LeftOut {
     })
 }
 
-/// What became of what is written as a tag or field.
+/// What became of a tag or field that was written.
 fn fate_of(part: &Part<'_>) -> Fate {
     let text = |text: &[u8]| String::from_utf8_lossy(text).into_owned();
     let key = text(&plain_key(&part.key));
@@ -271,6 +271,6 @@ fn fate_of(part: &Part<'_>) -> Fate {
     } else {
         text(&part.value)
     };
-    // What was added to the key is known to the one who knows the key.
+    // The suffixes are added where the key's own length is known.
     Fate::Field { key, kind, value, cut_from: part.cut_from, suffixes: Vec::new() }
 }

@@ -12,14 +12,15 @@ use crate::payload::point::Set;
 use crate::settings::Settings;
 use crate::settings::kinds::Kind;
 
-/// The place of a key or item within all others. [`NONE`] for the last one that is not remembered.
+/// A position of a key or item in payloads. [`NONE`] is the last one that is not remembered.
 pub(crate) type Node = u32;
 pub(crate) const NONE: Node = 0;
 
-/// How many nodes are none or those of whole payloads: see [`Encoding::ROOT`](crate::json::Encoding::ROOT).
+/// The number of nodes for none and for whole payloads: see [`Encoding::ROOT`](crate::json::Encoding::ROOT).
 const ROOTS: usize = 3;
 
-/// As many places are remembered, of so many bytes: the key, unchanged, and flattened with those around it.
+/// The number of nodes that are remembered, and the most bytes of each of their texts: the key unchanged, and the key
+/// flattened with those around it.
 const MAX_NODES: usize = 2048;
 const MAX_PATH: usize = 255;
 
@@ -30,33 +31,34 @@ pub(crate) enum Role {
     Time(TimeKey),
     /// A field of a type that a rule fixes.
     Field(FieldType),
-    /// A field of the type that the value says, which the key then tells.
+    /// A field whose type the value determines. The key then shows the type.
     ByValue,
-    /// A string field, and of an object or array its text.
+    /// A string field. For an object or array, its text.
     Json,
     Tag,
     Drop,
 }
 
-/// A key or item, and what is known of it.
+/// A key or item, and what is known about it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Member {
     pub role: Role,
-    /// The number of its key, as [`Role`] says where it goes, and where the value decides that of numbers. None where there is no such
-    /// key, or it is not known yet.
+    /// The number of its key in the set of its [`Role`]. If the value determines the type, the number of the key for
+    /// numbers. None if there is no such key, or it is not known yet.
     pub name: Option<Name>,
-    /// Where the value decides, the number of the key of texts. None where there is no such key, or it is not known yet.
+    /// If the value determines the type, the number of the key for texts. None if there is no such key, or it is not known
+    /// yet.
     pub text_name: Option<Name>,
     pub is_request_id: bool,
-    /// As a tag it names an algorithm, its owner or its version.
+    /// As a tag, it names an algorithm, its owner or its version.
     pub is_identity: bool,
-    /// The bytes of its path.
+    /// The length of its path in bytes.
     pub path_len: u32,
-    /// The same, unless nothing of it can be written.
+    /// The same, but 0 if nothing of it can be written.
     pub counted_len: u32,
 }
 
-/// The keys that give a time, the first one before the second.
+/// The keys that give a time. The first has priority over the second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TimeKey {
     Time,
@@ -64,7 +66,7 @@ pub(crate) enum TimeKey {
 }
 
 impl Role {
-    /// Where values of this role go.
+    /// The set of values with this role.
     pub fn set(self) -> Option<Set> {
         match self {
             Role::Field(_) | Role::ByValue | Role::Json => Some(Set::Fields),
@@ -75,7 +77,7 @@ impl Role {
 }
 
 impl Member {
-    /// Of what nothing is made.
+    /// A member whose value is dropped.
     const NONE: Member = Member {
         role: Role::Drop,
         name: None,
@@ -86,8 +88,8 @@ impl Member {
         counted_len: 0,
     };
 
-    /// What becomes of the value of a key, which was flattened from so many bytes, and then renamed. Of what is nested, and was not
-    /// renamed, nothing gives the time.
+    /// What becomes of the value of a key that was flattened from `path_len` bytes, and then renamed. A nested key that was
+    /// not renamed never gives the time.
     pub fn of(path_len: usize, key: &[u8], may_be_time: bool, settings: &Settings) -> Self {
         let time = match key {
             b"time" if may_be_time => Some(TimeKey::Time),
@@ -95,7 +97,7 @@ impl Member {
             _ => None,
         };
         let key = without_underscores(key);
-        // `time` is no key that a field has: it is called otherwise.
+        // No field has the key `time`: it is stored as `time_field`.
         let other = if key == b"time" { settings.kinds.of(b"time_field") } else { None };
         let role = match (time, other.or_else(|| settings.kinds.of(key))) {
             (Some(_), _) if settings.kinds.drops(key) => Role::Drop,
@@ -119,18 +121,18 @@ impl Member {
 struct NodeState {
     member: Member,
     parent: Node,
-    /// Unchanged from the payload, with its quotes and a colon. Nothing for an item.
+    /// The key unchanged from the payload, with its quotes and a colon. Empty for an item.
     raw: Range<u32>,
-    /// Its key flattened with those around it.
+    /// The key flattened with those around it.
     path: Range<u32>,
-    /// What came behind it last time.
+    /// The node that came after it last time.
     next: Node,
-    /// What came first in it last time, as an object and as an array.
+    /// The node that came first in it last time, as an object and as an array.
     first_member: Node,
     first_item: Node,
 }
 
-/// All places that are remembered.
+/// All nodes that are remembered.
 #[derive(Debug)]
 pub(crate) struct Tree {
     text: Vec<u8>,
@@ -149,12 +151,12 @@ impl Default for Tree {
 }
 
 impl Tree {
-    /// Whether no more can be remembered, so that it is time to [forget](Self::clear) all.
+    /// Whether no more nodes can be remembered, so that all should be [cleared](Self::clear).
     pub fn is_full(&self) -> bool {
         self.nodes.len() >= MAX_NODES || self.text.len() > KEPT
     }
 
-    /// Takes note of a member or item that is not remembered.
+    /// Stores a member or item that is not remembered, as [`NONE`].
     pub fn set_none(&mut self, member: Member) {
         self.nodes[NONE as usize].member = member;
     }
@@ -164,7 +166,7 @@ impl Tree {
         parent != NONE && !self.is_full() && path.len().max(raw.map_or(0, <[u8]>::len)) <= MAX_PATH
     }
 
-    /// Forgets all places.
+    /// Removes all nodes.
     pub fn clear(&mut self) {
         let root = || NodeState {
             member: Member::NONE,
@@ -181,13 +183,13 @@ impl Tree {
         self.by_key.clear();
     }
 
-    /// What came in an object or array behind `last`, or first, when that was read last. [`NONE`] if nothing did.
+    /// The node that came after `last`, or first, when an object or array was read last time. [`NONE`] if there was none.
     #[inline]
     pub fn next(&self, parent: Node, last: Node, is_object: bool) -> Node {
         if last != NONE {
             return self.nodes[last as usize].next;
         }
-        // Of NONE, nothing is known.
+        // Nothing is known of NONE.
         let parent = &self.nodes[parent as usize];
         if is_object { parent.first_member } else { parent.first_item }
     }
@@ -212,7 +214,7 @@ impl Tree {
         piece(&self.text, &self.nodes[node as usize].path)
     }
 
-    /// The member of an object with a key that stands so in the payload, with its quotes, and that comes behind `last`.
+    /// The member of an object whose key, unchanged and with its quotes, is `raw`. It comes after `last`.
     pub fn find(&mut self, object: Node, raw: &[u8], last: Node) -> Option<Node> {
         if object == NONE {
             return None;
@@ -223,8 +225,8 @@ impl Tree {
         Some(node)
     }
 
-    /// Remembers a member of an object, or an item of an array, which has no `raw`, and which the tree [takes](Self::takes). It comes
-    /// behind `last`.
+    /// Remembers a member of an object, or an item of an array, which has no `raw`. The tree must [take](Self::takes) it. It
+    /// comes after `last`.
     pub fn add(&mut self, parent: Node, last: Node, raw: Option<&[u8]>, path: &[u8], member: Member) -> Node {
         let node = self.nodes.len() as Node;
         let mut take = |pieces: &[&[u8]]| {

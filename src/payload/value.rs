@@ -10,7 +10,7 @@ use crate::line_protocol::escape::{cut, write_string};
 use crate::line_protocol::field_type::FieldType;
 use crate::observe::trace::LeftOut;
 
-/// The most bytes of a string field that InfluxDB is documented to store.
+/// The largest string field that InfluxDB is documented to store, in bytes.
 pub(crate) const MAX_STRING: usize = 64 * 1024;
 
 /// The type of a field whose type no rule fixes.
@@ -22,8 +22,8 @@ pub(crate) fn type_of(scalar: Scalar<'_>) -> FieldType {
     }
 }
 
-/// Whether a string says no more than a float does: a number of which a float keeps every digit, or one of the values that a float
-/// has besides numbers.
+/// Whether a string carries no more information than a float: it is a number of which a float keeps every digit, or NaN or
+/// an infinity.
 fn is_float(text: &[u8]) -> bool {
     match text {
         [b'-' | b'0'..=b'9', ..] => Number::of(text).is_some_and(keeps_digits) || is_not_finite(text),
@@ -31,7 +31,7 @@ fn is_float(text: &[u8]) -> bool {
     }
 }
 
-/// Whether the float that is written for a number is that number.
+/// Whether the float that is written for a number equals the number.
 fn keeps_digits(number: Number<'_>) -> bool {
     if number.shortest {
         return true;
@@ -46,7 +46,7 @@ fn keeps_digits(number: Number<'_>) -> bool {
 /// The shortest text of a float never has more digits.
 const MOST_DIGITS: usize = 17;
 
-/// Appends the value of a field; or says why it makes none. The string's length where it had to be cut.
+/// Appends the value of a field, or returns why it makes none. Returns a string's length if it was cut.
 #[inline(always)]
 pub(crate) fn write_field(
     field_type: FieldType,
@@ -64,7 +64,7 @@ pub(crate) fn write_field(
     }
 }
 
-/// What the quick part of [`write_field`] leaves.
+/// The slow path of [`write_field`].
 #[inline(never)]
 fn write_other_field(field_type: FieldType, scalar: Scalar<'_>, out: &mut Vec<u8>) -> Result<Option<usize>, LeftOut> {
     match (field_type, scalar) {
@@ -122,7 +122,7 @@ fn write_number(number: Number<'_>, out: &mut Vec<u8>) -> Result<Option<usize>, 
     written.then_some(None).ok_or(LeftOut::lost("the number is beyond a 64-bit float"))
 }
 
-/// Appends a string with its quotes; its length where it had to be cut.
+/// Appends a string with its quotes. Returns its length if it was cut.
 #[inline]
 fn write_text(string: Str<'_>, out: &mut Vec<u8>) -> Option<usize> {
     if string.written().len() > MAX_STRING {
@@ -147,7 +147,7 @@ fn number_of(scalar: Scalar<'_>) -> Option<Number<'_>> {
     }
 }
 
-/// What a boolean says, or a word for one.
+/// The value of a boolean, or of a word for one.
 fn boolean_word(scalar: Scalar<'_>) -> Option<bool> {
     let text = match scalar {
         Scalar::Bool(value) => return Some(value),
@@ -164,14 +164,14 @@ fn boolean_word(scalar: Scalar<'_>) -> Option<bool> {
     }
 }
 
-/// Whether a tag's text is written unchanged from a payload, whatever the key.
+/// Whether a tag's text is written unchanged from a payload, for any key.
 #[inline]
 pub(crate) fn is_plain_tag(text: Option<&[u8]>) -> bool {
-    // Of backslashes alone nothing is written, and white space around a name is none of it.
+    // A text of backslashes alone is not written, and white space around a name does not belong to it.
     matches!(text, Some([first, .., last]) if *first != b'\\' && first.is_ascii_graphic() && last.is_ascii_graphic())
 }
 
-/// The text of a tag as it is meant; or why it makes none.
+/// The unescaped text of a tag, or why it makes none.
 #[inline]
 pub(crate) fn tag_text(scalar: Scalar<'_>) -> Result<Cow<'_, [u8]>, LeftOut> {
     match scalar {

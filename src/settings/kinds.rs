@@ -11,7 +11,7 @@ use crate::line_protocol::field_type::FieldType;
 pub enum Kind {
     /// A field of this type.
     Field(FieldType),
-    /// A string field, and of an object or array its text.
+    /// A string field. For an object or array, its text.
     Json,
     /// A tag.
     Tag,
@@ -25,19 +25,19 @@ pub enum KindError {
     /// There is no `=`, or nothing before it.
     #[error("`{0}` is not of the form KEY=KIND, for example approved=boolean or score_*=float")]
     Form(String),
-    /// What is behind the `=` is no kind.
+    /// The part after the `=` is no kind.
     #[error("`{0}` is no kind of field: use {kinds}", kinds = Kind::names())]
     Kind(String),
     /// There is a `*` before the end of the key.
     #[error("`{0}` has a `*` that is not at its end: only `KEY*` for every key that starts with KEY is understood")]
     Wildcard(String),
-    /// The rule would take algorithm_name away.
+    /// The rule would remove the tag algorithm_name.
     #[error("`{0}` would leave points without algorithm_name, which every point has as a tag: name other keys")]
     AlgorithmName(String),
 }
 
 impl Kind {
-    /// All that a key can be made, for people: `float, integer, ... or drop`.
+    /// All kinds, as text for people: `float, integer, ... or drop`.
     pub fn names() -> String {
         format!("{}, json, tag or drop", FieldType::VARIANTS.join(", "))
     }
@@ -56,7 +56,7 @@ impl FromStr for Kind {
     }
 }
 
-/// One `KEY=KIND`. Parsed from that text; a key that ends in `*` stands for every key with that start.
+/// One rule `KEY=KIND`, parsed from that text. A key that ends in `*` matches every key with that start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KindRule {
     key: String,
@@ -91,7 +91,7 @@ impl FromStr for KindRule {
     }
 }
 
-/// All rules: the given ones, the last that matches first, before the ones that every payload has.
+/// All rules. Of the given rules, the last that matches wins. If none matches, the rules that every payload has apply.
 #[derive(Clone, Debug, Default)]
 pub struct Kinds {
     rules: Vec<KindRule>,
@@ -101,15 +101,15 @@ impl Kinds {
     /// Adds a rule from its text, `KEY=KIND`.
     ///
     /// # Errors
-    /// Where the text is not a rule; the error says what to write.
+    /// If the text is not a rule; the error says what to write.
     pub fn add(&mut self, rule: &str) -> Result<(), KindError> {
         self.rules.push(rule.parse()?);
         Ok(())
     }
 
-    /// The kind of a key as it is stored; None where the value decides.
+    /// The kind of a key as it is stored. None if the value decides.
     pub(crate) fn of(&self, key: &[u8]) -> Option<Kind> {
-        // algorithm_name first: no wildcard takes it away.
+        // algorithm_name first, so that no wildcard changes its kind.
         if key == b"algorithm_name" {
             return Some(Kind::Tag);
         }
@@ -123,12 +123,12 @@ impl Kinds {
         }
     }
 
-    /// Whether a rule names a whole key.
+    /// Whether a rule names this key in full, without a wildcard.
     pub(crate) fn name(&self, key: &[u8]) -> bool {
         self.rules.iter().any(|rule| !rule.prefix && rule.matches(key))
     }
 
-    /// Whether a rule drops a key by its whole name. No wildcard takes a point's time away.
+    /// Whether a rule drops this key by its full name. A wildcard never removes a point's time.
     pub(crate) fn drops(&self, key: &[u8]) -> bool {
         let rule = self.rules.iter().rev().find(|rule| !rule.prefix && rule.matches(key));
         rule.is_some_and(|rule| rule.kind == Kind::Drop)

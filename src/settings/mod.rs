@@ -8,34 +8,34 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::settings::kinds::Kinds;
 use crate::settings::renames::Renames;
 
-/// How messages become points. The default is what README.md calls the contract.
+/// How messages become points. The default is the contract described in README.md.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The names of the metrics that carry messages.
     pub sources: Vec<String>,
     /// The string field that holds the message.
     pub field: String,
-    /// The measurement of the points; rejections go to this name with `_rejected` behind it.
+    /// The measurement of the points. Rejections go to the measurement of this name with `_rejected` appended.
     pub measurement: String,
     /// How the input is read.
     pub input: Input,
-    /// What keys are called before anything is made of them.
+    /// Renames of keys, applied before any other rule.
     pub renames: Renames,
-    /// What keys become.
+    /// The kinds that rules fix for keys.
     pub kinds: Kinds,
-    /// Leave times as they are given, even if two calls then share one.
+    /// Keep times exactly as they are given, even if two calls then have the same time.
     pub exact_time: bool,
-    /// How large a message may be.
+    /// The limits on a message's size.
     pub limits: Limits,
-    /// The clock, in nanoseconds since the epoch, for messages that come without any time.
+    /// The clock, in nanoseconds since the epoch, for messages without any time.
     pub clock: fn() -> i64,
 }
 
 /// How the input is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Input {
-    /// By what each line or value is: JSON where it begins with `{` or `[`, and a metric where it reads as one. Anything else is taken
-    /// for what came before.
+    /// Detect the format of each line or value: JSON if it begins with `{` or `[`, a metric if it can be read as one.
+    /// Anything else is read in the format of what came before it.
     Auto,
     /// As line protocol.
     Influx,
@@ -45,23 +45,25 @@ pub enum Input {
     JsonLines,
 }
 
-/// How large a message may be before it is rejected as `too_large`, and an array before it is left out.
+/// The limits on a message's size. A message that exceeds `message`, `fields` or `nesting` is rejected as `too_large`. An
+/// object or array that exceeds `items` is left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of the message's text.
     pub message: usize,
     /// Fields and tags that a payload makes.
     pub fields: usize,
-    /// Objects and arrays within each other, the payload itself counted.
+    /// Depth of nested objects and arrays, including the payload itself.
     pub nesting: usize,
-    /// Values in an object or array of the payload, those of objects and arrays in it counted. One with more is left out, and the rest of
-    /// the payload kept.
+    /// Values in an object or array of the payload, including those of objects and arrays within it. One with more values is
+    /// left out, and the rest of the payload is kept.
     pub items: usize,
 }
 
 impl Limits {
-    /// The longest text to wait for, in bytes: of a metric with a message of the limit's size, every byte of it escaped, and as much
-    /// again as InfluxDB takes of tags. A value of a stream of JSON may be as long: as long as it is whole, it is one rejection.
+    /// The longest text to wait for, in bytes: that of a metric with a message of the limit's size, every byte of it
+    /// escaped, and as much again as InfluxDB accepts of tags. A value in a stream of JSON may be as long; if it is
+    /// complete, it becomes one rejection.
     pub(crate) fn longest(self) -> usize {
         2 * self.message + 64 * 1024
     }
@@ -92,14 +94,14 @@ impl Default for Settings {
 /// Why settings are refused. The text says what to change.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SettingsError {
-    /// InfluxDB keeps names that start with `_` to itself, `#` starts a comment, `{` and `[` JSON, and readers disagree on the
-    /// rest.
+    /// InfluxDB reserves names that start with `_`. `#` starts a comment, `{` and `[` start JSON, and readers disagree on
+    /// the rest.
     #[error(
         "`{0}` cannot be the name of a measurement: take one that starts with a letter or digit and has no backslash or \
          control character"
     )]
     Measurement(String),
-    /// A point would be taken for a message when it is read again.
+    /// A point would be read as a message if it came in again.
     #[error("`{0}` is both a source and the measurement of the points: take another measurement")]
     MeasurementIsSource(String),
     /// A source or the field is an empty text.
@@ -110,11 +112,11 @@ pub enum SettingsError {
     Limit {
         /// What is limited.
         name: &'static str,
-        /// What was asked for.
+        /// The value that was given.
         value: usize,
-        /// The smallest value that works.
+        /// The smallest value allowed.
         least: usize,
-        /// The largest value that works.
+        /// The largest value allowed.
         most: usize,
     },
 }

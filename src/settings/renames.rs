@@ -6,24 +6,24 @@ use std::str::FromStr;
 /// Why a `FROM=TO` is refused. The text tells the user what to write instead.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RenameError {
-    /// There is no `=`, or nothing on a side of it.
+    /// There is no `=`, or one side of it is empty.
     #[error("`{0}` is not of the form FROM=TO, for example model=algorithm_name or data_*=*")]
     Form(String),
-    /// There are more stars than one on a side, or one in TO alone.
+    /// A side has more than one `*`, or only TO has one.
     #[error(
         "`{0}` has a `*` too many: FROM may have one, which stands for any text, and then TO may have one, which stands for the same text"
     )]
     Star(String),
 }
 
-/// One `FROM=TO`. Parsed from that text; a `*` in FROM stands for any text, and one in TO for the same.
+/// One rule `FROM=TO`, parsed from that text. A `*` in FROM matches any text, and a `*` in TO inserts the same text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rename {
     from: Pattern,
     to: Pattern,
 }
 
-/// A key, or what is before and behind a `*`.
+/// A key, or the text before and after a `*`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Pattern {
     Key(String),
@@ -31,7 +31,7 @@ enum Pattern {
 }
 
 impl Pattern {
-    /// None where there is more than one `*`.
+    /// None if there is more than one `*`.
     fn of(text: &str) -> Option<Self> {
         match text.split_once('*') {
             None => Some(Pattern::Key(text.to_owned())),
@@ -40,7 +40,7 @@ impl Pattern {
         }
     }
 
-    /// What the `*` stands for in a key; nothing, where there is none. None where it is another key.
+    /// The text that the `*` matches in a key; empty without a `*`. None if the key does not match.
     fn matches<'a>(&self, key: &'a [u8]) -> Option<&'a [u8]> {
         match self {
             Pattern::Key(known) => (key == known.as_bytes()).then_some(&key[..0]),
@@ -71,12 +71,12 @@ impl FromStr for Rename {
     }
 }
 
-/// All renames. They follow each other in the given order: each renames what those before it have made of the key.
+/// All renames, applied in the given order. Each renames the result of those before it.
 #[derive(Clone, Debug, Default)]
 pub struct Renames(Vec<Rename>);
 
 impl Renames {
-    /// What a key is called: one of a payload, flattened, or of a tag or field of the metric.
+    /// The new name of a key. The key is a flattened one of a payload, or a tag or field of the metric.
     pub(crate) fn key<'a>(&self, key: &'a [u8]) -> Cow<'a, [u8]> {
         let mut renamed = Cow::Borrowed(key);
         for Rename { from, to } in &self.0 {

@@ -9,11 +9,11 @@ use proptest::test_runner::TestRunner;
 use crate::{Converter, Counts, Settings};
 
 thread_local! {
-    /// The lines that this thread has written of payloads as they stood in the input.
+    /// How many lines this thread has written of payloads that were read unchanged from the input.
     pub static WRITTEN: Cell<usize> = const { Cell::new(0) };
 }
 
-/// What may stand for a value. Each of the texts has something that one of the ways might treat in its own way.
+/// A value. Each of the texts has something that one of the two ways might treat differently.
 fn value() -> impl Strategy<Value = String> {
     const PIECES: [&str; 24] = [
         "a",
@@ -136,7 +136,7 @@ fn metric(message: &str, tags: &str) -> String {
     format!("kafka_consumer{tags} value={} 1613780514867231999\n", fixtures::telegraf::quoted(message))
 }
 
-/// What each input gives, what became of all, and how many lines were written of payloads as they stood.
+/// The lines of each input, the counts, and how many lines were written of payloads that were read unchanged from the input.
 fn convert(settings: &Settings, inputs: &[String]) -> (Vec<String>, Counts, usize) {
     let mut converter = Converter::new(settings.clone()).expect("good settings");
     let mut counts = Counts::default();
@@ -152,7 +152,7 @@ fn convert(settings: &Settings, inputs: &[String]) -> (Vec<String>, Counts, usiz
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// White space before a message changes nothing but the way.
+    /// White space before a message changes only the way in which it is read.
     #[test]
     fn both_ways_come_to_the_same(
         settings in settings(),
@@ -168,7 +168,7 @@ proptest! {
         prop_assert_eq!(counts, expected);
 
         let lines = |blank: &str| -> Vec<String> {
-            // A message that is cut off may take the next one for its rest, and the blank with it.
+            // A message that is cut off may take the next message, and the blank before it, for its rest.
             let messages = messages.iter().filter(|(message, _)| message.ends_with('}'));
             messages.map(|(message, _)| format!("{blank}{message}\n")).collect()
         };

@@ -13,18 +13,18 @@ use crate::payload::sets::{Entries, Entry, Set};
 use crate::payload::value::write_field;
 use crate::settings::kinds::Kinds;
 
-/// The payload's fields, and why some are none: with their places in [`Point::fields`].
+/// The payload's fields as they are written, and why some are left out, by their places in [`Point::fields`].
 #[derive(Debug, Default)]
 pub(super) struct Written {
     fields: Entries,
     places: Vec<usize>,
     left_out: Vec<(Entry, LeftOut)>,
-    /// All fields of the point, the metric's among them: each with its place among `fields` or the metric's, and its key where that is
-    /// another.
+    /// All fields of the point, including the metric's. Each has its place among `fields` or the metric's fields, and its
+    /// key if that was changed.
     parts: Vec<Named<Option<Vec<u8>>>>,
 }
 
-/// A field of the point, and its place among [`Written::fields`] or the metric's.
+/// A field of the point, and its place among [`Written::fields`] or the metric's fields.
 #[derive(Debug)]
 struct Named<K> {
     entry: Entry,
@@ -33,7 +33,8 @@ struct Named<K> {
 }
 
 impl Point {
-    /// Appends all fields, each with a comma before it: how many of them are the payload's, and how long the longest key is.
+    /// Appends all fields, each with a comma before it. Returns the number of the payload's fields, and the length of the
+    /// longest key.
     #[cold]
     pub(super) fn write_fields_apart(
         &mut self,
@@ -72,7 +73,7 @@ impl Point {
         (self.written.fields.len(), longest)
     }
 
-    /// Finds out what the fields are called, and which of them there are.
+    /// Determines which fields there are, and their keys.
     fn find_keys(&mut self, kinds: &Kinds) {
         let mut parts: Vec<Option<Named<Cow<'_, [u8]>>>> = Vec::new();
         let mut places = HashMap::new();
@@ -103,7 +104,7 @@ impl Point {
             };
             if let Some(earlier) = places.get(&key).map(|earlier: &usize| &mut parts[*earlier]) {
                 let is_payloads = earlier.as_ref().is_some_and(|earlier| earlier.entry.0 == Set::Fields);
-                // The payload's wins, and of one set's the last.
+                // The payload's field wins over the metric's, and the last one wins within a set.
                 if entry.0 == Set::Others && is_payloads {
                     continue;
                 }
@@ -121,7 +122,7 @@ impl Point {
         }
     }
 
-    /// Of the payload's fields that are none, why.
+    /// Why fields of the payload are left out.
     pub fn left_out(&self) -> impl Iterator<Item = (Entry, LeftOut)> {
         self.written.left_out.iter().copied()
     }

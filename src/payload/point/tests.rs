@@ -1,14 +1,14 @@
 use super::*;
 use crate::settings::Limits;
 
-/// A point in the making, and the text that the payload's values are in.
+/// A point that is being made, and the text with the payload's values.
 struct Made {
     point: Point,
     text: String,
 }
 
 impl Made {
-    /// With what every point has.
+    /// With the tags and fields of every point.
     fn new() -> Self {
         let mut made = Made { point: Point::default(), text: String::new() };
         let _ = made.point.incoming_tag(b"algorithm_name", b"n");
@@ -22,7 +22,7 @@ impl Made {
         self
     }
 
-    /// Sets what the payload gives, or takes it away again where the value is empty.
+    /// Sets values of the payload. An empty value removes the key.
     fn set(mut self, set: Set, members: &[(&str, &str)]) -> Self {
         for (key, value) in members {
             let name = self.point.names.of(key.as_bytes(), set).unwrap();
@@ -71,7 +71,7 @@ fn tags_are_sorted_and_the_payload_wins() {
     made.point.start_payload();
     made = made.set(Set::Fields, &[("g", "1")]);
     assert_eq!(made.line(), "m,algorithm_name=n,b=2,b\\ c=1,b-=3,time_tag=4,topic=t g=1 7\n");
-    // So it is where all names are new.
+    // The same if all names are new.
     made.point.forget_names();
     made = made.set(Set::Tags, &[("b", "5")]).set(Set::Fields, &[("b-", "1")]);
     assert_eq!(made.line(), "m,algorithm_name=n,b=5,b\\ c=1,b-=3,time_tag=4,topic=t b-_field=1 7\n");

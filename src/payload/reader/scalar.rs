@@ -64,7 +64,7 @@ impl<E: Encoding> PayloadReader<'_, '_, E> {
         }
     }
 
-    /// Takes an object or array as the text of a field.
+    /// Stores an object or array as a field with its text.
     pub(super) fn json(&mut self, container: &OpenContainer, place: Range<usize>) {
         let node = container.node;
         let decoded = &mut self.payloads.decoded;
@@ -96,14 +96,14 @@ impl<E: Encoding> PayloadReader<'_, '_, E> {
                 point.remove(Set::Fields, name);
                 Err(LeftOut::nothing("null makes no field"))
             }
-            // Whether it makes one is found out when it is written.
+            // Whether the value makes a field is determined when it is written.
             Some(name) => {
                 point.set(Set::Fields, name, field_type, value);
                 Ok(Set::Fields)
             }
             None => {
                 let key = self.settings.renames.key(if node == NONE { path } else { tree.path(node) });
-                // The last value of a key counts, also one that makes no field.
+                // The last value of a key wins, even if it makes no field.
                 point.remove_of_any_type(Set::Fields, &key, &self.settings.kinds);
                 if value.is_null() {
                     return Err(LeftOut::nothing("null makes no field"));
@@ -122,7 +122,7 @@ impl<E: Encoding> PayloadReader<'_, '_, E> {
         let text = tag_text(value.of(source));
         let why = match (&text, name) {
             (Err(why), _) => *why,
-            // Of a value of backslashes alone nothing can be written.
+            // A value of backslashes alone cannot be written.
             (Ok(text), _) if text.iter().all(|byte| *byte == b'\\') => LeftOut::nothing("an empty value makes no tag"),
             (Ok(_), None) => LeftOut::lost("an empty key makes no tag"),
             (Ok(_), Some(name)) => {
@@ -143,7 +143,7 @@ impl<E: Encoding> PayloadReader<'_, '_, E> {
         Err(why)
     }
 
-    /// The number of a member's key. A null adds none.
+    /// The name of a member's key in a set. A null adds no name.
     #[inline]
     fn name(&mut self, node: Node, set: Set, value: Value) -> Option<Name> {
         let Payloads { point, path, tree, .. } = &mut *self.payloads;
@@ -154,7 +154,7 @@ impl<E: Encoding> PayloadReader<'_, '_, E> {
         if value.is_null() { point.names.find(&key, set) } else { point.names.of(&key, set) }
     }
 
-    /// The number of a member's key with a value of a type, which the value decides. A null adds none.
+    /// The name of a member's key, if the value determines the type. A null adds no name.
     fn name_of_type(&mut self, node: Node, field_type: FieldType, value: Value) -> Option<Name> {
         let Settings { kinds, renames, .. } = self.settings;
         let Payloads { point, path, tree, .. } = &mut *self.payloads;

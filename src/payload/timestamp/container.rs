@@ -4,15 +4,15 @@ use crate::json::decimal::Decimal;
 use crate::json::{Encoding, Number, Scalar, Source, Text, Value};
 use crate::payload::timestamp::{Timestamp, seconds_since_1970, trailing_zeros};
 
-/// A `LocalDateTime` of java.time has as many values, of which five say again what others say.
+/// The number of values in a java.time `LocalDateTime`, of which five repeat others.
 const MOST_MEMBERS: usize = 12;
 
-/// The time that `text` begins with, as an object or array: a string that says the same, at the end of those in `decoded`. So nothing
-/// has to be kept that other times do not need.
+/// The time at the start of `text`, an object or array. It is returned as a string with the same meaning, appended to
+/// `decoded`, so that nothing has to be stored that other times do not need.
 #[cold]
 pub(crate) fn read<E: Encoding>(text: &[u8], decoded: &mut Vec<u8>) -> Option<Value> {
     let Timestamp { nanoseconds, unknown } = time::<E>(Text::new(text), decoded)?;
-    // As seconds, with the digits that are known and no others.
+    // Seconds, with the known digits only.
     let mut buffer = itoa::Buffer::new();
     let digits = buffer.format(nanoseconds / 10i64.pow(unknown));
     let start = decoded.len();
@@ -31,7 +31,7 @@ fn time<E: Encoding>(text: Text<'_, E>, decoded: &mut Vec<u8>) -> Option<Timesta
     Members { members, source: Source { text: text.bytes(), decoded } }.time()
 }
 
-/// java.time's array: year, month, day, hour, minute, and, unless they are missing, second and nanosecond.
+/// The array of java.time: year, month, day, hour, minute, and optionally second and nanosecond.
 fn of_items<E: Encoding>(text: Text<'_, E>, decoded: &mut Vec<u8>) -> Option<Timestamp> {
     let (mut items, mut count) = ([0; 7], 0);
     let (mut at, mut ended) = (1, false);
@@ -48,13 +48,13 @@ fn of_items<E: Encoding>(text: Text<'_, E>, decoded: &mut Vec<u8>) -> Option<Tim
 /// A value that is neither object nor array.
 #[derive(Clone, Copy)]
 struct Member {
-    /// The key of the object that it is in, unless that is the outermost.
+    /// The key of the object that holds it, unless that is the outermost.
     outer: Option<Value>,
     key: Value,
     value: Value,
 }
 
-/// Reads the members of the object at `at`, and of those in it, into the room there is; where it ends.
+/// Reads the members of the object at `at`, and of the objects within it, into the free places. Returns where it ends.
 fn read_members<'r, E: Encoding>(
     text: Text<'_, E>,
     at: usize,
@@ -78,18 +78,18 @@ fn read_members<'r, E: Encoding>(
     Some(at)
 }
 
-/// All members of an object that have not been taken yet.
+/// The members of an object that are not used yet.
 struct Members<'a> {
     members: [Option<Member>; MOST_MEMBERS],
     source: Source<'a>,
 }
 
 impl<'a> Members<'a> {
-    /// What the object says, if it is a time and nothing else.
+    /// The object's time, if it is a time and has no other members.
     fn time(mut self) -> Option<Timestamp> {
         let time = if let Some(date) = self.take(&["$date"]) {
             match date {
-                // The text of a number may mean anything there.
+                // A string with a number may mean anything here.
                 Scalar::String(text) if Number::of(text.written().trim_ascii()).is_some() => None,
                 Scalar::String(_) => Timestamp::of(date),
                 date => milliseconds(date),
@@ -97,7 +97,7 @@ impl<'a> Members<'a> {
         } else if let Some(date) = self.take(&["$date", "$numberLong"]) {
             milliseconds(date)
         } else if let Some(seconds) = self.take(&["$timestamp", "t"]) {
-            // That one counts what happened in the second.
+            // This member counts the events within the second.
             let _ = whole(self.take(&["$timestamp", "i"])?)?;
             instant(whole(seconds)?, None)
         } else if let Some(seconds) = self.take(&["epochSecond"]) {
@@ -120,7 +120,7 @@ impl<'a> Members<'a> {
 
     fn take(&mut self, path: &[&str]) -> Option<Scalar<'a>> {
         let source = self.source;
-        // As they are written, since no key of these has anything that is escaped.
+        // Compares keys as they are written, since none of these needs escapes.
         let is =
             |key: Value, name: &str| matches!(key.of(source), Scalar::String(key) if key.written() == name.as_bytes());
         let has_path = |member: &&mut Option<Member>| match (**member, path) {
@@ -139,7 +139,7 @@ impl<'a> Members<'a> {
     }
 }
 
-/// A whole number, or the text of one.
+/// An integer, or an integer in a string.
 fn whole(scalar: Scalar<'_>) -> Option<i64> {
     let number = match scalar {
         Scalar::Number(number) => number,
@@ -155,17 +155,17 @@ fn milliseconds(since_1970: Scalar<'_>) -> Option<Timestamp> {
 
 /// A date and a time of day in UTC.
 fn civil(date: [i64; 3], clock: [i64; 3], nano: Option<i64>) -> Option<Timestamp> {
-    // No number in it has more digits than a year.
+    // No number here has more digits than a year.
     let small = |number| u16::try_from(number).ok().filter(|number| *number < 10_000).map(i32::from);
     let [year, month, day] = date.map(small);
     let [hour, minute, second] = clock.map(small);
     instant(seconds_since_1970([year?, month?, day?], [hour?, minute?, second?])?, nano)
 }
 
-/// A second, and the nanosecond in it where that is known.
+/// A second, and the nanosecond within it if that is known.
 fn instant(seconds: i64, nano: Option<i64>) -> Option<Timestamp> {
     let behind = Some(nano.unwrap_or(0)).filter(|nano| (0..1_000_000_000).contains(nano))?;
-    // A clock of milliseconds writes nine digits too.
+    // A clock with milliseconds writes nine digits too.
     let known = nano.map_or(0, |nano| 9 - trailing_zeros(nano));
     Timestamp::stored(i128::from(seconds) * 1_000_000_000 + i128::from(behind), known)
 }
@@ -184,7 +184,7 @@ mod tests {
         time
     }
 
-    /// What a text gives, by itself and in a string of line protocol, with something behind it.
+    /// The time of a text, read by itself and in a string of line protocol, with more text after it.
     fn time(json: &str) -> Option<(i64, u32)> {
         let mut in_string = Vec::new();
         write_string(format!("{json}, ").as_bytes(), &mut in_string);

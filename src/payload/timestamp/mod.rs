@@ -10,27 +10,27 @@ use crate::json::{Number, Scalar};
 /// The first and the last nanosecond that InfluxDB 2 stores (MinNanoTime and MaxNanoTime in its models/time.go).
 const STORED: std::ops::RangeInclusive<i64> = i64::MIN + 2..=i64::MAX - 1;
 
-/// At most this many of a time's nine digits behind the second are filled: a call never moves by a millisecond.
+/// The most digits of a time's nine after the second that are filled. So a call never moves by a millisecond.
 const MOST_FILLED: u32 = 6;
 
-/// A time as a payload or a metric gives it.
+/// A time from a payload or a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Timestamp {
     /// Nanoseconds since the epoch; a multiple of 10^`unknown`.
     pub nanoseconds: i64,
-    /// How many of the last digits were not given, six at most.
+    /// The number of last digits that were not given, six at most.
     pub unknown: u32,
 }
 
 impl Timestamp {
-    /// Whole nanoseconds, of which the last `unknown` digits were not given.
+    /// A time whose fraction has `known` digits, if InfluxDB stores it.
     fn stored(nanoseconds: i128, known: u32) -> Option<Self> {
         let unknown = 9u32.saturating_sub(known).min(MOST_FILLED);
         let nanoseconds = i64::try_from(nanoseconds).ok().filter(|time| STORED.contains(time))?;
         Some(Timestamp { nanoseconds, unknown })
     }
 
-    /// What a value that is neither object nor array says, if it is a time.
+    /// The time of a value that is neither object nor array, if it is a time.
     pub fn of(scalar: Scalar<'_>) -> Option<Self> {
         match scalar {
             Scalar::Number(number) => Self::from_number(number),
@@ -39,8 +39,8 @@ impl Timestamp {
         }
     }
 
-    /// Epoch seconds, milliseconds, microseconds or nanoseconds, told apart by magnitude: seconds would reach 10^11
-    /// in the year 5138, milliseconds reached it in March 1973.
+    /// Epoch seconds, milliseconds, microseconds or nanoseconds. The magnitude tells which: seconds would reach 10^11 in the
+    /// year 5138, and milliseconds reached it in March 1973.
     fn from_number(number: Number<'_>) -> Option<Self> {
         let decimal = Decimal::of(number);
         let unit = match decimal.magnitude() {
@@ -52,21 +52,22 @@ impl Timestamp {
         Self::stored(decimal.scaled(9 - unit)?, unit + decimal.known_fraction())
     }
 
-    /// A date and time, or a number's text.
+    /// A date and time, or a number as text.
     #[inline(always)]
     fn from_text(text: &[u8]) -> Option<Self> {
         let text = text.trim_ascii();
         text::iso(text).or_else(|| Self::from_number(Number::of(text)?)).or_else(|| text::in_words(text))
     }
 
-    /// The time with the digits it lacks taken from `hash`.
+    /// The time, with its unknown digits taken from `hash`.
     pub fn filled(self, hash: u64) -> i64 {
         let filled = self.nanoseconds.saturating_add((hash % 10u64.pow(self.unknown)) as i64);
         filled.min(*STORED.end())
     }
 }
 
-/// A metric's own time, if it has one that InfluxDB stores: where Kafka has none for a record, Telegraf gives one of the year 1754.
+/// A metric's own time, if InfluxDB stores it. If a Kafka record has no time, Telegraf gives one of the year 1754, which
+/// does not count.
 pub(crate) fn of_metric(nanoseconds: i64) -> Option<Timestamp> {
     let is_time = nanoseconds > 0 && STORED.contains(&nanoseconds);
     is_time.then(|| Timestamp { nanoseconds, unknown: trailing_zeros(nanoseconds) })
@@ -77,16 +78,16 @@ pub(crate) fn later(nanoseconds: i64, by: i64) -> Option<i64> {
     nanoseconds.checked_add(by).filter(|time| STORED.contains(time))
 }
 
-/// How many of the last digits of a nanosecond time are zero, six at most: a metric whose time has milliseconds
-/// (Kafka's own timestamps) shares it with others.
+/// The number of trailing zeros of a time in nanoseconds, six at most. Metrics whose times are in milliseconds, such as
+/// Kafka's own timestamps, share them with others.
 pub(crate) fn trailing_zeros(nanoseconds: i64) -> u32 {
     (0..MOST_FILLED).take_while(|digit| nanoseconds % 10i64.pow(digit + 1) == 0).count() as u32
 }
 
-/// The seconds from 1970 to a time of day on a date of the years 0 to 9999, if there are such ones.
+/// The seconds from 1970 to a time of day on a date in the years 0 to 9999, if both exist.
 #[inline(always)]
 fn seconds_since_1970([year, month, day]: [i32; 3], [hour, minute, second]: [i32; 3]) -> Option<i64> {
-    // A leap second is the first second of the next minute, as on nearly every clock that logs.
+    // A leap second counts as the first second of the next minute, as on nearly every clock that logs.
     let (second, leap) = if second == 60 { (59, 1) } else { (second, 0) };
     if hour > 23 || minute > 59 || second > 59 {
         return None;
@@ -95,7 +96,7 @@ fn seconds_since_1970([year, month, day]: [i32; 3], [hour, minute, second]: [i32
     Some(i64::from(days) * 86_400 + i64::from(hour * 3600 + minute * 60 + second) + leap)
 }
 
-/// The days from 1970-01-01 to a date of the years 0 to 9999, if there is such a date.
+/// The days from 1970-01-01 to a date in the years 0 to 9999, if it exists.
 fn days_since_1970(year: i32, month: i32, day: i32) -> Option<i32> {
     let is_leap_year = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
     let length = match month {
@@ -107,11 +108,11 @@ fn days_since_1970(year: i32, month: i32, day: i32) -> Option<i32> {
     if !(1..=length).contains(&day) {
         return None;
     }
-    // A year begins in March here, so that its last day is the one that not all have; and 400 years later, so that none is
-    // before the year 0. From March on, five months have 153 days, whichever they are.
+    // A year begins in March here, so that the leap day is its last day. 400 years are added, so that no year is before 0.
+    // From March on, any five months in a row have 153 days.
     let (year, month) = if month > 2 { (year + 400, month - 3) } else { (year + 399, month + 9) };
     let days = year * 365 + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1;
-    // What that gives for 1970-01-01.
+    // The number is what the formula gives for 1970-01-01.
     Some(days - 865_565)
 }
 

@@ -2,16 +2,16 @@
 
 use crate::payload::timestamp::{Timestamp, seconds_since_1970};
 
-/// A time of day on a date, in a zone that is not known yet.
+/// A date and time of day in a zone that is not known yet.
 struct Local<'a> {
-    /// Since 1970 there.
+    /// Seconds since 1970 in that zone.
     seconds: i64,
-    /// The digits behind the second.
+    /// The digits after the seconds.
     fraction: &'a [u8],
 }
 
 impl<'a> Local<'a> {
-    /// Goes on behind a minute: with `:54.867231`, a part of that, or nothing. What stands behind it comes back too.
+    /// Reads the rest after the minute: `:54.867231`, a part of that, or nothing. Returns the text after it too.
     #[inline(always)]
     fn read(date: [i32; 3], [hour, minute]: [i32; 2], rest: &'a [u8]) -> Option<(Self, &'a [u8])> {
         let (second, rest) = match rest {
@@ -28,7 +28,7 @@ impl<'a> Local<'a> {
         Some((Local { seconds: seconds_since_1970(date, [hour, minute, second])?, fraction }, rest))
     }
 
-    /// The time, in a zone so many seconds east of Greenwich.
+    /// The time, if the zone is `offset` seconds east of Greenwich.
     #[inline(always)]
     fn at(self, offset: i32) -> Option<Timestamp> {
         let known = self.fraction.len().min(9);
@@ -39,8 +39,8 @@ impl<'a> Local<'a> {
     }
 }
 
-/// A date and time of ISO 8601 / RFC 3339: `2021-02-20T00:21:54.867231`, a space for the `T`, and a zone or none, which means
-/// UTC.
+/// A date and time of ISO 8601 / RFC 3339: `2021-02-20T00:21:54.867231`, or with a space instead of the `T`. Without a zone
+/// it is in UTC.
 pub(super) fn iso(text: &[u8]) -> Option<Timestamp> {
     let (date, rest) = text.split_first_chunk()?;
     let (time, rest) = rest.split_first_chunk()?;
@@ -53,9 +53,10 @@ pub(super) fn iso(text: &[u8]) -> Option<Timestamp> {
     local.at(zone(rest)?)
 }
 
-/// A date and time whose month is a word, as RFC 2822 and HTTP write it (`Sat, 20 Feb 2021 00:21:54 GMT`, and formerly
-/// `Saturday, 20-Feb-21 00:21:54 GMT`), C (`Sat Feb 20 00:21:54 2021`), Java, Ruby and `date` (with a zone before that year),
-/// and JavaScript (`Sat Feb 20 2021 00:21:54 GMT+0000 (Coordinated Universal Time)`). The day of the week is not looked at.
+/// A date and time whose month is a word, as these write it: RFC 2822 and HTTP (`Sat, 20 Feb 2021 00:21:54 GMT`, and
+/// formerly `Saturday, 20-Feb-21 00:21:54 GMT`), C (`Sat Feb 20 00:21:54 2021`), Java, Ruby and `date` (with a zone before
+/// that year), and JavaScript (`Sat Feb 20 2021 00:21:54 GMT+0000 (Coordinated Universal Time)`). The day of the week is not
+/// checked.
 #[cold]
 pub(super) fn in_words(text: &[u8]) -> Option<Timestamp> {
     let mut rest = text;
@@ -86,7 +87,7 @@ pub(super) fn in_words(text: &[u8]) -> Option<Timestamp> {
     };
     let month = MONTHS.iter().position(|name| month.eq_ignore_ascii_case(name))? as i32 + 1;
     let year = match *year {
-        // As POSIX has it.
+        // As in POSIX.
         [y1, y2] => two(y1, y2).map(|year| if year < 69 { 2000 + year } else { 1900 + year })?,
         [y1, y2, y3, y4] => two(y1, y2)? * 100 + two(y3, y4)?,
         _ => return None,
@@ -99,7 +100,7 @@ pub(super) fn in_words(text: &[u8]) -> Option<Timestamp> {
 const MONTHS: [&[u8]; 12] =
     [b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec"];
 
-/// Takes the first word of a text, and the blanks behind it.
+/// Removes the first word of a text, and the white space after it, and returns the word.
 fn word<'a>(rest: &mut &'a [u8]) -> &'a [u8] {
     let end = rest.iter().position(u8::is_ascii_whitespace).unwrap_or(rest.len());
     let (word, behind) = rest.split_at(end);
@@ -107,10 +108,11 @@ fn word<'a>(rest: &mut &'a [u8]) -> &'a [u8] {
     word
 }
 
-/// What the digits of a text mean, if it has digits where a form has `0`, anything for `*`, and is the same elsewhere.
+/// The values of the digits of a text, if it matches a form: `0` is any digit, `*` is any byte, and other bytes are
+/// themselves.
 #[inline(always)]
 fn digits(text: [u8; 8], form: [u8; 8]) -> Option<[u8; 8]> {
-    // A digit becomes its value, and anything else that should be there 0. What is added sets the high bit of what is more.
+    // A digit becomes its value, and any other expected byte 0. The addition sets the high bit of larger values.
     let known = u64::from_le_bytes(form.map(|byte| if byte == b'*' { 0 } else { 0xff }));
     let more = u64::from_le_bytes(form.map(|byte| if byte == b'0' { 0x76 } else { 0x7f }));
     let values = (u64::from_le_bytes(text) ^ u64::from_le_bytes(form)) & known;
@@ -118,7 +120,7 @@ fn digits(text: [u8; 8], form: [u8; 8]) -> Option<[u8; 8]> {
     (others == 0).then_some(values.to_le_bytes())
 }
 
-/// Seconds east of Greenwich, with blanks before what says so: nothing, `Z`, an offset, or a zone with a name.
+/// Seconds east of Greenwich, from a text after optional white space: nothing, `Z`, an offset, or a zone with a name.
 #[inline(always)]
 fn zone(text: &[u8]) -> Option<i32> {
     match text.trim_ascii_start() {
@@ -143,8 +145,9 @@ fn offset(text: &[u8]) -> Option<i32> {
     }
 }
 
-/// A name of UTC, with an offset behind it or none (`UTC`, `GMT+0000`); or `Z` or an offset with the zone's name behind it:
-/// `Z[UTC]`, `+01:00[Europe/Paris]`, `+0100 (Central European Time)`, and Go's `+0100 CET`, with `m=+0.1` behind that.
+/// A name of UTC, optionally with an offset after it (`UTC`, `GMT+0000`). Or `Z` or an offset with the zone's name after it:
+/// `Z[UTC]`, `+01:00[Europe/Paris]`, `+0100 (Central European Time)`, and Go's `+0100 CET`, optionally with `m=+0.1` after
+/// that.
 #[cold]
 fn named_zone(text: &[u8]) -> Option<i32> {
     let behind_name = [b"UTC".as_slice(), b"GMT", b"UT"].iter().find_map(|name| text.strip_prefix(*name));
@@ -159,7 +162,7 @@ fn named_zone(text: &[u8]) -> Option<i32> {
     }
 }
 
-/// Whether Go may write a word behind an offset: an abbreviation, an offset in place of one, or its monotonic clock.
+/// Whether Go may write this word after an offset: an abbreviation, an offset in place of one, or its monotonic clock.
 fn is_gos(word: &[u8]) -> bool {
     match word {
         [b'm', b'=', ..] => true,
@@ -168,7 +171,7 @@ fn is_gos(word: &[u8]) -> bool {
     }
 }
 
-/// The number that two digits write.
+/// The value of two digits.
 fn two(tens: u8, ones: u8) -> Option<i32> {
     let digit = |byte: u8| byte.is_ascii_digit().then(|| i32::from(byte - b'0'));
     Some(digit(tens)? * 10 + digit(ones)?)
@@ -260,7 +263,7 @@ mod tests {
     #[test]
     fn dates_in_words_are_those_that_jiff_writes() {
         for days in 0..3000 {
-            // Two digits of a year are those of 1969 to 2068.
+            // Two-digit years are those from 1969 to 2068.
             let seconds = days * 999_983 - 31_000_000;
             let time = jiff::Timestamp::from_second(seconds).unwrap();
             let zone = jiff::tz::Offset::constant([-8, 0, 2][days as usize % 3]).to_time_zone();
@@ -302,7 +305,7 @@ mod tests {
             "2262-04-11T23:47:16.854775807",
             "9999-12-31T23:59:59",
             "２021-02-20T00:21:54",
-            // Zones without an offset, but for UTC.
+            // Zones without an offset, other than UTC.
             "2021-02-20T00:21:54 CET",
             "2021-02-20T00:21:54[Europe/Paris]",
             "2021-02-20T00:21:54[UTC]",
@@ -316,7 +319,7 @@ mod tests {
             "2021-02-20T00:21:54 +0100 2021",
             "2021-02-20T00:21:54 m=+0.1",
             "Sat, 20 Feb 2021 00:21:54 CET",
-            // Words that are no date and time.
+            // Words that are not a date and time.
             "Sat",
             "Sat, 20 Feb 2021",
             "Sat, 20 Feb 2021 00:21:54 GMT 2021",
