@@ -402,7 +402,7 @@ impl<'a, E: Encoding> Text<'a, E> {
 
     fn units(self, mut at: usize, decoded: &mut Vec<u8>) -> Result<usize, SyntaxError> {
         let Some(mut code) = unit::<E>(self.behind(at)) else {
-            return error(at, "expected four hexadecimal digits behind `\\u`");
+            return error(at, "expected four hexadecimal digits after `\\u`");
         };
         let len = E::BACKSLASH.len() + 5;
         at += len;
@@ -434,7 +434,7 @@ impl<'a, E: Encoding> Text<'a, E> {
     /// Checks that only white space follows the value that ends at `at`.
     pub fn end(self, at: usize) -> Result<(), SyntaxError> {
         let at = self.skip_blank(at);
-        if at < self.0.len() { error(at, "expected nothing behind the value") } else { Ok(()) }
+        if at < self.0.len() { error(at, "expected nothing after the value") } else { Ok(()) }
     }
 }
 

@@ -116,7 +116,7 @@ impl MetricReader {
         loop {
             match line.get(at) {
                 Some(b'\\') if line.get(at + 1).is_some_and(|byte| !is_break(*byte)) => at += 2,
-                Some(b'\\') => return Err(MetricError { at, what: "expected a character behind the backslash" }),
+                Some(b'\\') => return Err(MetricError { at, what: "expected a character after the backslash" }),
                 Some(byte) if *byte != b',' && *byte != b' ' && !is_break(*byte) => at += 1,
                 _ => break,
             }
@@ -128,7 +128,7 @@ impl MetricReader {
         while line.get(at) == Some(&b',') {
             let key = at + 1..Self::tag_text(line, at + 1)?;
             if line.get(key.end) != Some(&b'=') {
-                return Err(MetricError { at: key.end, what: "expected the `=` behind a tag's key" });
+                return Err(MetricError { at: key.end, what: "expected the `=` after a tag's key" });
             }
             let value = key.end + 1..Self::tag_text(line, key.end + 1)?;
             at = value.end;
@@ -149,7 +149,7 @@ impl MetricReader {
         }
         let behind = rest.iter().rev().take_while(|byte| is_blank(**byte)).count();
         let text = &rest[blanks..rest.len() - behind];
-        let error = MetricError { at, what: "expected a space and the time in nanoseconds, and nothing behind it" };
+        let error = MetricError { at, what: "expected a space and the time in nanoseconds, and nothing after it" };
         let digits = text.strip_prefix(b"-").unwrap_or(text);
         if blanks == 0 || digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) || digits.len() > 19 {
             return Err(error);
@@ -172,7 +172,7 @@ impl MetricReader {
                 Some(b'\\') => match line.get(at + 1) {
                     Some(b'\\') => at += 1,
                     Some(byte) if !is_break(*byte) => at += 2,
-                    _ => return Err(MetricError { at, what: "expected a character behind the backslash" }),
+                    _ => return Err(MetricError { at, what: "expected a character after the backslash" }),
                 },
                 Some(b',' | b'=' | b' ') | None => break,
                 Some(byte) if is_break(*byte) => break,

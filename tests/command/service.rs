@@ -1182,7 +1182,7 @@ fn without_a_folder_that_can_be_used_the_stream_goes_on() {
         assert_eq!(service.end(), 0);
         assert!(service.output().lines().eq(converted(&messages(0..1000))));
         assert!(
-            service.log().starts_with("E! no journal, so a kill now loses what is under way: "),
+            service.log().starts_with("E! no journal, so a kill now loses messages in flight: "),
             "{}",
             service.log()
         );
@@ -1207,7 +1207,7 @@ fn a_disk_that_is_full_costs_no_line_and_the_journal_goes_on_later() {
     service.send(&messages(0..2000));
     service.wait_for_lines(2000);
     assert!(
-        service.log().contains("E! no journal, so a kill now loses what is under way: cannot write "),
+        service.log().contains("E! no journal, so a kill now loses messages in flight: cannot write "),
         "{}",
         service.log()
     );

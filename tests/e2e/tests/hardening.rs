@@ -199,7 +199,7 @@ fn the_sandbox_forbids_what_it_says() {
     service.send(&message(1));
     service.wait_for("the point is there", |service| service.points().len() == 1);
     assert_eq!(service.end(), 0);
-    assert!(service.log().contains("E! no journal, so a kill now loses what is under way"), "{}", service.log());
+    assert!(service.log().contains("E! no journal, so a kill now loses messages in flight"), "{}", service.log());
 
     let this = std::env::current_exe().unwrap();
     let socket =

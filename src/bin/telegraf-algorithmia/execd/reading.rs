@@ -243,7 +243,7 @@ impl Stream {
             log::write(
                 'W',
                 format_args!(
-                    "left out the last {len} bytes, an unfinished line: what died while it wrote it sends it again"
+                    "left out the last {len} bytes, an unfinished line: its sender was killed, and sends it again"
                 ),
             );
         } else if len > 0 {

@@ -192,7 +192,7 @@ impl Journal {
         log::write(
             'E',
             format_args!(
-                "no journal, so a kill now loses what is under way: {error:#}; check the folder's owner and the room on \
+                "no journal, so a kill now loses messages in flight: {error:#}; check the folder's owner and the room on \
                  its disk; it is tried again after {again} s"
             ),
         );
