@@ -18,12 +18,12 @@ use stack::{BUCKET, Influxdb, Kafka, ORG, Receiver, TOKEN, wait_for};
 /// What cannot be run here, and who runs it.
 const ELSEWHERE: [(&str, &str); 3] = [
     (
-        "sudo apt install ./dist/telegraf-algorithmia_*.deb\n",
+        "sudo apt install ./dist/telegraf-algorithmia_*_$(dpkg --print-architecture).deb\n",
         "it would change the system: package.rs runs it in a Debian of its own",
     ),
     (
-        "tar -xzf dist/telegraf-algorithmia-*-x86_64-linux-musl.tar.gz\n\
-         sudo install telegraf-algorithmia-*-x86_64-linux-musl/telegraf-algorithmia /usr/local/bin\n",
+        "tar -xzf dist/telegraf-algorithmia-*-$(uname -m)-linux-musl.tar.gz\n\
+         sudo install telegraf-algorithmia-*-linux-musl/telegraf-algorithmia /usr/local/bin\n",
         "it would change the system: package.rs runs it in a Debian of its own",
     ),
     ("cargo run --release -p demo\n", "it goes on until it is told to end: demo.rs runs it"),
