@@ -247,13 +247,11 @@ const CARGO_GENERATE_RPM: Recipe = Recipe {
     version: "0.21.1",
     variable: "CARGO_GENERATE_RPM",
     product: "bin/cargo-generate-rpm",
-    files: &[],
-    needs: &[CARGO, CC],
-    usually: "a minute",
     steps: &[Step {
         command: &["cargo", "install", "--locked", "--version", "0.21.1", "--root", "{out}", "cargo-generate-rpm"],
         env: &[("CARGO_TARGET_DIR", "target")],
     }],
+    ..CARGO_ABOUT
 };
 
 const CARGO_CYCLONEDX: Recipe = Recipe {
@@ -261,13 +259,11 @@ const CARGO_CYCLONEDX: Recipe = Recipe {
     version: "0.5.9",
     variable: "CARGO_CYCLONEDX",
     product: "bin/cargo-cyclonedx",
-    files: &[],
-    needs: &[CARGO, CC],
-    usually: "a minute",
     steps: &[Step {
         command: &["cargo", "install", "--locked", "--version", "0.5.9", "--root", "{out}", "cargo-cyclonedx"],
         env: &[("CARGO_TARGET_DIR", "target")],
     }],
+    ..CARGO_ABOUT
 };
 
 const ACTIONLINT: Recipe = Recipe {
